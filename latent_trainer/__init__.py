@@ -1,0 +1,18 @@
+"""Train, evaluate, decode and inspect language models that reason in continuous latents."""
+
+from latent_trainer.configuration import LatentConfig
+from latent_trainer.data import encode_prompts, load_problems
+from latent_trainer.modeling import LatentForCausalLM
+from latent_trainer.trainer import LatentTrainer
+from latent_trainer.training_args import LatentTrainingArguments
+from latent_trainer.version import __version__
+
+__all__ = [
+    "LatentConfig",
+    "LatentForCausalLM",
+    "LatentTrainer",
+    "LatentTrainingArguments",
+    "__version__",
+    "encode_prompts",
+    "load_problems",
+]

@@ -1,0 +1,54 @@
+"""LoRA on a latent model: adapters on the base, the thought tokens' rows and the feedback trained in full."""
+
+from copy import copy
+
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from latent_trainer.modeling import LatentForCausalLM
+
+
+def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel:
+    """Wrap ``model`` so that only adapters, the rows of the thought tokens and the feedback train.
+
+    Args:
+        model: a latent model.
+        peft_config: any PEFT configuration; a `LoraConfig` without ``target_modules`` takes PEFT's own choice for the base
+            architecture, or every linear layer where PEFT has none.
+    """
+    config = copy(peft_config)
+    if isinstance(config, LoraConfig):
+        if config.target_modules is None:
+            config.target_modules = _default_targets(model)
+        if any(
+            isinstance(module, Conv1D) and name.rpartition(".")[2] in config.target_modules
+            for name, module in model.base.named_modules()
+        ):
+            config.fan_in_fan_out = True  # Conv1D keeps its weight transposed
+        if config.trainable_token_indices is None:
+            ids = {model.config.latent_token_id, model.config.bot_token_id, model.config.eot_token_id}
+            config.trainable_token_indices = {_embedding_name(model): sorted(ids)}
+    if any(True for _ in model.feedback.parameters()):
+        config.modules_to_save = sorted({*(config.modules_to_save or ()), "feedback"})
+    return get_peft_model(model, config)
+
+
+def _default_targets(model: LatentForCausalLM) -> list[str]:
+    known = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.base.config.model_type)
+    if known is not None:
+        return known
+    head = model.get_output_embeddings()
+    layers = [name for name, layer in model.base.named_modules() if isinstance(layer, nn.Linear) and layer is not head]
+    return sorted({name.rpartition(".")[2] for name in layers})
+
+
+def _embedding_name(model: LatentForCausalLM) -> str:
+    embedding = model.get_input_embeddings()
+    return next(name for name, module in model.named_modules() if module is embedding)
+
+
+def latent_model(model: nn.Module) -> LatentForCausalLM:
+    """Return the latent model inside a PEFT model, or the model itself."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model

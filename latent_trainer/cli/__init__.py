@@ -1,0 +1,37 @@
+"""The command line: ``latent-trainer COMMAND``; every recipe script is one of these commands under ``accelerate launch``."""
+
+import importlib
+import sys
+
+from latent_trainer.errors import InputError, check_choice
+
+COMMANDS = {
+    "train": "train a model from a YAML recipe",
+    "evaluate": "grade generated answers of a saved model",
+    "generate": "answer questions with a saved model",
+    "demo": "train a tiny model four ways and compare them",
+    "env": "print versions and devices for a bug report",
+}
+
+
+def main(command: str | None = None, argv: list[str] | None = None) -> None:
+    """Run a command; a mistake in the input ends it with one line and exit status 2.
+
+    Args:
+        command: a key of ``COMMANDS``; None takes the first word of ``argv``.
+        argv: the words after it, by default those of the process.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if command is None:
+        if not argv or argv[0] in ("-h", "--help"):
+            print("usage: latent-trainer COMMAND [--config FILE.yaml] [--option value ...]\n")
+            print("\n".join(f"  {name:10} {about}" for name, about in COMMANDS.items()))
+            print("\nlatent-trainer COMMAND --help lists the options of a command.")
+            return
+        command, *argv = argv
+    try:
+        check_choice("command", command, COMMANDS)
+        importlib.import_module(f"latent_trainer.cli.{command}").run(argv)
+    except (InputError, FileNotFoundError) as error:
+        print(f"latent-trainer: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,10 @@
+"""``latent-trainer env``: what a bug report needs."""
+
+import json
+
+from latent_trainer.evaluation.record import environment
+
+
+def run(argv: list[str]) -> None:
+    """Print versions, device and commit as JSON."""
+    print(json.dumps(environment(), indent=2))

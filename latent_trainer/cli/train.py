@@ -1,0 +1,53 @@
+"""``latent-trainer train``: a recipe from start to saved model."""
+
+from pathlib import Path
+
+from peft import LoraConfig
+from transformers.trainer_utils import get_last_checkpoint
+
+from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
+from latent_trainer.cli.build import build_model
+from latent_trainer.trainer import LatentTrainer, refuse_other_run
+from latent_trainer.training_args import LatentTrainingArguments
+
+
+def run(argv: list[str]) -> None:
+    """Train as the arguments say, save the model and its tokenizer, and leave the metrics beside them."""
+    model_args, data_args, args = parse("train", (ModelArguments, DataArguments, LatentTrainingArguments), argv)
+    resume = args.resume_from_checkpoint
+    if resume in ("True", "true"):
+        resume = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    refuse_other_run(args.output_dir, resume)
+    train_problems = data_args.load("train")
+    eval_problems = data_args.load("validation") if args.eval_strategy != "no" or args.do_eval else None
+    model, tokenizer = build_model(model_args, train_problems, args.make_template())
+    peft_config = None
+    if model_args.use_peft:
+        peft_config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=model_args.lora_r,
+            lora_alpha=model_args.lora_alpha,
+            lora_dropout=model_args.lora_dropout,
+            target_modules=model_args.lora_target_modules,
+        )
+    trainer = LatentTrainer(
+        model,
+        args,
+        train_dataset=train_problems,
+        eval_dataset=eval_problems,
+        processing_class=tokenizer,
+        peft_config=peft_config,
+    )
+    if trainer.dropped and trainer.is_world_process_zero():
+        print(f"dropped {trainer.dropped} of {len(train_problems)} problems: longer than the model's context")
+    result = trainer.train(resume_from_checkpoint=resume)
+    trainer.save_model()
+    trainer.save_state()
+    trainer.save_metrics("train", result.metrics)
+    if eval_problems is not None:
+        metrics = trainer.evaluate()
+        trainer.save_metrics("eval", metrics)
+        if trainer.is_world_process_zero():
+            print(f"validation accuracy {metrics.get('eval_accuracy', float('nan')):.3f}")
+    if trainer.is_world_process_zero():
+        print(f"saved to {args.output_dir}")

@@ -1,0 +1,133 @@
+"""Curricula: how many latents a problem gets and which written steps it loses, stage by stage.
+
+A curriculum is a pure function of (stage, number of steps, a random source), so the same row at the same stage is the
+same on every process, worker and resumed run.
+"""
+
+import math
+import random
+from dataclasses import dataclass
+
+EVERYTHING = 10**9  # more steps or tokens than any problem has
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one row looks like at one stage.
+
+    Args:
+        latents: number of latents K.
+        skip_steps: leading written steps that are dropped.
+        skip_tokens: leading tokens of the written steps that are dropped (iCoT by token).
+    """
+
+    latents: int = 0
+    skip_steps: int = 0
+    skip_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class FixedCurriculum:
+    """The same K latents at every stage, with all written steps kept or all dropped.
+
+    Args:
+        num_latents: K.
+        keep_steps: whether the written steps stay in the row.
+    """
+
+    num_latents: int = 0
+    keep_steps: bool = False
+    num_stages: int = 1
+
+    def plan(self, stage: int, num_steps: int, rng: random.Random) -> Plan:
+        """Return the row's plan; the stage plays no part."""
+        return Plan(self.num_latents, 0 if self.keep_steps else EVERYTHING)
+
+    def latents(self, stage: int) -> int:
+        """Return the latents of a prompt at generation."""
+        return self.num_latents
+
+
+@dataclass(frozen=True)
+class StagedCurriculum:
+    """Coconut's curriculum: at stage s the first s steps become s x c latents.
+
+    Stage ``max_stage + 1`` keeps the latents of stage ``max_stage`` and drops every remaining step.
+
+    Args:
+        latents_per_step: c, the latents that replace one step.
+        max_stage: the last stage that replaces steps one by one.
+        pad_latent_to_max: in the last stage give every row ``max_stage`` x c latents, also rows with fewer steps.
+        uniform_prob: probability that a row is drawn at a uniformly random stage of its own instead.
+
+    Source: Hao et al. 2024, "Training Large Language Models to Reason in a Continuous Latent Space", section 3.
+    """
+
+    latents_per_step: int = 1
+    max_stage: int = 3
+    pad_latent_to_max: bool = False
+    uniform_prob: float = 0.0
+
+    @property
+    def num_stages(self) -> int:
+        """Stages 0 .. max_stage + 1."""
+        return self.max_stage + 2
+
+    def plan(self, stage: int, num_steps: int, rng: random.Random) -> Plan:
+        """Return the row's plan at ``stage`` (a random one with probability ``uniform_prob``)."""
+        if self.uniform_prob and rng.random() < self.uniform_prob:
+            stage = rng.randint(0, num_steps)
+        if stage > self.max_stage:
+            groups = self.max_stage if self.pad_latent_to_max else min(num_steps, self.max_stage)
+            return Plan(groups * self.latents_per_step, EVERYTHING)
+        return Plan(stage * self.latents_per_step, stage)
+
+    def latents(self, stage: int) -> int:
+        """Return the latents of a prompt at generation, where the number of steps is not known."""
+        return min(stage, self.max_stage) * self.latents_per_step
+
+
+@dataclass(frozen=True)
+class InternalizeCurriculum:
+    """iCoT's curriculum: every stage drops more of the written steps from the left, and nothing replaces them.
+
+    Args:
+        per_stage: how much each stage drops.
+        unit: ``"step"`` or ``"token"``.
+        max_stage: the last stage that drops by count; the one after it drops everything.
+        smoothing: lambda of the removal offset o >= 0, drawn with probability proportional to exp(-lambda o) and added
+            to what is dropped; 0 turns it off.
+
+    Source: Deng, Choi & Shieber 2024, "From Explicit CoT to Implicit CoT", section 3.
+    """
+
+    per_stage: int = 1
+    unit: str = "step"
+    max_stage: int = 3
+    smoothing: float = 0.0
+
+    @property
+    def num_stages(self) -> int:
+        """Stages 0 .. max_stage + 1."""
+        return self.max_stage + 2
+
+    def plan(self, stage: int, num_steps: int, rng: random.Random) -> Plan:
+        """Return the row's plan at ``stage``."""
+        if stage > self.max_stage:
+            return Plan(skip_steps=EVERYTHING)
+        drop = stage * self.per_stage
+        if self.smoothing and stage:
+            drop += int(-math.log(1.0 - rng.random()) / self.smoothing)
+        return Plan(skip_tokens=drop) if self.unit == "token" else Plan(skip_steps=drop)
+
+    def latents(self, stage: int) -> int:
+        """Return 0: nothing replaces what is dropped."""
+        return 0
+
+
+CURRICULA = {"fixed": FixedCurriculum, "staged": StagedCurriculum, "internalize": InternalizeCurriculum}
+
+
+def row_rng(seed: int, epoch: int, row: int) -> random.Random:
+    """Return the random source of one row in one epoch: independent of batch, process, worker and resume."""
+    return random.Random(f"{seed}/{epoch}/{row}")

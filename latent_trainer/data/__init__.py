@@ -1,0 +1,90 @@
+"""Data sets: every loader returns a `datasets.Dataset` with the columns of a `Problem`.
+
+One file a data set, one line below. A loader is ``load(split, path=None, seed=0, **options) -> list[Problem]``.
+"""
+
+from collections.abc import Iterable
+
+from datasets import Dataset
+
+from latent_trainer.data import arithmetic, gsm8k, jsonl
+from latent_trainer.data.collator import LatentCollator
+from latent_trainer.data.encoding import EncodedProblem, Encoder, View, encode_prompts
+from latent_trainer.data.template import TEMPLATES, Template, resolve_template
+from latent_trainer.errors import InputError, check_choice
+from latent_trainer.problem import Problem
+
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "TEMPLATES",
+    "EncodedProblem",
+    "Encoder",
+    "LatentCollator",
+    "Template",
+    "View",
+    "as_problems",
+    "encode_prompts",
+    "load_problems",
+    "resolve_template",
+]
+
+DATASETS = {
+    "arithmetic": arithmetic.load,
+    "gsm8k": gsm8k.load,
+    "jsonl": jsonl.load,
+}
+SPLITS = ("train", "validation", "test")
+
+
+def load_problems(name: str, split: str = "train", path: str | None = None, seed: int = 0, **options) -> Dataset:
+    """Load the problems of a data set.
+
+    Args:
+        name: a key of ``DATASETS``.
+        split: train, validation or test.
+        path: local file instead of the Hub, where the loader has one.
+        seed: decides generated problems and the carved validation split.
+        options: passed to the loader.
+
+    Returns:
+        A data set with the columns question, steps, answer and id.
+
+    Raises:
+        ValueError: unknown name or split, an option the loader does not have, or no problems.
+    """
+    check_choice("dataset", name, DATASETS)
+    check_choice("split", split, SPLITS)
+    try:
+        problems = DATASETS[name](split, path=path, seed=seed, **options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise InputError(f"dataset '{name}': {str(error).split(') ')[-1]}") from None
+    if not problems:
+        raise InputError(f"dataset '{name}', split '{split}' ({path or 'no path'}) is empty; give it at least one problem")
+    return Dataset.from_dict(
+        {
+            "question": [problem.question for problem in problems],
+            "steps": [list(problem.steps) for problem in problems],
+            "answer": [problem.answer for problem in problems],
+            "id": [problem.id for problem in problems],
+        }
+    )
+
+
+def as_problems(rows: Iterable[Problem | dict]) -> list[Problem]:
+    """Return problems from a data set's rows or from problems.
+
+    Raises:
+        ValueError: a row lacks a question or an answer.
+    """
+    problems = []
+    for number, row in enumerate(rows):
+        if not isinstance(row, Problem):
+            absent = [name for name in ("question", "answer") if row.get(name) in (None, "")]
+            if absent:
+                raise InputError(f"row {number} has no {' and no '.join(absent)}; every problem needs both")
+            row = Problem(row["question"], tuple(row.get("steps") or ()), row["answer"], row.get("id") or str(number))
+        problems.append(row)
+    return problems

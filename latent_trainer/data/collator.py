@@ -1,0 +1,38 @@
+"""Rows at one stage to the tensors of a training batch."""
+
+from dataclasses import dataclass
+
+import torch
+
+from latent_trainer.data.encoding import IGNORED, View, pad_rows
+
+
+@dataclass
+class LatentCollator:
+    """Pad prompts on the left and continuations on the right, so that every continuation starts at the same column.
+
+    Args:
+        pad_token_id: written where nothing stands; never attended to.
+
+    >>> batch = LatentCollator(pad_token_id=0)([([5, 6], {"latent": View([8, 9, 4], [-100, -100, 4], 2)}),
+    ...                                         ([7], {"latent": View([8, 4], [-100, 4], 1)})])
+    >>> batch["input_ids"].tolist(), batch["attention_mask"].tolist()
+    ([[5, 6], [0, 7]], [[1, 1], [0, 1]])
+    >>> batch["views"]["latent"]["input_ids"].tolist(), batch["views"]["latent"]["labels"].tolist()
+    ([[8, 9, 4], [8, 4, 0]], [[-100, -100, 4], [-100, 4, -100]])
+    >>> batch["views"]["latent"]["answer_start"].tolist()
+    [2, 1]
+    """
+
+    pad_token_id: int
+
+    def __call__(self, rows: list[tuple[list[int], dict[str, View]]]) -> dict:
+        """Return ``input_ids``, ``attention_mask`` (B, Tp) and ``views``; all rows have the same views."""
+        batch = pad_rows([prompt for prompt, _ in rows], self.pad_token_id, left=True)
+        batch["views"] = {}
+        for name in rows[0][1]:
+            views = [views[name] for _, views in rows]
+            batch["views"][name] = pad_rows([view.input_ids for view in views], self.pad_token_id, left=False)
+            batch["views"][name]["labels"] = pad_rows([view.labels for view in views], IGNORED, left=False)["input_ids"]
+            batch["views"][name]["answer_start"] = torch.tensor([view.answer_start for view in views])
+        return batch

@@ -1,0 +1,171 @@
+"""The one encoder: problems to token ids, ids and a plan to the views of a row, questions to prompts."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+from latent_trainer.curriculum import Plan
+from latent_trainer.data.template import Template, resolve_template
+from latent_trainer.errors import InputError
+from latent_trainer.problem import Problem
+from latent_trainer.tokens import thought_token_ids
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class EncodedProblem:
+    """Token ids of the parts of a problem; a row at any stage is put together from them.
+
+    Args:
+        prompt: question with its template text, begin-of-text token first where the tokenizer has one.
+        steps: one list a written step.
+        answer_prefix: ids of the template's answer prefix.
+        answer: the answer and the end-of-text token.
+        problem: what was encoded.
+    """
+
+    prompt: list[int]
+    steps: list[list[int]]
+    answer_prefix: list[int]
+    answer: list[int]
+    problem: Problem
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the row with every step written, both thought tokens included."""
+        return len(self.prompt) + sum(map(len, self.steps)) + len(self.answer_prefix) + len(self.answer) + 2
+
+
+@dataclass(frozen=True)
+class View:
+    """One continuation of a prompt.
+
+    Args:
+        input_ids: token ids.
+        labels: the ids that count in the loss, -100 elsewhere.
+        answer_start: column of the first answer token; the column before it is the end of the answer prefix.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    answer_start: int
+
+
+class Encoder:
+    """Encode problems with one tokenizer and one template.
+
+    Args:
+        tokenizer: must hold the thought tokens.
+        template: a `Template`, the name of one, or its saved fields.
+
+    Raises:
+        ValueError: the tokenizer lacks a thought token or an end-of-text token.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str | dict | Template):
+        self.tokenizer = tokenizer
+        self.template = resolve_template(template)
+        ids = thought_token_ids(tokenizer, self.template.bot, self.template.eot)
+        self.latent, self.bot, self.eot = ids["latent_token_id"], ids["bot_token_id"], ids["eot_token_id"]
+        if tokenizer.eos_token_id is None:
+            raise InputError("the tokenizer has no end-of-text token; set tokenizer.eos_token")
+        self.pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        empty = tokenizer("").input_ids
+        self.start = [tokenizer.bos_token_id] if tokenizer.bos_token_id in empty[:1] else []
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False).input_ids if text else []
+
+    def question(self, question: str) -> list[int]:
+        """Return the ids of a question as it stands in a prompt."""
+        return self.start + self._ids(self.template.question.format(question=question))
+
+    def problem(self, problem: Problem) -> EncodedProblem:
+        """Return the ids of a problem's parts."""
+        template = self.template
+        return EncodedProblem(
+            prompt=self.question(problem.question),
+            steps=[self._ids(template.step.format(step=step)) for step in problem.steps],
+            answer_prefix=self._ids(template.answer_prefix.format()),
+            answer=[*self._ids(template.answer.format(answer=problem.answer)), self.tokenizer.eos_token_id],
+            problem=problem,
+        )
+
+    def latent_view(self, row: EncodedProblem, plan: Plan) -> View:
+        """Return the continuation with latents: [bot] latent x K [eot] remaining steps, answer."""
+        steps = [token for step in row.steps[plan.skip_steps :] for token in step][plan.skip_tokens :]
+        inside = self.template.remaining_steps == "inside"
+        thought = self.thought(plan.latents)
+        end = [self.eot] if inside and self.template.markers else []
+        return self._view(thought, steps + end, row)
+
+    def explicit_view(self, row: EncodedProblem, skip_last: bool = False) -> View:
+        """Return the continuation with every step written, without thought tokens (without the last step: ``skip_last``)."""
+        steps = row.steps[:-1] if skip_last else row.steps
+        return self._view([], [token for step in steps for token in step], row)
+
+    def thought(self, latents: int) -> list[int]:
+        """Return the part of a thought that stands in a prompt: [bot] latent x K, and [eot] unless the model writes it."""
+        thought = [self.latent] * latents
+        if not self.template.markers:
+            return thought
+        return [self.bot, *thought] + ([self.eot] if self.template.remaining_steps == "after" else [])
+
+    def prompt(self, question: str, latents: int) -> list[int]:
+        """Return the ids generation starts from."""
+        prefix = [] if self.template.score_answer_prefix else self._ids(self.template.answer_prefix.format())
+        return self.question(question) + self.thought(latents) + prefix
+
+    def _view(self, given: list[int], written: list[int], row: EncodedProblem) -> View:
+        prefix = row.answer_prefix
+        scored_prefix = prefix if self.template.score_answer_prefix else [IGNORED] * len(prefix)
+        return View(
+            input_ids=given + written + prefix + row.answer,
+            labels=[IGNORED] * len(given) + written + scored_prefix + row.answer,
+            answer_start=len(given) + len(written) + len(prefix),
+        )
+
+
+def encode_prompts(
+    questions: list[str],
+    tokenizer: PreTrainedTokenizerBase,
+    num_latents: int | list[int] = 0,
+    template: str | dict | Template = "coconut",
+) -> BatchEncoding:
+    """Encode questions for ``generate``: left-padded prompts that end where the model starts to write.
+
+    Args:
+        questions: B texts.
+        tokenizer: the tokenizer saved with the model.
+        num_latents: K for every prompt, or one number a prompt.
+        template: name, fields (``model.config.template``) or `Template`.
+
+    Returns:
+        ``input_ids`` and ``attention_mask`` (B, T).
+
+    Raises:
+        ValueError: no questions, a negative number of latents, or a tokenizer without the thought tokens.
+    """
+    if isinstance(questions, str) or not questions:
+        raise InputError("encode_prompts takes a non-empty list of questions")
+    counts = [num_latents] * len(questions) if isinstance(num_latents, int) else list(num_latents)
+    if len(counts) != len(questions) or any(count < 0 for count in counts):
+        raise InputError(f"num_latents={num_latents} must be one number >= 0, or one for each of {len(questions)} questions")
+    encoder = Encoder(tokenizer, template)
+    rows = [encoder.prompt(question, count) for question, count in zip(questions, counts, strict=True)]
+    return BatchEncoding(pad_rows(rows, encoder.pad, left=True))
+
+
+def pad_rows(rows: list[list[int]], pad: int, left: bool) -> dict[str, torch.Tensor]:
+    """Return ``input_ids`` and ``attention_mask`` (B, T) of rows padded to the longest, on the left or on the right."""
+    width = max(map(len, rows))
+    fill = [[pad] * (width - len(row)) for row in rows]
+    off = [[0] * (width - len(row)) for row in rows]
+    on = [[1] * len(row) for row in rows]
+    join = (lambda padding, row: padding + row) if left else (lambda padding, row: row + padding)
+    return {
+        "input_ids": torch.tensor([join(*pair) for pair in zip(fill, rows, strict=True)]),
+        "attention_mask": torch.tensor([join(*pair) for pair in zip(off, on, strict=True)]),
+    }

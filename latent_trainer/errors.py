@@ -1,0 +1,21 @@
+"""Errors a user can act on: one line that names what clashes and what to change."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Settings or data that cannot work as they are; the command line prints its message without a traceback."""
+
+
+def nearest(value: str, choices: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the choice closest to ``value``, or an empty string."""
+    close = difflib.get_close_matches(str(value), list(choices), n=1, cutoff=0.4)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raise a one-line `InputError` that lists the choices unless ``value`` is one of them."""
+    choices = list(choices)
+    if value not in choices:
+        raise InputError(f"{name}='{value}' is not one of {', '.join(choices)}{nearest(value, choices)}")

@@ -1,0 +1,63 @@
+"""The result record: what was measured, on what, with what."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from latent_trainer.problem import Problem
+
+PACKAGES = ("latent_trainer", "torch", "transformers", "accelerate", "datasets", "peft")
+
+
+def write_record(path: str, metrics: dict, config: dict, problems: list[Problem] | None = None) -> dict:
+    """Write metrics with all that is needed to reproduce them, in one piece, and return the record.
+
+    Args:
+        path: JSON file; written under a temporary name and renamed.
+        metrics: what was measured.
+        config: the settings of the run.
+        problems: what it was measured on; the record keeps a hash.
+    """
+    record = {**metrics, "config": config, **environment()}
+    if problems is not None:
+        record["data_hash"] = data_hash(problems)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(target)
+    return record
+
+
+def environment() -> dict:
+    """Return versions, device, git commit and date."""
+    return {
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads",
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def data_hash(problems: list[Problem]) -> str:
+    """Return the SHA-256 of problems in order."""
+    digest = hashlib.sha256()
+    for problem in problems:
+        digest.update(json.dumps([problem.question, problem.steps, problem.answer]).encode())
+    return digest.hexdigest()
+
+
+def _git(*words: str) -> str | None:
+    """Return a git command's output for the library's own checkout, None where it is not one."""
+    try:
+        done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git on this machine
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,47 @@
+"""Published methods as presets: defaults for the training arguments, each with its citation.
+
+Any field can be set by hand, so combinations nobody has published also train.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Method:
+    """A named combination of objective, feedback, curriculum and rollout.
+
+    Args:
+        citation: where it was published.
+        defaults: values for fields of `LatentTrainingArguments` that the user left unset.
+    """
+
+    citation: str
+    defaults: dict = field(default_factory=dict)
+
+
+METHODS = {
+    "cot": Method(
+        "Wei et al. 2022, Chain-of-Thought Prompting Elicits Reasoning in Large Language Models",
+        {"curriculum": "fixed", "num_latents": 0, "keep_steps": True, "markers": False},
+    ),
+    "no_cot": Method(
+        "baseline: question to answer, no reasoning",
+        {"curriculum": "fixed", "num_latents": 0, "keep_steps": False, "markers": False},
+    ),
+    "icot": Method(
+        "Deng, Choi & Shieber 2024, From Explicit CoT to Implicit CoT: Learning to Internalize CoT Step by Step",
+        {"curriculum": "internalize", "num_latents": 0, "markers": False},
+    ),
+    "pause": Method(
+        "Goyal et al. 2023, Think before you speak: Training Language Models With Pause Tokens",
+        {"curriculum": "fixed", "num_latents": 6, "feedback": "learned"},
+    ),
+    "answer_only": Method(
+        "latents straight after the question, scored on the answer alone",
+        {"curriculum": "fixed", "num_latents": 10, "feedback": "hidden", "markers": False, "score_answer_prefix": False},
+    ),
+    "coconut": Method(
+        "Hao et al. 2024, Training Large Language Models to Reason in a Continuous Latent Space",
+        {"curriculum": "staged", "feedback": "hidden", "latents_per_step": 2, "max_stage": 3, "epochs_per_stage": 3},
+    ),
+}

@@ -1,0 +1,330 @@
+"""`LatentForCausalLM`: any causal language model, with latents filled in where `<|latent|>` stands."""
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    GenerationMixin,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from latent_trainer.cache import read_thought, write_thought
+from latent_trainer.configuration import LatentConfig
+from latent_trainer.errors import InputError
+from latent_trainer.feedback import FEEDBACKS
+from latent_trainer.heads import logits_of, token_losses
+from latent_trainer.rollout import RolloutOutput, rollout
+from latent_trainer.tokens import add_thought_tokens, fill_new_rows, thinking_columns
+from latent_trainer.views import ViewOutput, forward_views
+
+
+class LatentForCausalLM(PreTrainedModel, GenerationMixin):
+    """A causal language model that thinks in continuous latents.
+
+    ``input_ids`` holds the placeholder ``<|latent|>`` where a thought goes; `forward` replaces its embedding by
+    ``feedback(hidden state of the column before)``. Everything that calls a causal language model works unchanged.
+
+    Args:
+        config: a `LatentConfig`; its ``base_config`` says which model is wrapped.
+
+    Source: Hao et al. 2024 (Coconut); the wrapped model's own code is never touched.
+    """
+
+    config_class = LatentConfig
+    base_model_prefix = "base"
+    main_input_name = "input_ids"
+    accepts_loss_kwargs = True
+    supports_gradient_checkpointing = False  # with a cache the layers would silently drop it and corrupt the rollout
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = False
+
+    def __init__(self, config: LatentConfig, base: PreTrainedModel | None = None):
+        super().__init__(config)
+        if base is None:
+            config.base_config._attn_implementation = config._attn_implementation
+            base = AutoModelForCausalLM.from_config(config.base_config)
+        else:
+            for module in base.modules():
+                module._is_hf_initialized = True  # `post_init` must not draw its weights anew
+        self.base = base
+        self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **config.feedback_options)
+        self._no_split_modules = base._no_split_modules
+        self.post_init()
+
+    @classmethod
+    def from_base(
+        cls,
+        base: str | PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        latent_token_id: int | None = None,
+        bot_token_id: int | None = None,
+        eot_token_id: int | None = None,
+        bot_token: str = "<|bot|>",
+        eot_token: str = "<|eot|>",
+        feedback: str = "hidden",
+        feedback_options: dict | None = None,
+        backprop: str | int = "full",
+        rollout: str = "sequential",
+        **kwargs,
+    ) -> "LatentForCausalLM":
+        """Wrap a causal language model.
+
+        Args:
+            base: a model, or the name or folder of one.
+            tokenizer: gets ``<|latent|>`` and the two thought tokens where they are missing; the embedding grows to fit and
+                every new row starts at the mean of the old ones.
+            latent_token_id, bot_token_id, eot_token_id: without a tokenizer, existing rows of the vocabulary.
+            bot_token, eot_token: text of the thought tokens; existing ones such as ``<think>`` are taken as they are.
+            feedback: a key of ``FEEDBACKS``.
+            feedback_options: keyword arguments of the feedback; ``{"norm": "embedding"}`` stands for the mean norm of the
+                embedding rows.
+            backprop: "full", "last", "none" or the number of last latents gradient flows through.
+            rollout: one of ``ROLLOUTS``.
+            kwargs: passed on to ``AutoModelForCausalLM.from_pretrained`` when ``base`` is a name.
+
+        Raises:
+            ValueError: neither a tokenizer nor the three ids, both, or ids outside the vocabulary.
+        """
+        ids = {"latent_token_id": latent_token_id, "bot_token_id": bot_token_id, "eot_token_id": eot_token_id}
+        if (tokenizer is None) == any(value is None for value in ids.values()):
+            raise InputError(
+                "from_base takes either a tokenizer or all of latent_token_id, bot_token_id and eot_token_id; "
+                f"got tokenizer={'given' if tokenizer is not None else None}, "
+                + ", ".join(f"{name}={value}" for name, value in ids.items())
+            )
+        if isinstance(base, str):
+            base = AutoModelForCausalLM.from_pretrained(base, **kwargs)
+        if isinstance(base, LatentForCausalLM):
+            raise InputError("from_base got a LatentForCausalLM; pass the model it wraps, model.base")
+        if tokenizer is not None:
+            known = len(tokenizer)
+            ids = add_thought_tokens(tokenizer, bot_token, eot_token)
+            fill_new_rows(base, known, len(tokenizer))
+        vocab_size = base.get_input_embeddings().weight.shape[0]
+        for name, value in ids.items():
+            if not 0 <= value < vocab_size:
+                raise InputError(f"{name}={value} is outside the vocabulary of {vocab_size} rows")
+        attention = base.config._attn_implementation  # a composite configuration resets that of its parts
+        config = LatentConfig(
+            base_config=base.config,
+            base_name_or_path=base.config._name_or_path or "",
+            feedback=feedback,
+            feedback_options=_with_norm(feedback_options, base),
+            backprop=backprop,
+            rollout=rollout,
+            dtype=base.dtype,
+            **ids,
+        )
+        config._attn_implementation = attention
+        model = cls(config, base=base)
+        model.feedback.to(device=base.device, dtype=base.dtype)
+        model.generation_config = _generation_config(base, config)
+        return model
+
+    def configure(self, feedback: str, feedback_options: dict | None, rollout: str, backprop: str | int) -> None:
+        """Take over a method's settings; a feedback that is already in place keeps its weights.
+
+        Args:
+            feedback: a key of ``FEEDBACKS``.
+            feedback_options: its keyword arguments; None keeps those in place where the feedback stays the same.
+            rollout: one of ``ROLLOUTS``.
+            backprop: "full", "last", "none" or the number of last latents gradient flows through.
+        """
+        config = self.config
+        if feedback_options is None:
+            feedback_options = config.feedback_options if feedback == config.feedback else {}
+        if (feedback, feedback_options) != (config.feedback, config.feedback_options):
+            config.feedback = feedback
+            config.feedback_options = _with_norm(feedback_options, self.base)
+            self.feedback = FEEDBACKS[feedback](config.hidden_size, **config.feedback_options)
+            self.feedback.to(device=self.device, dtype=self.dtype)
+        config.rollout, config.backprop = rollout, backprop
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the base model's token embedding."""
+        return self.base.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the base model's token embedding."""
+        self.base.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Return the base model's output head."""
+        return self.base.get_output_embeddings()
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the base model's output head."""
+        self.base.set_output_embeddings(value)
+
+    def get_decoder(self) -> nn.Module:
+        """Return the base model without its head."""
+        return self.base.base_model
+
+    def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the logits (.., V) of last hidden states (.., H)."""
+        return logits_of(self.base, hidden)
+
+    def _next_embedding(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the latent (B, H) that follows ``hidden`` (B, H)."""
+        return self.feedback(hidden, self.get_input_embeddings(), self._thought_logits)
+
+    def _thought_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits without the tokens that are never written, so that a soft latent does not mix them in."""
+        never = torch.tensor([self.config.latent_token_id, self.config.bot_token_id], device=hidden.device)
+        return self.logits_of(hidden).index_fill(-1, never, torch.finfo(hidden.dtype).min)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise the feedback's layers; the base model initialises its own."""
+        if isinstance(module, (nn.Linear, nn.LayerNorm)) and not getattr(module, "_is_hf_initialized", False):
+            module.reset_parameters()
+
+    def run(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | dict | None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values=None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool = False,
+        **kwargs,
+    ) -> RolloutOutput:
+        """Embed, fill the latents and return hidden states: what training and generation share.
+
+        Args:
+            input_ids: (B, T).
+            attention_mask: (B, P + T), 1 for real columns; None means all are.
+            position_ids: (B, T); by default counted over the real columns of each row.
+            past_key_values: cache of the P columns before.
+            inputs_embeds: (B, T, H) instead of ``input_ids``; such a call has no latents.
+            use_cache: return a cache that also carries the thought.
+            kwargs: passed on to `latent_trainer.rollout.rollout`.
+        """
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, T, H)
+        thought, closed = read_thought(past_key_values)
+        latent_mask = inputs_embeds.new_zeros(inputs_embeds.shape[:2], dtype=torch.bool)
+        if input_ids is not None:
+            thinking, closed = thinking_columns(input_ids, self.config.bot_token_id, self.config.eot_token_id, closed)
+            if self.feedback.sequential:
+                latent_mask = thinking & (input_ids == self.config.latent_token_id)  # (B, T)
+        if position_ids is None:
+            position_ids = _positions(attention_mask, past_key_values, inputs_embeds)
+        output = rollout(
+            self.get_decoder(),
+            self._next_embedding,
+            inputs_embeds,
+            latent_mask,
+            attention_mask,
+            position_ids,
+            cache=past_key_values,
+            thought=thought,
+            backprop=self.config.backprop,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        if use_cache:
+            write_thought(output.cache, output.hidden[:, -1], closed)
+        return output
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | dict | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values=None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        views: dict[str, dict[str, torch.Tensor]] | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        output_hidden_states: bool | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs,
+    ) -> CausalLMOutputWithPast | dict[str, ViewOutput]:
+        """Run the model over tokens and latents.
+
+        Args:
+            input_ids: (B, T), with ``<|latent|>`` where a thought goes.
+            attention_mask: (B, P + T).
+            position_ids: (B, T).
+            past_key_values: cache of the P columns before; it also carries the thought.
+            inputs_embeds: (B, T, H) instead of ``input_ids``.
+            labels: (B, T), -100 where nothing is scored; gives the mean cross-entropy over scored tokens, or their sum over
+                ``num_items_in_batch``.
+            views: continuations of the prompt in ``input_ids`` (docs/shapes.md); returns a `ViewOutput` for each.
+            use_cache: whether to return a cache; by default outside training.
+            logits_to_keep: as in any causal language model: the last n columns, or the columns at these indices.
+            output_hidden_states: whether to return every layer's hidden states.
+            num_items_in_batch: scored tokens of the whole accumulated batch.
+
+        Raises:
+            ValueError: a latent with no column before it.
+        """
+        output_hidden_states = bool(output_hidden_states)
+        if views is not None:
+            return forward_views(self, input_ids, attention_mask, views, output_hidden_states)
+        use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
+        output = self.run(
+            input_ids,
+            attention_mask,
+            position_ids,
+            past_key_values if use_cache else None,
+            inputs_embeds,
+            use_cache=use_cache,
+            output_hidden_states=output_hidden_states,
+            **kwargs,
+        )
+        columns = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else logits_to_keep
+        hidden = output.hidden if isinstance(columns, int) else output.hidden[:, columns]
+        logits = self.logits_of(hidden)  # (B, kept, V)
+        loss = None
+        if labels is not None:
+            scored = labels[:, 1:] != -100  # the column before predicts the token
+            losses = token_losses(logits[:, :-1][scored], labels[:, 1:][scored])
+            loss = losses.sum() / (losses.numel() if num_items_in_batch is None else num_items_in_batch)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=output.cache if use_cache else None,
+            hidden_states=output.hidden_states,
+        )
+
+
+def _positions(attention_mask, cache, embeds: torch.Tensor) -> torch.Tensor:
+    """Return position ids (B, T), counted over the real columns of each row."""
+    batch, width = embeds.shape[:2]
+    if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
+        return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -width:]
+    past = 0 if cache is None else cache.get_seq_length()
+    return torch.arange(past, past + width, device=embeds.device).expand(batch, width)
+
+
+def _with_norm(options: dict | None, base: PreTrainedModel) -> dict:
+    """Return feedback options with ``norm="embedding"`` replaced by the mean norm of the embedding rows."""
+    options = dict(options or {})
+    if options.get("norm") == "embedding":
+        options["norm"] = base.get_input_embeddings().weight.detach().float().norm(dim=-1).mean().item()
+    return options
+
+
+def _generation_config(base: PreTrainedModel, config: LatentConfig) -> GenerationConfig:
+    """Return the base model's generation settings, with the tokens that only a prompt may hold suppressed."""
+    settings = GenerationConfig.from_dict(base.generation_config.to_dict())
+    never = {config.latent_token_id, config.bot_token_id, *(settings.suppress_tokens or ())}
+    settings.suppress_tokens = sorted(never)
+    if settings.pad_token_id is None:
+        eos = settings.eos_token_id
+        settings.pad_token_id = eos[0] if isinstance(eos, list) else eos
+    return settings
+
+
+AutoConfig.register("latent", LatentConfig)
+AutoModelForCausalLM.register(LatentConfig, LatentForCausalLM)

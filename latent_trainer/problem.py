@@ -1,0 +1,32 @@
+"""A problem: the one record every dataset is turned into."""
+
+from dataclasses import dataclass
+
+from latent_trainer.errors import InputError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question with its written reasoning and its answer.
+
+    Args:
+        question: the text put to the model.
+        steps: the written reasoning, one string a step; may be empty.
+        answer: the text a grader compares with; never empty.
+        id: a name that stays the same between runs, for per-problem records.
+
+    Raises:
+        ValueError: if the question or the answer is empty.
+    """
+
+    question: str
+    steps: tuple[str, ...]
+    answer: str
+    id: str = ""
+
+    def __post_init__(self):
+        for name in ("question", "answer"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value.strip():
+                raise InputError(f"problem {self.id or '(no id)'}: field '{name}' is empty; give it a non-empty text")
+        object.__setattr__(self, "steps", tuple(self.steps))

@@ -1,0 +1,160 @@
+"""The rollout: the only loop that computes latents, for training, evaluation and generation alike.
+
+Shapes: B rows, T columns of this call, P columns already in the cache, H hidden size. See docs/shapes.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache
+
+from latent_trainer.cache import branch
+from latent_trainer.errors import InputError
+
+
+@dataclass
+class RolloutOutput:
+    """What a rollout leaves behind.
+
+    Args:
+        hidden: (B, T, H) last hidden states after the final norm.
+        latents: (B, T, H) input embeddings with every latent filled in.
+        hidden_states: per layer (B, T, H), embedding output first; None unless asked for.
+        cache: the cache with P + T columns, or None where a single pass needed none.
+    """
+
+    hidden: torch.Tensor
+    latents: torch.Tensor
+    hidden_states: tuple[torch.Tensor, ...] | None
+    cache: DynamicCache | None
+
+
+def rollout(
+    decoder: Callable,
+    feedback: Callable[[torch.Tensor], torch.Tensor],
+    embeds: torch.Tensor,
+    latent_mask: torch.Tensor,
+    attention_mask: torch.Tensor | dict | None,
+    position_ids: torch.Tensor,
+    cache=None,
+    thought: torch.Tensor | None = None,
+    backprop: str | int = "full",
+    use_cache: bool = False,
+    output_hidden_states: bool = False,
+    **kwargs,
+) -> RolloutOutput:
+    """Run the decoder over T columns, filling each latent with feedback(hidden state of the column before it).
+
+    Columns without a latent are processed together; a column in which any row has a latent starts a new cached pass, so a
+    row of K latents costs K + 1 passes over T columns in all. Rows may have latents at different columns.
+
+    Args:
+        decoder: the base model without its head.
+        feedback: maps a hidden state (B, H) to a latent (B, H).
+        embeds: (B, T, H) input embeddings; what stands at a latent's place is ignored.
+        latent_mask: (B, T) bool, True where a latent goes.
+        attention_mask: (B, P + T), or the mask or masks (.., T, any) a compiled cache comes with, or None.
+        position_ids: (B, T).
+        cache: the cache of the P columns before, extended in place.
+        thought: (B, H) hidden state of the last column in ``cache``.
+        backprop: latents gradient flows through: "full", "last", "none", or the number of last latents of each row.
+        use_cache: return the cache also where one pass would do without.
+        output_hidden_states: return every layer's hidden states.
+
+    Raises:
+        ValueError: a latent in the first column with no hidden state before it.
+
+    Source: Hao et al. 2024 (Coconut); truncation as in the answer-only recipe with ``backprop="last"``.
+    """
+    latent_columns = latent_mask.any(0).nonzero().flatten().tolist()  # the one device synchronisation
+    if latent_columns and latent_columns[0] == 0 and thought is None:
+        raise InputError(
+            "a latent stands in the first column, where there is no hidden state to think from; "
+            "put a token before it or pass the cache of the text before"
+        )
+    run = _Passes(decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs)
+    if latent_columns and backprop != "full" and torch.is_grad_enabled():
+        constant = _constant_latents(latent_mask, {"none": 0, "last": 1}.get(backprop, backprop))
+        constant_columns = constant.any(0).nonzero().flatten().tolist()
+        if constant_columns:
+            with torch.no_grad():
+                stop = constant_columns[-1] + 1
+                prefix = DynamicCache() if cache is None else branch(cache, cache.get_seq_length())
+                filled, _ = run(embeds[:, :stop], latent_mask[:, :stop], latent_columns, prefix, thought, last_pass=False)
+            embeds = torch.cat([torch.where(constant[:, :stop, None], filled, embeds[:, :stop]), embeds[:, stop:]], 1)
+            latent_mask = latent_mask & ~constant
+            latent_columns = latent_mask.any(0).nonzero().flatten().tolist()
+    if cache is None and (use_cache or latent_columns):
+        cache = DynamicCache()
+    filled, passes = run(embeds, latent_mask, latent_columns, cache, thought)
+    layers = zip(*(output.hidden_states for output in passes), strict=True) if output_hidden_states else ()
+    return RolloutOutput(
+        hidden=_join([output.last_hidden_state for output in passes]),
+        latents=filled,
+        hidden_states=tuple(_join(list(layer)) for layer in layers) or None,
+        cache=cache,
+    )
+
+
+class _Passes:
+    """The decoder passes of one rollout."""
+
+    def __init__(self, decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs):
+        self.decoder = decoder
+        self.feedback = feedback
+        self.attention_mask = attention_mask
+        self.position_ids = position_ids
+        self.output_hidden_states = output_hidden_states
+        self.kwargs = kwargs
+
+    def __call__(self, embeds, latent_mask, latent_columns, cache, thought, last_pass=True):
+        """Fill the latents of ``embeds`` (B, T, H); return them and one decoder output a pass.
+
+        With ``last_pass=False`` the pass after the last latent is left out: nobody reads it.
+        """
+        width = embeds.shape[1]
+        latent_columns = [column for column in latent_columns if column < width]
+        starts = sorted({0, *latent_columns})
+        pieces, passes = [], []
+        for start, end in zip(starts, [*starts[1:], width], strict=True):
+            piece = embeds[:, start:end]  # (B, n, H)
+            if start in latent_columns:
+                latent = torch.where(latent_mask[:, start, None], self.feedback(thought).to(piece.dtype), piece[:, 0])
+                piece = torch.cat([latent.unsqueeze(1), piece[:, 1:]], 1)
+            pieces.append(piece)
+            if end == width and not last_pass:
+                break
+            output = self.decoder(
+                inputs_embeds=piece,
+                attention_mask=_mask_slice(self.attention_mask, start, end, self.position_ids.shape[1]),
+                position_ids=self.position_ids[:, start:end],
+                past_key_values=cache,
+                use_cache=cache is not None,
+                output_hidden_states=self.output_hidden_states,
+                **self.kwargs,
+            )
+            passes.append(output)
+            thought = output.last_hidden_state[:, -1]  # (B, H)
+        return _join(pieces), passes
+
+
+def _join(pieces: list[torch.Tensor]) -> torch.Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
+
+
+def _constant_latents(latent_mask: torch.Tensor, window: int) -> torch.Tensor:
+    """Return (B, T), True for the latents of each row that are not among its last ``window``."""
+    from_the_right = latent_mask.flip(1).cumsum(1).flip(1)  # 1 for the last latent of a row, 2 for the one before
+    return latent_mask & (from_the_right > window)
+
+
+def _mask_slice(mask, start: int, end: int, width: int):
+    """Return the part of a mask that the columns start .. end of ``width`` new columns need."""
+    if mask is None:
+        return None
+    if isinstance(mask, dict):
+        return {name: _mask_slice(one, start, end, width) for name, one in mask.items()}
+    if mask.ndim == 2:  # (B, P + T): everything up to and including the last of these columns
+        return mask[:, : mask.shape[1] - width + end]
+    return mask[:, :, start:end]  # (B, 1, T, P + T): a compiled cache, whose key dimension has a fixed length

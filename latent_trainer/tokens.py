@@ -1,0 +1,79 @@
+"""The three thought tokens: finding them, adding them, and where their embedding rows start."""
+
+import torch
+from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
+
+from latent_trainer.errors import InputError
+
+LATENT_TOKEN = "<|latent|>"
+
+
+def thought_token_ids(tokenizer: PreTrainedTokenizerBase, bot_token: str, eot_token: str) -> dict[str, int]:
+    """Return the ids of the latent, begin- and end-of-thought tokens.
+
+    Raises:
+        ValueError: the tokenizer lacks one of them.
+    """
+    vocabulary = tokenizer.get_vocab()
+    tokens = {"latent_token_id": LATENT_TOKEN, "bot_token_id": bot_token, "eot_token_id": eot_token}
+    missing = [token for token in tokens.values() if token not in vocabulary]
+    if missing:
+        raise InputError(
+            f"the tokenizer has no {', '.join(missing)}; use the tokenizer saved with the model, "
+            "or add them with LatentForCausalLM.from_base(..., tokenizer=tokenizer)"
+        )
+    return {name: vocabulary[token] for name, token in tokens.items()}
+
+
+def add_thought_tokens(tokenizer: PreTrainedTokenizerBase, bot_token: str, eot_token: str) -> dict[str, int]:
+    """Add the thought tokens a tokenizer lacks, as special tokens, and return the ids of all three."""
+    vocabulary = tokenizer.get_vocab()
+    missing = [token for token in (LATENT_TOKEN, bot_token, eot_token) if token not in vocabulary]
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in missing], special_tokens=True)
+    return thought_token_ids(tokenizer, bot_token, eot_token)
+
+
+@torch.no_grad()
+def fill_new_rows(base: PreTrainedModel, known: int, wanted: int) -> None:
+    """Give the tokens ``known`` .. ``wanted - 1`` embedding rows that start at the mean of the rows before them.
+
+    The mean is where an unknown token is least surprising: its logits are average and its norm does not stand out. The same
+    base always gives the same rows, so an adapter needs to carry only those it trained. Vocabularies padded beyond the
+    tokenizer keep their size.
+    """
+    if known == wanted:
+        return
+    rows = base.get_input_embeddings().weight.shape[0]
+    if wanted > rows:
+        base.resize_token_embeddings(wanted, mean_resizing=False)
+    tables = [base.get_input_embeddings().weight]
+    head = base.get_output_embeddings()
+    if head is not None and head.weight is not tables[0]:
+        tables.append(head.weight)
+    for table in tables:
+        table[known:wanted] = table[: min(known, rows)].float().mean(0).to(table.dtype)
+
+
+def thinking_columns(
+    input_ids: torch.Tensor, bot_token_id: int, eot_token_id: int, closed: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return where a latent would be filled, and whether each row's thought is closed after the last column.
+
+    A thought is open from the start of a row, or from ``<|bot|>``, until ``<|eot|>``; a ``<|latent|>`` written
+    after that is an ordinary token.
+
+    Args:
+        input_ids: (B, T).
+        bot_token_id, eot_token_id: the markers.
+        closed: (B,) bool, whether the thought was closed before the first column; None means it was open.
+
+    Returns:
+        (B, T) bool and (B,) bool.
+    """
+    batch, width = input_ids.shape
+    place = torch.arange(2, width + 2, device=input_ids.device).expand(batch, width)
+    before = input_ids.new_zeros(batch, 1) if closed is None else closed.long().unsqueeze(1)  # 1: closed beforehand
+    last_bot = torch.where(input_ids == bot_token_id, place, 0).cummax(1).values  # (B, T)
+    last_eot = torch.where(input_ids == eot_token_id, place, before).cummax(1).values
+    thinking = last_bot >= last_eot
+    return thinking, ~thinking[:, -1]

@@ -1,0 +1,276 @@
+"""`LatentTrainer`: the Hugging Face `Trainer` over problems, stages and views."""
+
+import itertools
+from pathlib import Path
+
+import torch
+from accelerate.utils import DistributedType, gather_object
+from datasets import Dataset
+from peft import PeftConfig, PeftModel
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase, Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from latent_trainer.adapters import add_adapters, latent_model
+from latent_trainer.curriculum import row_rng
+from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
+from latent_trainer.errors import InputError
+from latent_trainer.evaluation.generation import generate_answers, summarise
+from latent_trainer.modeling import LatentForCausalLM
+from latent_trainer.objectives import OBJECTIVES
+from latent_trainer.sampling import EpochSampler
+from latent_trainer.stages import StageCallback
+from latent_trainer.training_args import LatentTrainingArguments
+
+
+class LatentTrainer(Trainer):
+    """Train a latent model on problems with any combination of objective, feedback, curriculum and rollout.
+
+    Args:
+        model: a `LatentForCausalLM`, or the name of a base model to wrap.
+        args: `LatentTrainingArguments`.
+        train_dataset: problems (see `load_problems`), as a data set or a list.
+        eval_dataset: problems for validation.
+        processing_class: the tokenizer; holds the thought tokens.
+        peft_config: trains adapters, the thought tokens' rows and the feedback instead of every weight.
+        kwargs: passed on to `Trainer` (callbacks, optimizers, ...).
+
+    Raises:
+        ValueError: a tokenizer without thought tokens, no problem that fits the model, an output folder with another run.
+    """
+
+    def __init__(
+        self,
+        model: LatentForCausalLM | str,
+        args: LatentTrainingArguments,
+        train_dataset: Dataset | list | None = None,
+        eval_dataset: Dataset | list | dict | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        peft_config: PeftConfig | None = None,
+        **kwargs,
+    ):
+        template = args.make_template()
+        if isinstance(model, str):
+            model = LatentForCausalLM.from_base(
+                model, tokenizer=processing_class, bot_token=template.bot, eot_token=template.eot
+            )
+        self.curriculum = args.make_curriculum()
+        self.objective = OBJECTIVES[args.objective]()
+        self.encoder = Encoder(processing_class, template)
+        self.collator = LatentCollator(self.encoder.pad)
+        latent = latent_model(model)
+        latent.configure(args.feedback, args.feedback_options, args.rollout, args.backprop)
+        latent.config.template = template.to_dict()
+        if peft_config is not None:
+            model = add_adapters(model, peft_config)
+        self.rows: list[EncodedProblem] = []
+        self.dropped = 0
+        if train_dataset is not None:
+            self.rows, self.dropped = self._encode(train_dataset, latent.config.max_position_embeddings, "train")
+        self.stages = StageCallback(args, self.curriculum.num_stages, self._on_stage)
+        self._term_sums: dict[str, torch.Tensor] = {}
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=list,
+            train_dataset=range(len(self.rows)) if self.rows else None,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            **kwargs,
+        )
+        self.add_callback(self.stages)
+        self.loss_is_scaled_for_ga = True  # every term is a share of a global sum
+        self.model_accepts_loss_kwargs = True
+        self._on_stage(self.stages.stage)
+        if self.accelerator.distributed_type == DistributedType.DEEPSPEED and args.reset_optimizer != "never":
+            raise InputError(
+                f"reset_optimizer='{args.reset_optimizer}' cannot reach the partitioned optimizer of DeepSpeed; "
+                "set reset_optimizer=never or launch without DeepSpeed"
+            )
+
+    # ---- problems to batches ----
+
+    def _encode(self, problems, longest: int | None, split: str) -> tuple[list[EncodedProblem], int]:
+        """Encode problems; those longer than the model's context are left out, and how many is said."""
+        problems = as_problems(problems)
+        rows = [self.encoder.problem(problem) for problem in problems]
+        most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
+        kept = [row for row in rows if longest is None or row.longest + most_latents <= longest]
+        if not kept:
+            raise InputError(f"no {split} problem fits the model's context of {longest} tokens; {len(rows)} are longer")
+        return kept, len(rows) - len(kept)
+
+    def _views(self, row: EncodedProblem, index: int, scored: bool) -> dict[str, View]:
+        """Return the views of a row at the current stage; without labels where it only fills up a batch."""
+        rng = row_rng(self.args.seed, int(self.state.epoch or 0), index)
+        plan = self.curriculum.plan(self.stages.stage, len(row.steps), rng)
+        views = {"latent": self.encoder.latent_view(row, plan)}
+        if "explicit" in self.objective.views:
+            views["explicit"] = self.encoder.explicit_view(row)
+        if scored:
+            return views
+        return {name: View(view.input_ids, [-100] * len(view.labels), view.answer_start) for name, view in views.items()}
+
+    def _batch(self, indices: list[int], rows: list[EncodedProblem]) -> dict:
+        """Put a batch together; an index past the end stands for a filler (see `EpochSampler`)."""
+        chosen = [(index % len(rows), index < len(rows)) for index in indices]
+        batch = self.collator([(rows[index].prompt, self._views(rows[index], index, scored)) for index, scored in chosen])
+        batch["rows"] = torch.tensor([scored for _, scored in chosen])
+        return batch
+
+    def _get_train_sampler(self, train_dataset=None) -> EpochSampler:
+        shuffle = self.args.train_sampling_strategy != "sequential"
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        global_batch = self._train_batch_size * self.args.world_size
+        self._train_sampler = EpochSampler(len(self.rows), global_batch, seed, shuffle)
+        return self._train_sampler
+
+    def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list[dict], dict]:
+        """Return the batches of one optimizer step at the current stage, and the global counts their terms share."""
+        self.stages.before_batch(self.args, self.state, self.optimizer)
+        batches = [self._batch(indices, self.rows) for indices in itertools.islice(epoch_iterator, num_batches)]
+        return batches, self._counts(batches)
+
+    def _counts(self, batches: list[dict]) -> dict[str, int]:
+        """Count rows and labelled tokens per view over all processes and accumulation steps."""
+        counts = {"rows": sum(int(batch["rows"].sum()) for batch in batches)}
+        for view in batches[0]["views"] if batches else ():
+            labels = (batch["views"][view]["labels"] for batch in batches)
+            counts[f"{view}_tokens"] = sum(int((label != -100).sum()) for label in labels)
+        total = torch.tensor(list(counts.values()), device=self.args.device)
+        total = self.accelerator.reduce(total, "sum").tolist()
+        return dict(zip(counts, total, strict=True))
+
+    # ---- loss ----
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Return the sum of the objective's terms, scaled so that averaging over processes gives the global loss."""
+        rows = inputs.pop("rows")
+        outputs = model(**inputs, output_hidden_states=self.objective.needs_hidden_states)
+        terms = self.objective(outputs, {**inputs, "rows": rows}, num_items_in_batch)
+        for name, term in terms.items():
+            self._term_sums[name] = self._term_sums.get(name, 0.0) + term.detach()
+        loss = sum(terms.values()) * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the stage, and the objective's terms where there is more than one, to what is logged."""
+        logs["stage"] = self.stages.stage
+        if "loss" in logs:
+            steps = max(self.state.global_step - self._terms_logged_at, 1)
+            if len(self._term_sums) > 1:
+                for name, total in self._term_sums.items():
+                    logs[f"loss_{name}"] = self.accelerator.reduce(total, "sum").item() / steps
+            self._term_sums, self._terms_logged_at = {}, self.state.global_step
+        super().log(logs, start_time)
+
+    _terms_logged_at = 0
+
+    # ---- stages, training and evaluation ----
+
+    def _on_stage(self, stage: int) -> None:
+        """Write into the model's configuration how many latents its prompts get at this stage."""
+        latent_model(self.accelerator.unwrap_model(self.model)).config.num_latents = self.curriculum.latents(stage)
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        """Train; refuses an output folder that holds another run unless that run is resumed.
+
+        Raises:
+            ValueError: no training problems, or checkpoints of another run in the output folder.
+        """
+        if not self.rows:
+            raise InputError("train() needs train_dataset; it is empty or was not given")
+        refuse_other_run(self.args.output_dir, resume_from_checkpoint)
+        self.accelerator.wait_for_everyone()
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def evaluate(
+        self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval", stage: int | None = None
+    ) -> dict[str, float]:
+        """Return loss and generated accuracy at a stage, the current one by default.
+
+        Args:
+            eval_dataset: problems, or a dictionary of them; ``eval_dataset`` of the trainer by default.
+            ignore_keys: not used.
+            metric_key_prefix: first part of every metric's name.
+            stage: evaluate as at this stage.
+        """
+        eval_dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if eval_dataset is None:
+            raise InputError("evaluate() needs eval_dataset; give it to the trainer or to this call")
+        if isinstance(eval_dataset, dict):
+            metrics = {}
+            for name, one in eval_dataset.items():
+                metrics |= self.evaluate(one, ignore_keys, f"{metric_key_prefix}_{name}", stage)
+            return metrics
+        current, self.stages.stage = self.stages.stage, self.stages.stage if stage is None else stage
+        model = self.accelerator.unwrap_model(self.model)
+        rows, dropped = self._encode(eval_dataset, latent_model(model).config.max_position_embeddings, "evaluation")
+        metrics = {"loss": self._evaluate_loss(model, rows), "dropped": dropped}
+        if self.args.generate_in_eval:
+            metrics |= summarise(self._generate(model, rows))
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        self.log(metrics)
+        self.stages.stage = current
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    @torch.no_grad()
+    def _evaluate_loss(self, model, rows: list[EncodedProblem]) -> float:
+        """Return the objective over all rows, shared out over the processes."""
+        mine = range(self.args.process_index, len(rows), self.args.world_size)
+        size = self.args.per_device_eval_batch_size
+        batches = [self._batch(list(mine[start : start + size]), rows) for start in range(0, len(mine), size)]
+        counts = self._counts(batches)
+        was_training = model.training
+        model.eval()
+        total = torch.zeros((), device=self.args.device)
+        for batch in self._progress(batches, "loss"):
+            batch.pop("rows")
+            batch = self._prepare_inputs(batch)
+            outputs = model(**batch, output_hidden_states=self.objective.needs_hidden_states)
+            total += sum(self.objective(outputs, batch, counts).values())
+        model.train(was_training)
+        return self.accelerator.reduce(total, "sum").item()
+
+    def _generate(self, model, rows: list[EncodedProblem]):
+        mine = [row.problem for row in rows[self.args.process_index :: self.args.world_size]]
+        answers = generate_answers(
+            model,
+            self.processing_class,
+            mine,
+            self.curriculum.latents(self.stages.stage),
+            self.encoder.template,
+            batch_size=self.args.per_device_eval_batch_size,
+            max_new_tokens=self.args.max_new_tokens,
+            show_progress=self._shows_progress,
+        )
+        return gather_object(answers)
+
+    @property
+    def _shows_progress(self) -> bool:
+        return self.is_world_process_zero() and not self.args.disable_tqdm
+
+    def _progress(self, batches: list, name: str):
+        return tqdm(batches, desc=name, unit="batch", leave=False, disable=not self._shows_progress)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Save the model, and beside an adapter the latent configuration it needs."""
+        super()._save(output_dir, state_dict)
+        if isinstance(self.accelerator.unwrap_model(self.model), PeftModel):
+            latent_model(self.accelerator.unwrap_model(self.model)).config.save_pretrained(
+                output_dir or self.args.output_dir
+            )
+
+
+def refuse_other_run(output_dir: str, resume_from_checkpoint) -> None:
+    """Raise an `InputError` where ``output_dir`` holds the checkpoints or the model of a run that is not being resumed."""
+    if resume_from_checkpoint or not Path(output_dir).is_dir():
+        return
+    names = [path.name for path in Path(output_dir).iterdir()]
+    existing = [name for name in names if name.startswith(f"{PREFIX_CHECKPOINT_DIR}-") or name.endswith(".safetensors")]
+    if existing:
+        raise InputError(
+            f"output_dir={output_dir} already holds another run ({sorted(existing)[-1]}); "
+            "resume it with resume_from_checkpoint=True or choose another folder"
+        )

@@ -1,0 +1,152 @@
+"""`LatentTrainingArguments`: everything `TrainingArguments` has, and what latents need."""
+
+import json
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from latent_trainer.configuration import ROLLOUTS, check_backprop
+from latent_trainer.curriculum import CURRICULA, FixedCurriculum, InternalizeCurriculum, StagedCurriculum
+from latent_trainer.data.template import TEMPLATES, Template, resolve_template
+from latent_trainer.errors import InputError, check_choice
+from latent_trainer.feedback import FEEDBACKS
+from latent_trainer.methods import METHODS
+from latent_trainer.objectives import OBJECTIVES
+
+DEFAULTS = {
+    "objective": "answer",
+    "feedback": "hidden",
+    "rollout": "sequential",
+    "backprop": "full",
+    "curriculum": "fixed",
+    "num_latents": 0,
+    "keep_steps": False,
+    "latents_per_step": 1,
+    "max_stage": 3,
+}
+
+
+def _option(help: str, default=None, choices=None):
+    metadata = {"help": help}
+    if choices is not None:
+        metadata["help"] += f" One of: {', '.join(choices)}."
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class LatentTrainingArguments(TrainingArguments):
+    """Arguments of `LatentTrainer`. A field left at None takes the default of ``method``.
+
+    Raises:
+        ValueError: an unknown choice, a negative count, or settings that contradict each other.
+    """
+
+    method: str = _option("Preset that fills in the fields below that are left unset.", "coconut", METHODS)
+    objective: str | None = _option("What a step is scored on.", choices=OBJECTIVES)
+    feedback: str | None = _option("How a hidden state becomes the next latent.", choices=FEEDBACKS)
+    feedback_options: dict | str | None = _option("Keyword arguments of the feedback, as a mapping or JSON.")
+    rollout: str | None = _option("How the latents are computed.", choices=ROLLOUTS)
+    backprop: str | None = _option("Latents gradient flows through: full, last, none or the number of last latents.")
+
+    curriculum: str | None = _option("How latents and steps change over training.", choices=CURRICULA)
+    num_latents: int | None = _option("Fixed curriculum: latents K of every row.")
+    keep_steps: bool | None = _option("Fixed curriculum: whether the written steps stay.")
+    latents_per_step: int | None = _option("Staged curriculum: latents that replace one step.")
+    max_stage: int | None = _option("Staged and internalize: last stage that works by count; the next drops every step.")
+    pad_latent_to_max: bool = _option("Staged: give every row the full number of latents in the last stage.", False)
+    uniform_prob: float = _option("Staged: probability of a random stage for a row.", 0.0)
+    internalize_per_stage: int = _option("Internalize: steps or tokens dropped per stage.", 1)
+    internalize_unit: str = _option("Internalize: what is dropped.", "step", ("step", "token"))
+    internalize_smoothing: float = _option("Internalize: lambda of the removal offset; 0 turns it off.", 0.0)
+
+    first_stage: int = _option("Stage training starts at.", 0)
+    epochs_per_stage: int | None = _option("Advance a stage every so many epochs.")
+    steps_per_stage: int | None = _option("Advance a stage every so many optimizer steps.")
+    advance_at: float | None = _option("Advance when validation accuracy reaches this share, 0 to 1.")
+    reset_optimizer: str = _option("When the optimizer forgets its state.", "never", ("never", "stage", "epoch"))
+
+    template: str = _option("Prompt template.", "coconut", TEMPLATES)
+    markers: bool | None = _option("Whether rows have <|bot|> and <|eot|>.")
+    score_answer_prefix: bool | None = _option("Whether the answer prefix counts in the loss.")
+    remaining_steps: str | None = _option("Where the remaining steps stand.", choices=("after", "inside"))
+
+    generate_in_eval: bool = _option("Whether evaluate() also generates and grades answers.", True)
+    max_new_tokens: int = _option("Tokens evaluate() may write per problem.", 64)
+
+    def __post_init__(self):
+        check_choice("method", self.method, METHODS)
+        advances_by_hand = self.steps_per_stage is not None or self.advance_at is not None
+        for name, value in {**DEFAULTS, **METHODS[self.method].defaults}.items():
+            if name == "epochs_per_stage" and advances_by_hand:
+                continue
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+        if isinstance(self.feedback_options, str):
+            self.feedback_options = json.loads(self.feedback_options)
+        self.backprop = int(self.backprop) if str(self.backprop).lstrip("-").isdigit() else self.backprop
+        self._check_choices()
+        self._check_numbers()
+        self.remove_unused_columns = False  # a batch is put together from problems, not from columns
+        self.dataloader_pin_memory = False  # the loader yields row numbers
+        super().__post_init__()
+
+    def _check_choices(self):
+        for name, choices in (
+            ("objective", OBJECTIVES),
+            ("feedback", FEEDBACKS),
+            ("rollout", ROLLOUTS),
+            ("curriculum", CURRICULA),
+            ("internalize_unit", ("step", "token")),
+            ("reset_optimizer", ("never", "stage", "epoch")),
+            ("template", TEMPLATES),
+        ):
+            check_choice(name, getattr(self, name), choices)
+        if self.remaining_steps is not None:
+            check_choice("remaining_steps", self.remaining_steps, ("after", "inside"))
+        check_backprop(self.backprop)
+
+    def _check_numbers(self):
+        for name, least in (
+            ("num_latents", 0),
+            ("latents_per_step", 1),
+            ("max_stage", 0),
+            ("internalize_per_stage", 1),
+            ("first_stage", 0),
+            ("epochs_per_stage", 1),
+            ("steps_per_stage", 1),
+            ("max_new_tokens", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name}={value} must be at least {least}")
+        for name in ("uniform_prob", "advance_at"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name}={value} must lie between 0 and 1")
+        ways = [name for name in ("epochs_per_stage", "steps_per_stage", "advance_at") if getattr(self, name) is not None]
+        if len(ways) > 1:
+            raise InputError(f"{' and '.join(ways)} both say when a stage ends; keep one")
+        if self.gradient_checkpointing:
+            raise InputError(
+                "gradient_checkpointing=True would silently drop the cache that latents need; "
+                "set it to False and use backprop=last or a smaller batch to save memory"
+            )
+
+    def make_curriculum(self):
+        """Return the curriculum these arguments describe."""
+        if self.curriculum == "fixed":
+            return FixedCurriculum(self.num_latents, self.keep_steps)
+        if self.curriculum == "staged":
+            return StagedCurriculum(self.latents_per_step, self.max_stage, self.pad_latent_to_max, self.uniform_prob)
+        return InternalizeCurriculum(
+            self.internalize_per_stage, self.internalize_unit, self.max_stage, self.internalize_smoothing
+        )
+
+    def make_template(self) -> Template:
+        """Return the prompt template with the changes these arguments make."""
+        return resolve_template(
+            self.template,
+            markers=self.markers,
+            score_answer_prefix=self.score_answer_prefix,
+            remaining_steps=self.remaining_steps,
+        )

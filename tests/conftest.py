@@ -1,0 +1,67 @@
+"""Tiny models and tokenizers that every test builds on; nothing is downloaded."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from latent_trainer import LatentForCausalLM, load_problems
+from latent_trainer.data.tokenizer import train_tokenizer
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+ROTARY = {**SMALL, "num_key_value_heads": 2, "head_dim": 8}
+ARCHITECTURES = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+    "llama": ROTARY,
+    "qwen2": ROTARY,
+    "qwen3": ROTARY,
+    "mistral": {**ROTARY, "sliding_window": 16},
+    "gemma": {**ROTARY, "pad_token_id": 0},
+    "gemma2": {**ROTARY, "pad_token_id": 0, "sliding_window": 16, "query_pre_attn_scalar": 8},
+}
+
+
+@pytest.fixture(scope="session")
+def problems():
+    """Two hundred training problems of the built-in family."""
+    return load_problems("arithmetic", "train", size=200, operations=4)
+
+
+@pytest.fixture(scope="session")
+def validation_problems():
+    """Forty validation problems of the built-in family."""
+    return load_problems("arithmetic", "validation", size=40, operations=4)
+
+
+@pytest.fixture
+def tokenizer(problems):
+    """A word-level tokenizer that can write those problems."""
+    texts = [" ".join([row["question"], *row["steps"], "=", row["answer"], "###"]) for row in problems]
+    return train_tokenizer(texts)
+
+
+def make_base(architecture: str = "gpt2", vocab_size: int = 100, dtype=torch.float64, seed: int = 0, **changes):
+    """Return a tiny base model from a configuration; its context is 128 tokens."""
+    torch.manual_seed(seed)
+    length = {"n_positions": 128} if architecture == "gpt2" else {"max_position_embeddings": 128}
+    settings = {"bos_token_id": 0, "eos_token_id": 0, **ARCHITECTURES[architecture], **length, **changes}
+    config = AutoConfig.for_model(architecture, vocab_size=vocab_size, **settings)
+    return AutoModelForCausalLM.from_config(config).to(dtype)
+
+
+def make_latent(architecture: str = "gpt2", dtype=torch.float64, seed: int = 0, **options) -> LatentForCausalLM:
+    """Return a tiny latent model over 100 tokens: latent 97, begin of thought 98, end of thought 99."""
+    base = make_base(architecture, dtype=dtype, seed=seed)
+    torch.manual_seed(seed)
+    return LatentForCausalLM.from_base(base, latent_token_id=97, bot_token_id=98, eot_token_id=99, **options)
+
+
+def shared_file(name: str) -> Path:
+    """Return a file beside the checkout, or skip the test where it is absent."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"shared file {name} is not beside this checkout")
+    return path
