@@ -18,6 +18,8 @@ class LatentConfig(PreTrainedConfig):
         latent_token_id: id of the placeholder ``<|latent|>``.
         bot_token_id: id of the begin-of-thought token.
         eot_token_id: id of the end-of-thought token.
+        known_tokens: tokens the base's tokenizer had; the rows of later ones start at the mean (`fill_new_rows`). None where
+            no tokenizer was given.
         feedback: how a hidden state becomes the next input embedding, a key of ``FEEDBACKS``.
         feedback_options: keyword arguments of that feedback.
         rollout: how the latents are computed, one of ``ROLLOUTS``.
@@ -36,6 +38,7 @@ class LatentConfig(PreTrainedConfig):
     latent_token_id: int | None = None
     bot_token_id: int | None = None
     eot_token_id: int | None = None
+    known_tokens: int | None = None
     feedback: str = "hidden"
     feedback_options: dict | None = None
     rollout: str = "sequential"

@@ -1,6 +1,7 @@
 """Errors a user can act on: one line that names what clashes and what to change."""
 
 import difflib
+import json
 from collections.abc import Iterable
 
 
@@ -19,3 +20,14 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     choices = list(choices)
     if value not in choices:
         raise InputError(f"{name}='{value}' is not one of {', '.join(choices)}{nearest(value, choices)}")
+
+
+def parse_json(name: str, text: str) -> dict:
+    """Return the mapping an option's JSON text stands for; raise a one-line `InputError` where it is none."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{name}={text}: malformed JSON ({error.msg} at column {error.colno})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{name}={text}: expected a JSON object, found {type(value).__name__}")
+    return value

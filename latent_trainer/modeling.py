@@ -1,6 +1,7 @@
 """`LatentForCausalLM`: any causal language model, with latents filled in where `<|latent|>` stands."""
 
 import torch
+from peft import PeftConfig, PeftModel
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -11,6 +12,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from latent_trainer.cache import read_thought, write_thought
 from latent_trainer.configuration import LatentConfig
@@ -43,7 +45,6 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _can_compile_fullgraph = False
 
     def __init__(self, config: LatentConfig, base: PreTrainedModel | None = None):
         super().__init__(config)
@@ -84,8 +85,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             latent_token_id, bot_token_id, eot_token_id: without a tokenizer, existing rows of the vocabulary.
             bot_token, eot_token: text of the thought tokens; existing ones such as ``<think>`` are taken as they are.
             feedback: a key of ``FEEDBACKS``.
-            feedback_options: keyword arguments of the feedback; ``{"norm": "embedding"}`` stands for the mean norm of the
-                embedding rows.
+            feedback_options: keyword arguments of the feedback.
             backprop: "full", "last", "none" or the number of last latents gradient flows through.
             rollout: one of ``ROLLOUTS``.
             kwargs: passed on to ``AutoModelForCausalLM.from_pretrained`` when ``base`` is a name.
@@ -104,6 +104,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             base = AutoModelForCausalLM.from_pretrained(base, **kwargs)
         if isinstance(base, LatentForCausalLM):
             raise InputError("from_base got a LatentForCausalLM; pass the model it wraps, model.base")
+        known = None
         if tokenizer is not None:
             known = len(tokenizer)
             ids = add_thought_tokens(tokenizer, bot_token, eot_token)
@@ -117,16 +118,57 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             base_config=base.config,
             base_name_or_path=base.config._name_or_path or "",
             feedback=feedback,
-            feedback_options=_with_norm(feedback_options, base),
+            feedback_options=feedback_options,
             backprop=backprop,
             rollout=rollout,
             dtype=base.dtype,
+            known_tokens=known,
             **ids,
         )
         config._attn_implementation = attention
         model = cls(config, base=base)
         model.feedback.to(device=base.device, dtype=base.dtype)
         model.generation_config = _generation_config(base, config)
+        return model
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str, *args, **kwargs) -> "LatentForCausalLM":
+        """Load a saved latent model, or an adapter merged into the model it was trained on.
+
+        Args:
+            pretrained_model_name_or_path: folder or Hub name of either.
+            args, kwargs: as for any `PreTrainedModel`.
+
+        Raises:
+            ValueError: an adapter whose base model has no name to load it by.
+        """
+        name = pretrained_model_name_or_path
+        where = {
+            key: kwargs[key] for key in ("revision", "subfolder", "token", "cache_dir", "local_files_only") if key in kwargs
+        }
+        if find_adapter_config_file(name, **where) is None:
+            return super().from_pretrained(name, *args, **kwargs)
+        config = kwargs.pop("config", None) or LatentConfig.from_pretrained(name, **where)
+        options = {"dtype": config.dtype, **kwargs, "revision": "main", "subfolder": ""}  # those two are the adapter's
+        latent_base = PeftConfig.from_pretrained(name, **where).base_model_name_or_path
+        if latent_base:  # trained on a saved latent model
+            model = cls.from_pretrained(latent_base, *args, **options)
+        elif config.base_name_or_path:
+            base = AutoModelForCausalLM.from_pretrained(config.base_name_or_path, **options)
+            ids = {key: getattr(config, key) for key in ("latent_token_id", "bot_token_id", "eot_token_id")}
+            if config.known_tokens is not None:
+                fill_new_rows(base, config.known_tokens, max(config.known_tokens, 1 + max(ids.values())))
+            model = cls.from_base(base, **ids)
+            model.config.known_tokens = config.known_tokens
+        else:
+            raise InputError(
+                f"the adapter in {name} does not name the model it was trained on, which had no folder or Hub name; "
+                f"build that model and load the adapter with PeftModel.from_pretrained(model, '{name}')"
+            )
+        model.configure(config.feedback, config.feedback_options, config.rollout, config.backprop)
+        model.config.template, model.config.num_latents = config.template, config.num_latents
+        model = PeftModel.from_pretrained(model, name, **where).merge_and_unload()
+        model.name_or_path = model.config.name_or_path = name  # what a further adapter is trained on
         return model
 
     def configure(self, feedback: str, feedback_options: dict | None, rollout: str, backprop: str | int) -> None:
@@ -143,10 +185,22 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             feedback_options = config.feedback_options if feedback == config.feedback else {}
         if (feedback, feedback_options) != (config.feedback, config.feedback_options):
             config.feedback = feedback
-            config.feedback_options = _with_norm(feedback_options, self.base)
+            config.feedback_options = feedback_options
             self.feedback = FEEDBACKS[feedback](config.hidden_size, **config.feedback_options)
             self.feedback.to(device=self.device, dtype=self.dtype)
         config.rollout, config.backprop = rollout, backprop
+
+    def gradient_checkpointing_enable(self, *args, **kwargs):
+        """Refuse; ``activation_checkpointing_enable`` ends here too."""
+        raise InputError(
+            "activation (gradient) checkpointing would silently drop the cache that latents need; "
+            "leave it off and use backprop=last or a smaller batch to save memory"
+        )
+
+    def refuse_checkpointing(self) -> None:
+        """Raise an `InputError` where the base model's layers are set to checkpoint their activations."""
+        if any(getattr(module, "gradient_checkpointing", False) for module in self.base.modules()):
+            self.gradient_checkpointing_enable()
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the base model's token embedding."""
@@ -167,6 +221,11 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
     def get_decoder(self) -> nn.Module:
         """Return the base model without its head."""
         return self.base.base_model
+
+    @staticmethod
+    def create_masks_for_generate(config, inputs_embeds, attention_mask, **kwargs):
+        """Leave the mask (B, P + T) as it is: a static cache changes its width from one pass of a rollout to the next."""
+        return attention_mask
 
     def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits (.., V) of last hidden states (.., H)."""
@@ -189,7 +248,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
     def run(
         self,
         input_ids: torch.Tensor | None,
-        attention_mask: torch.Tensor | dict | None,
+        attention_mask: torch.Tensor | None,
         position_ids: torch.Tensor | None = None,
         past_key_values=None,
         inputs_embeds: torch.Tensor | None = None,
@@ -207,6 +266,8 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             use_cache: return a cache that also carries the thought.
             kwargs: passed on to `latent_trainer.rollout.rollout`.
         """
+        if self.training:
+            self.refuse_checkpointing()
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, T, H)
         thought, closed = read_thought(past_key_values)
@@ -237,7 +298,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | dict | None = None,
+        attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         past_key_values=None,
         inputs_embeds: torch.Tensor | None = None,
@@ -301,18 +362,10 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
 def _positions(attention_mask, cache, embeds: torch.Tensor) -> torch.Tensor:
     """Return position ids (B, T), counted over the real columns of each row."""
     batch, width = embeds.shape[:2]
-    if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
+    if attention_mask is not None:
         return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -width:]
     past = 0 if cache is None else cache.get_seq_length()
     return torch.arange(past, past + width, device=embeds.device).expand(batch, width)
-
-
-def _with_norm(options: dict | None, base: PreTrainedModel) -> dict:
-    """Return feedback options with ``norm="embedding"`` replaced by the mean norm of the embedding rows."""
-    options = dict(options or {})
-    if options.get("norm") == "embedding":
-        options["norm"] = base.get_input_embeddings().weight.detach().float().norm(dim=-1).mean().item()
-    return options
 
 
 def _generation_config(base: PreTrainedModel, config: LatentConfig) -> GenerationConfig:
@@ -320,6 +373,7 @@ def _generation_config(base: PreTrainedModel, config: LatentConfig) -> Generatio
     settings = GenerationConfig.from_dict(base.generation_config.to_dict())
     never = {config.latent_token_id, config.bot_token_id, *(settings.suppress_tokens or ())}
     settings.suppress_tokens = sorted(never)
+    settings.disable_compile = True  # a static cache on an accelerator would compile a forward that looks at the tokens
     if settings.pad_token_id is None:
         eos = settings.eos_token_id
         settings.pad_token_id = eos[0] if isinstance(eos, list) else eos

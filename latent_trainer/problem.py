@@ -28,5 +28,5 @@ class Problem:
         for name in ("question", "answer"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value.strip():
-                raise InputError(f"problem {self.id or '(no id)'}: field '{name}' is empty; give it a non-empty text")
+                raise InputError(f"problem {self.id or '(no id)'}: field '{name}' is empty or no text; give it a text")
         object.__setattr__(self, "steps", tuple(self.steps))

@@ -35,7 +35,7 @@ def rollout(
     feedback: Callable[[torch.Tensor], torch.Tensor],
     embeds: torch.Tensor,
     latent_mask: torch.Tensor,
-    attention_mask: torch.Tensor | dict | None,
+    attention_mask: torch.Tensor | None,
     position_ids: torch.Tensor,
     cache=None,
     thought: torch.Tensor | None = None,
@@ -54,7 +54,7 @@ def rollout(
         feedback: maps a hidden state (B, H) to a latent (B, H).
         embeds: (B, T, H) input embeddings; what stands at a latent's place is ignored.
         latent_mask: (B, T) bool, True where a latent goes.
-        attention_mask: (B, P + T), or the mask or masks (.., T, any) a compiled cache comes with, or None.
+        attention_mask: (B, P + T), 1 for real columns; None means all are.
         position_ids: (B, T).
         cache: the cache of the P columns before, extended in place.
         thought: (B, H) hidden state of the last column in ``cache``.
@@ -107,6 +107,7 @@ class _Passes:
         self.position_ids = position_ids
         self.output_hidden_states = output_hidden_states
         self.kwargs = kwargs
+        self.past = 0 if attention_mask is None else attention_mask.shape[1] - position_ids.shape[1]  # P
 
     def __call__(self, embeds, latent_mask, latent_columns, cache, thought, last_pass=True):
         """Fill the latents of ``embeds`` (B, T, H); return them and one decoder output a pass.
@@ -127,7 +128,7 @@ class _Passes:
                 break
             output = self.decoder(
                 inputs_embeds=piece,
-                attention_mask=_mask_slice(self.attention_mask, start, end, self.position_ids.shape[1]),
+                attention_mask=None if self.attention_mask is None else self.attention_mask[:, : self.past + end],
                 position_ids=self.position_ids[:, start:end],
                 past_key_values=cache,
                 use_cache=cache is not None,
@@ -147,14 +148,3 @@ def _constant_latents(latent_mask: torch.Tensor, window: int) -> torch.Tensor:
     """Return (B, T), True for the latents of each row that are not among its last ``window``."""
     from_the_right = latent_mask.flip(1).cumsum(1).flip(1)  # 1 for the last latent of a row, 2 for the one before
     return latent_mask & (from_the_right > window)
-
-
-def _mask_slice(mask, start: int, end: int, width: int):
-    """Return the part of a mask that the columns start .. end of ``width`` new columns need."""
-    if mask is None:
-        return None
-    if isinstance(mask, dict):
-        return {name: _mask_slice(one, start, end, width) for name, one in mask.items()}
-    if mask.ndim == 2:  # (B, P + T): everything up to and including the last of these columns
-        return mask[:, : mask.shape[1] - width + end]
-    return mask[:, :, start:end]  # (B, 1, T, P + T): a compiled cache, whose key dimension has a fixed length

@@ -1,7 +1,26 @@
 """The order of training rows: the same for every number of processes, and whole batches everywhere."""
 
+from collections.abc import Callable
+
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
+
+
+class RowNumbers(Dataset):
+    """The numbers of the training rows: what a loader carries instead of the rows, which are encoded once and stay put.
+
+    Args:
+        rows: number of training rows; fillers have numbers from there on.
+    """
+
+    def __init__(self, rows: int):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, index: int) -> int:
+        return index
 
 
 class EpochSampler(Sampler[int]):
@@ -14,22 +33,25 @@ class EpochSampler(Sampler[int]):
         rows: number of training rows.
         multiple: rows of a batch over all processes.
         seed: decides the order.
+        epoch: returns the epoch that begins; loaders wrap samplers in ways that do not pass ``set_epoch`` on, for one when
+            two processes resume in the middle of an epoch (accelerate 1.15).
         shuffle: keep file order if False.
     """
 
-    def __init__(self, rows: int, multiple: int, seed: int, shuffle: bool = True):
+    def __init__(self, rows: int, multiple: int, seed: int, epoch: Callable[[], int], shuffle: bool = True):
         self.rows = rows
         self.length = -(-rows // multiple) * multiple
         self.seed = seed
+        self.epoch = epoch
         self.shuffle = shuffle
-        self.epoch = 0
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self):
         if self.shuffle:
-            yield from torch.randperm(self.rows, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
+            generator = torch.Generator().manual_seed(self.seed + self.epoch())
+            yield from torch.randperm(self.rows, generator=generator).tolist()
         else:
             yield from range(self.rows)
         yield from (self.rows + index % self.rows for index in range(self.length - self.rows))

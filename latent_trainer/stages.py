@@ -1,5 +1,7 @@
 """The stage of a run: when it advances, what then happens to the optimizer, and how it survives a resume."""
 
+import itertools
+
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
@@ -24,17 +26,21 @@ class StageCallback(TrainerCallback, ExportableState):
     def __init__(self, args: LatentTrainingArguments, num_stages: int, on_change):
         self.last_stage = num_stages - 1
         self.stage = min(args.first_stage, self.last_stage)
+        self.passed = False  # validation accuracy has ended the stage; the next one begins with the next batch
         self.on_change = on_change
 
     def state(self) -> dict:
         """Return what a checkpoint keeps."""
-        return {"args": {}, "attributes": {"stage": self.stage}}
+        return {"args": {}, "attributes": {"stage": self.stage, "passed": self.passed}}
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Start at the checkpoint's stage when a run is resumed."""
         saved = state.stateful_callbacks.get(type(self).__name__)
-        if saved:
-            self.stage = saved["attributes"]["stage"]
+        self.resume(saved["attributes"] if saved else self.state()["attributes"])
+
+    def resume(self, attributes: dict) -> None:
+        """Take over what a checkpoint kept."""
+        self.stage, self.passed = attributes["stage"], attributes["passed"]
         self.on_change(self.stage)
 
     def on_epoch_begin(self, args, state, control, optimizer=None, **kwargs):
@@ -48,14 +54,17 @@ class StageCallback(TrainerCallback, ExportableState):
             _reset(optimizer)
 
     def before_batch(self, args, state, optimizer) -> None:
-        """Advance by optimizer steps; the trainer calls this before it puts the next batch together."""
+        """Advance by optimizer steps or accuracy; the trainer calls this before it puts the next batch together."""
+        if self.passed:
+            self.passed = False
+            self._advance(self.stage + 1, args, optimizer)
         if args.steps_per_stage is not None:
-            self._advance(args.first_stage + state.global_step // args.steps_per_stage, args, optimizer)
+            self._advance(args.first_stage + _stages_done(state.global_step, args.steps_per_stage), args, optimizer)
 
     def on_evaluate(self, args, state, control, metrics=None, optimizer=None, **kwargs):
-        """Advance by validation accuracy."""
-        if args.advance_at is not None and control.should_evaluate and metrics["eval_accuracy"] >= args.advance_at:
-            self._advance(self.stage + 1, args, optimizer)
+        """End the stage by validation accuracy; a model saved before the next batch still belongs to this stage."""
+        if args.advance_at is not None and metrics["stage"] == self.stage and "eval_accuracy" in metrics:
+            self.passed = metrics["eval_accuracy"] >= args.advance_at
 
     def _advance(self, stage: int, args, optimizer):
         stage = min(stage, self.last_stage)
@@ -66,6 +75,14 @@ class StageCallback(TrainerCallback, ExportableState):
         self.on_change(stage)
         if args.reset_optimizer == "stage":
             _reset(optimizer)
+
+
+def _stages_done(step: int, lengths: list[int]) -> int:
+    """Return how many stages end at or before ``step``; the last length repeats."""
+    ends = list(itertools.accumulate(lengths))
+    if step < ends[-1]:
+        return sum(step >= end for end in ends)
+    return len(ends) + (step - ends[-1]) // lengths[-1]
 
 
 def _reset(optimizer) -> None:

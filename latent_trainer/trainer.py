@@ -9,6 +9,8 @@ from datasets import Dataset
 from peft import PeftConfig, PeftModel
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, Trainer
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from latent_trainer.adapters import add_adapters, latent_model
@@ -18,7 +20,7 @@ from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import generate_answers, summarise
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
-from latent_trainer.sampling import EpochSampler
+from latent_trainer.sampling import EpochSampler, RowNumbers
 from latent_trainer.stages import StageCallback
 from latent_trainer.training_args import LatentTrainingArguments
 
@@ -49,6 +51,8 @@ class LatentTrainer(Trainer):
         peft_config: PeftConfig | None = None,
         **kwargs,
     ):
+        if processing_class is None:
+            raise InputError("LatentTrainer needs the tokenizer; give it as processing_class")
         template = args.make_template()
         if isinstance(model, str):
             model = LatentForCausalLM.from_base(
@@ -59,6 +63,7 @@ class LatentTrainer(Trainer):
         self.encoder = Encoder(processing_class, template)
         self.collator = LatentCollator(self.encoder.pad)
         latent = latent_model(model)
+        latent.refuse_checkpointing()
         latent.configure(args.feedback, args.feedback_options, args.rollout, args.backprop)
         latent.config.template = template.to_dict()
         if peft_config is not None:
@@ -69,11 +74,14 @@ class LatentTrainer(Trainer):
             self.rows, self.dropped = self._encode(train_dataset, latent.config.max_position_embeddings, "train")
         self.stages = StageCallback(args, self.curriculum.num_stages, self._on_stage)
         self._term_sums: dict[str, torch.Tensor] = {}
+        self._steps_summed = 0
+        if args.advance_at is not None and (eval_dataset is None or isinstance(eval_dataset, dict)):
+            raise InputError(f"advance_at={args.advance_at} needs one eval_dataset to measure accuracy on; give one")
         super().__init__(
             model=model,
             args=args,
             data_collator=list,
-            train_dataset=range(len(self.rows)) if self.rows else None,
+            train_dataset=RowNumbers(len(self.rows)) if self.rows else None,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
             **kwargs,
@@ -93,6 +101,8 @@ class LatentTrainer(Trainer):
     def _encode(self, problems, longest: int | None, split: str) -> tuple[list[EncodedProblem], int]:
         """Encode problems; those longer than the model's context are left out, and how many is said."""
         problems = as_problems(problems)
+        if not problems:
+            raise InputError(f"the {split} dataset is empty; give it at least one problem")
         rows = [self.encoder.problem(problem) for problem in problems]
         most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
         kept = [row for row in rows if longest is None or row.longest + most_latents <= longest]
@@ -102,7 +112,7 @@ class LatentTrainer(Trainer):
 
     def _views(self, row: EncodedProblem, index: int, scored: bool) -> dict[str, View]:
         """Return the views of a row at the current stage; without labels where it only fills up a batch."""
-        rng = row_rng(self.args.seed, int(self.state.epoch or 0), index)
+        rng = row_rng(self.args.seed, self._epoch, index)
         plan = self.curriculum.plan(self.stages.stage, len(row.steps), rng)
         views = {"latent": self.encoder.latent_view(row, plan)}
         if "explicit" in self.objective.views:
@@ -118,23 +128,28 @@ class LatentTrainer(Trainer):
         batch["rows"] = torch.tensor([scored for _, scored in chosen])
         return batch
 
+    @property
+    def _epoch(self) -> int:
+        """The epoch that runs or begins."""
+        return int(self.state.epoch or 0)
+
     def _get_train_sampler(self, train_dataset=None) -> EpochSampler:
         shuffle = self.args.train_sampling_strategy != "sequential"
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         global_batch = self._train_batch_size * self.args.world_size
-        self._train_sampler = EpochSampler(len(self.rows), global_batch, seed, shuffle)
-        return self._train_sampler
+        return EpochSampler(len(self.rows), global_batch, seed, lambda: self._epoch, shuffle)
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list[dict], dict]:
         """Return the batches of one optimizer step at the current stage, and the global counts their terms share."""
         self.stages.before_batch(self.args, self.state, self.optimizer)
         batches = [self._batch(indices, self.rows) for indices in itertools.islice(epoch_iterator, num_batches)]
+        self._steps_summed += 1
         return batches, self._counts(batches)
 
     def _counts(self, batches: list[dict]) -> dict[str, int]:
         """Count rows and labelled tokens per view over all processes and accumulation steps."""
         counts = {"rows": sum(int(batch["rows"].sum()) for batch in batches)}
-        for view in batches[0]["views"] if batches else ():
+        for view in self.objective.views:
             labels = (batch["views"][view]["labels"] for batch in batches)
             counts[f"{view}_tokens"] = sum(int((label != -100).sum()) for label in labels)
         total = torch.tensor(list(counts.values()), device=self.args.device)
@@ -157,14 +172,11 @@ class LatentTrainer(Trainer):
         """Add the stage, and the objective's terms where there is more than one, to what is logged."""
         logs["stage"] = self.stages.stage
         if "loss" in logs:
-            steps = max(self.state.global_step - self._terms_logged_at, 1)
             if len(self._term_sums) > 1:
                 for name, total in self._term_sums.items():
-                    logs[f"loss_{name}"] = self.accelerator.reduce(total, "sum").item() / steps
-            self._term_sums, self._terms_logged_at = {}, self.state.global_step
+                    logs[f"loss_{name}"] = self.accelerator.reduce(total, "sum").item() / self._steps_summed
+            self._term_sums, self._steps_summed = {}, 0
         super().log(logs, start_time)
-
-    _terms_logged_at = 0
 
     # ---- stages, training and evaluation ----
 
@@ -175,12 +187,19 @@ class LatentTrainer(Trainer):
     def train(self, resume_from_checkpoint=None, **kwargs):
         """Train; refuses an output folder that holds another run unless that run is resumed.
 
+        Args:
+            resume_from_checkpoint: a checkpoint folder, or True for the newest complete one in the output folder; a run that
+                was ended before its first checkpoint starts anew.
+            kwargs: passed on to `Trainer.train`.
+
         Raises:
             ValueError: no training problems, or checkpoints of another run in the output folder.
         """
         if not self.rows:
             raise InputError("train() needs train_dataset; it is empty or was not given")
         refuse_other_run(self.args.output_dir, resume_from_checkpoint)
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_checkpoint(self.args.output_dir)
         self.accelerator.wait_for_everyone()
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
@@ -203,15 +222,19 @@ class LatentTrainer(Trainer):
             for name, one in eval_dataset.items():
                 metrics |= self.evaluate(one, ignore_keys, f"{metric_key_prefix}_{name}", stage)
             return metrics
-        current, self.stages.stage = self.stages.stage, self.stages.stage if stage is None else stage
         model = self.accelerator.unwrap_model(self.model)
         rows, dropped = self._encode(eval_dataset, latent_model(model).config.max_position_embeddings, "evaluation")
-        metrics = {"loss": self._evaluate_loss(model, rows), "dropped": dropped}
-        if self.args.generate_in_eval:
-            metrics |= summarise(self._generate(model, rows))
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-        self.log(metrics)
-        self.stages.stage = current
+        if stage is not None and not 0 <= stage <= self.stages.last_stage:
+            raise InputError(f"evaluate(stage={stage}): the curriculum has stages 0 to {self.stages.last_stage}")
+        current, self.stages.stage = self.stages.stage, self.stages.stage if stage is None else stage
+        try:
+            metrics = {"loss": self._evaluate_loss(model, rows), "dropped": dropped}
+            if self.args.generate_in_eval:
+                metrics |= summarise(self._generate(model, rows))
+            metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+            self.log(metrics)
+        finally:
+            self.stages.stage = current
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -254,6 +277,19 @@ class LatentTrainer(Trainer):
     def _progress(self, batches: list, name: str):
         return tqdm(batches, desc=name, unit="batch", leave=False, disable=not self._shows_progress)
 
+    def _load_callback_state(self) -> None:
+        """Restore other callbacks; the stage belongs to this trainer, cannot be built anew and restores itself."""
+        name = type(self.stages).__name__
+        saved = self.state.stateful_callbacks.pop(name)
+        super()._load_callback_state()
+        self.state.stateful_callbacks[name] = saved
+
+    def _load_best_model(self) -> None:
+        """Return to the best checkpoint together with the stage it was trained at."""
+        super()._load_best_model()
+        state = TrainerState.load_from_json(str(Path(self.state.best_model_checkpoint) / TRAINER_STATE_NAME))
+        self.stages.resume(state.stateful_callbacks[type(self.stages).__name__]["attributes"])
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Save the model, and beside an adapter the latent configuration it needs."""
         super()._save(output_dir, state_dict)
@@ -261,6 +297,16 @@ class LatentTrainer(Trainer):
             latent_model(self.accelerator.unwrap_model(self.model)).config.save_pretrained(
                 output_dir or self.args.output_dir
             )
+
+
+def last_checkpoint(output_dir: str) -> str | None:
+    """Return the newest complete checkpoint of a run, None where there is none.
+
+    A run that is killed while it saves leaves a checkpoint without the trainer's state, which is written last.
+    """
+    states = Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")
+    checkpoints = sorted((state.parent for state in states), key=lambda folder: int(folder.name.rpartition("-")[2]))
+    return str(checkpoints[-1]) if checkpoints else None
 
 
 def refuse_other_run(output_dir: str, resume_from_checkpoint) -> None:

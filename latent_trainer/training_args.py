@@ -1,6 +1,5 @@
 """`LatentTrainingArguments`: everything `TrainingArguments` has, and what latents need."""
 
-import json
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
@@ -8,7 +7,7 @@ from transformers import TrainingArguments
 from latent_trainer.configuration import ROLLOUTS, check_backprop
 from latent_trainer.curriculum import CURRICULA, FixedCurriculum, InternalizeCurriculum, StagedCurriculum
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
-from latent_trainer.errors import InputError, check_choice
+from latent_trainer.errors import InputError, check_choice, parse_json
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.methods import METHODS
 from latent_trainer.objectives import OBJECTIVES
@@ -61,7 +60,7 @@ class LatentTrainingArguments(TrainingArguments):
 
     first_stage: int = _option("Stage training starts at.", 0)
     epochs_per_stage: int | None = _option("Advance a stage every so many epochs.")
-    steps_per_stage: int | None = _option("Advance a stage every so many optimizer steps.")
+    steps_per_stage: list[int] | None = _option("Optimizer steps of each stage; the last number holds for all that follow.")
     advance_at: float | None = _option("Advance when validation accuracy reaches this share, 0 to 1.")
     reset_optimizer: str = _option("When the optimizer forgets its state.", "never", ("never", "stage", "epoch"))
 
@@ -82,8 +81,10 @@ class LatentTrainingArguments(TrainingArguments):
             if getattr(self, name) is None:
                 setattr(self, name, value)
         if isinstance(self.feedback_options, str):
-            self.feedback_options = json.loads(self.feedback_options)
+            self.feedback_options = parse_json("feedback_options", self.feedback_options)
         self.backprop = int(self.backprop) if str(self.backprop).lstrip("-").isdigit() else self.backprop
+        if isinstance(self.steps_per_stage, int):
+            self.steps_per_stage = [self.steps_per_stage]
         self._check_choices()
         self._check_numbers()
         self.remove_unused_columns = False  # a batch is put together from problems, not from columns
@@ -113,20 +114,25 @@ class LatentTrainingArguments(TrainingArguments):
             ("internalize_per_stage", 1),
             ("first_stage", 0),
             ("epochs_per_stage", 1),
-            ("steps_per_stage", 1),
             ("max_new_tokens", 1),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name}={value} must be at least {least}")
+        if self.steps_per_stage is not None and min(self.steps_per_stage, default=0) < 1:
+            raise InputError(f"steps_per_stage={self.steps_per_stage} must hold numbers of at least 1")
         for name in ("uniform_prob", "advance_at"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name}={value} must lie between 0 and 1")
+        if self.advance_at is not None and not self.generate_in_eval:
+            raise InputError(f"advance_at={self.advance_at} needs accuracy, and generate_in_eval is off; turn it on")
+        if self.advance_at is not None and self.eval_strategy == "no":
+            raise InputError(f"advance_at={self.advance_at} needs accuracy, and eval_strategy=no; set it to steps or epoch")
         ways = [name for name in ("epochs_per_stage", "steps_per_stage", "advance_at") if getattr(self, name) is not None]
         if len(ways) > 1:
             raise InputError(f"{' and '.join(ways)} both say when a stage ends; keep one")
-        if self.gradient_checkpointing:
+        if self.gradient_checkpointing or getattr(self, "activation_checkpointing", None):  # 5.23 has both names
             raise InputError(
                 "gradient_checkpointing=True would silently drop the cache that latents need; "
                 "set it to False and use backprop=last or a smaller batch to save memory"

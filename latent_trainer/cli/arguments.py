@@ -1,13 +1,33 @@
 """Arguments from a YAML file and the command line, into dataclasses."""
 
 import json
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import yaml
 from transformers import HfArgumentParser
 
-from latent_trainer.errors import InputError, nearest
+from latent_trainer.data import load_problems
+from latent_trainer.errors import InputError, nearest, parse_json
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message: str):
+        """Raise in one line instead of printing every option."""
+        raise InputError(" ".join(message.split()))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which only true and false are booleans, so that ``save_strategy: no`` is a word, and 1e-4 is a number."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
@@ -17,43 +37,37 @@ def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
         InputError: an unknown key or option (names the nearest valid one), a value of the wrong type, or a malformed file.
         FileNotFoundError: no such configuration file.
     """
-    parser = HfArgumentParser(classes, prog=f"latent-trainer {command}", allow_abbrev=False, exit_on_error=False)
+    before = _Parser(add_help=False, allow_abbrev=False)
+    before.add_argument("--config")
+    given, argv = before.parse_known_args(argv)
+    parser = _Parser(classes, prog=f"latent-trainer {command}", allow_abbrev=False)
     parser.add_argument("--config", help="YAML file of options; options on the command line win.")
     known = {one.name for cls in classes for one in fields(cls) if one.init}
-    argv = list(argv)
-    if "--config" in argv[:-1]:
-        place = argv.index("--config")
-        settings = _read(argv[place + 1])
-        del argv[place : place + 2]
-        for key in settings:
-            if key not in known:
-                raise InputError(f"unknown key '{key}' in {command} configuration{nearest(key, known)}")
-        for action in parser._actions:
-            if action.dest in settings:
-                action.required = False
-        parser.set_defaults(**{key: _for_argparse(value) for key, value in settings.items()})
+    settings = _read(given.config) if given.config is not None else {}
+    for key in settings:
+        if key not in known:
+            raise InputError(f"unknown key '{key}' in {given.config}{nearest(key, known)}")
     try:
         *instances, rest = parser.parse_args_into_dataclasses(
-            argv, return_remaining_strings=True, look_for_args_file=False, args_file_flag=None
+            _words(settings) + argv, return_remaining_strings=True, look_for_args_file=False
         )
-    except SystemExit as stop:  # argparse has already said what is missing
-        raise SystemExit(stop.code) from None
-    except (TypeError, __import__("argparse").ArgumentError) as error:
-        raise InputError(str(error).replace("\n", " ")) from None
-    unknown = [word for word in rest if word.startswith("--")]
-    if unknown:
-        name = unknown[0].lstrip("-").split("=")[0]
+    except InputError:
+        raise
+    except ValueError as error:  # what `TrainingArguments` says of settings that contradict each other
+        raise InputError(" ".join(str(error).split())) from None
+    if rest and rest[0].startswith("--"):
+        name = rest[0][2:].split("=")[0]
         raise InputError(f"unknown option '--{name}' of {command}{nearest(name, known)}")
-    if rest and not unknown:
-        raise InputError(f"stray word '{rest[0]}' after {command}; options start with --")
+    if rest:
+        raise InputError(f"stray word '{rest[0]}' after {command}; options start with -- and most take one value")
     return tuple(instances[: len(classes)])
 
 
 def _read(path: str) -> dict:
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no configuration file {path}")
+        raise FileNotFoundError(f"no configuration file {path}; check --config")
     try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        settings = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader) or {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}" if mark else ""
@@ -63,11 +77,15 @@ def _read(path: str) -> dict:
     return settings
 
 
-def _for_argparse(value):
-    """Return a YAML value as argparse wants a default: text is parsed again, so that 1e-4 becomes a number."""
-    if isinstance(value, dict):
-        return json.dumps(value)
-    return value
+def _words(settings: dict) -> list[str]:
+    """Return settings as words of a command line, so that both are checked alike; a key without a value is left out."""
+    words = []
+    for key, value in settings.items():
+        if isinstance(value, list):
+            words += [f"--{key}", *map(str, value)]
+        elif value is not None:
+            words.append(f"--{key}={json.dumps(value) if isinstance(value, dict) else value}")
+    return words
 
 
 @dataclass
@@ -95,7 +113,7 @@ class ModelArguments:
 
     def __post_init__(self):
         if isinstance(self.model_config, str):
-            self.model_config = json.loads(self.model_config)
+            self.model_config = parse_json("model_config", self.model_config)
 
 
 @dataclass
@@ -112,12 +130,10 @@ class DataArguments:
 
     def __post_init__(self):
         if isinstance(self.dataset_options, str):
-            self.dataset_options = json.loads(self.dataset_options)
+            self.dataset_options = parse_json("dataset_options", self.dataset_options)
 
     def load(self, split: str):
         """Return the problems of a split, at most as many as asked for."""
-        from latent_trainer.data import load_problems
-
         options = dict(self.dataset_options or {})
         if self.dataset_test_path is not None:
             options["test_path"] = self.dataset_test_path

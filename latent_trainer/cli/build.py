@@ -24,7 +24,8 @@ def build_model(
         InputError: neither or both of model_name_or_path and model_config.
     """
     if (arguments.model_name_or_path is None) == (arguments.model_config is None):
-        raise InputError("give either model_name_or_path or model_config")
+        both = "both given; leave one out" if arguments.model_config is not None else "both missing; give one"
+        raise InputError(f"model_name_or_path and model_config are {both}")
     if arguments.model_config is not None:
         tokenizer = _trained_tokenizer(problems, template, arguments.tokenizer_vocab_size)
         settings = {**arguments.model_config, "vocab_size": len(tokenizer)}

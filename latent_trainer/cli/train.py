@@ -1,9 +1,6 @@
 """``latent-trainer train``: a recipe from start to saved model."""
 
-from pathlib import Path
-
 from peft import LoraConfig
-from transformers.trainer_utils import get_last_checkpoint
 
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
 from latent_trainer.cli.build import build_model
@@ -13,10 +10,24 @@ from latent_trainer.training_args import LatentTrainingArguments
 
 def run(argv: list[str]) -> None:
     """Train as the arguments say, save the model and its tokenizer, and leave the metrics beside them."""
+    trainer, resume = make_trainer(argv)
+    result = trainer.train(resume_from_checkpoint=resume)
+    trainer.save_model()
+    trainer.save_state()
+    trainer.save_metrics("train", result.metrics)
+    if trainer.eval_dataset is not None:
+        metrics = trainer.evaluate()
+        trainer.save_metrics("eval", metrics)
+        if trainer.is_world_process_zero() and "eval_accuracy" in metrics:
+            print(f"validation accuracy {metrics['eval_accuracy']:.3f} +- {metrics['eval_accuracy_stderr']:.3f}")
+    if trainer.is_world_process_zero():
+        print(f"saved to {trainer.args.output_dir}")
+
+
+def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | bool | None]:
+    """Return the trainer the arguments describe and the checkpoint it resumes from, if any."""
     model_args, data_args, args = parse("train", (ModelArguments, DataArguments, LatentTrainingArguments), argv)
-    resume = args.resume_from_checkpoint
-    if resume in ("True", "true"):
-        resume = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    resume = True if args.resume_from_checkpoint in ("True", "true") else args.resume_from_checkpoint
     refuse_other_run(args.output_dir, resume)
     train_problems = data_args.load("train")
     eval_problems = data_args.load("validation") if args.eval_strategy != "no" or args.do_eval else None
@@ -40,14 +51,4 @@ def run(argv: list[str]) -> None:
     )
     if trainer.dropped and trainer.is_world_process_zero():
         print(f"dropped {trainer.dropped} of {len(train_problems)} problems: longer than the model's context")
-    result = trainer.train(resume_from_checkpoint=resume)
-    trainer.save_model()
-    trainer.save_state()
-    trainer.save_metrics("train", result.metrics)
-    if eval_problems is not None:
-        metrics = trainer.evaluate()
-        trainer.save_metrics("eval", metrics)
-        if trainer.is_world_process_zero():
-            print(f"validation accuracy {metrics.get('eval_accuracy', float('nan')):.3f}")
-    if trainer.is_world_process_zero():
-        print(f"saved to {args.output_dir}")
+    return trainer, resume

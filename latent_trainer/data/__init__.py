@@ -3,6 +3,7 @@
 One file a data set, one line below. A loader is ``load(split, path=None, seed=0, **options) -> list[Problem]``.
 """
 
+import inspect
 from collections.abc import Iterable
 
 from datasets import Dataset
@@ -11,7 +12,7 @@ from latent_trainer.data import arithmetic, gsm8k, jsonl
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import EncodedProblem, Encoder, View, encode_prompts
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
-from latent_trainer.errors import InputError, check_choice
+from latent_trainer.errors import InputError, check_choice, nearest
 from latent_trainer.problem import Problem
 
 __all__ = [
@@ -55,12 +56,11 @@ def load_problems(name: str, split: str = "train", path: str | None = None, seed
     """
     check_choice("dataset", name, DATASETS)
     check_choice("split", split, SPLITS)
-    try:
-        problems = DATASETS[name](split, path=path, seed=seed, **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise InputError(f"dataset '{name}': {str(error).split(') ')[-1]}") from None
+    known = inspect.signature(DATASETS[name]).parameters
+    for option in options:
+        if option not in known:
+            raise InputError(f"dataset '{name}' has no option '{option}'{nearest(option, known)}")
+    problems = DATASETS[name](split, path=path, seed=seed, **options)
     if not problems:
         raise InputError(f"dataset '{name}', split '{split}' ({path or 'no path'}) is empty; give it at least one problem")
     return Dataset.from_dict(

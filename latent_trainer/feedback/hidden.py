@@ -1,28 +1,45 @@
-"""The hidden state itself, fed back as it is."""
+"""The hidden state itself, fed back as it is or at the norm of a token embedding."""
 
 import torch
 from torch import nn
+
+from latent_trainer.errors import InputError
 
 
 class HiddenFeedback(nn.Module):
     """Feed the last hidden state back as the next input embedding: z = h, or z = norm x h / |h|.
 
+    Hidden states after the final norm are often several times longer than token embeddings; a model trained from scratch
+    learns to read them much sooner at the length it knows.
+
     Args:
         hidden_size: H.
-        norm: length every latent is rescaled to; None leaves the hidden state untouched. ``from_base`` fills in the mean
-            norm of the embedding rows for ``norm="embedding"``.
+        norm: None leaves the hidden state untouched, "embedding" takes the present mean norm of the embedding rows, a number
+            is taken as it is.
 
     Source: Hao et al. 2024 (Coconut), section 3 (norm=None).
     """
 
     sequential = True
 
-    def __init__(self, hidden_size: int, norm: float | None = None):
+    def __init__(self, hidden_size: int, norm: float | str | None = None):
         super().__init__()
+        if (isinstance(norm, str) and norm != "embedding") or (isinstance(norm, int | float) and norm <= 0):
+            raise InputError(f"hidden feedback: norm={norm!r} must be a number above 0, 'embedding' or None")
         self.norm = norm
+        self._measured: tuple[tuple[int, int], torch.Tensor] | None = None
 
-    def forward(self, hidden: torch.Tensor, embed, head) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, embed: nn.Module, head) -> torch.Tensor:
         """Return the latent (B, H) for ``hidden`` (B, H)."""
         if self.norm is None:
             return hidden
-        return self.norm * nn.functional.normalize(hidden, dim=-1)
+        norm = self._embedding_norm(embed.weight) if self.norm == "embedding" else self.norm
+        return norm * nn.functional.normalize(hidden, dim=-1)
+
+    @torch.no_grad()
+    def _embedding_norm(self, table: torch.Tensor) -> torch.Tensor:
+        """Return the mean norm of the rows of ``table`` (V, H), measured anew only after the table has changed."""
+        state = (table.data_ptr(), table._version)
+        if self._measured is None or self._measured[0] != state:
+            self._measured = (state, table.norm(dim=-1).mean())
+        return self._measured[1]

@@ -1,0 +1,195 @@
+"""``latent-trainer demo``: the same tiny model trained four ways with the same budget, and what came of it."""
+
+import multiprocessing
+import os
+import shutil
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from transformers import PrinterCallback, TrainerCallback
+from transformers.utils.logging import disable_progress_bar
+
+from latent_trainer.analysis.figures import learning_curves
+from latent_trainer.analysis.lens import nearest_tokens
+from latent_trainer.cli.arguments import parse
+from latent_trainer.cli.build import load_saved
+from latent_trainer.cli.train import make_trainer
+from latent_trainer.data import as_problems, encode_prompts, load_problems
+from latent_trainer.errors import InputError
+from latent_trainer.evaluation.generation import generate_answers, summarise
+from latent_trainer.evaluation.record import write_record
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "demo"
+METHODS = {"latent": "latents", "pause": "pause tokens", "no_cot": "no-CoT", "cot": "CoT (steps written)"}
+TEST_PROBLEMS = 1000
+SHOWN = 3
+
+
+@dataclass
+class DemoArguments:
+    """Where the demonstration writes, and its seed."""
+
+    output: str = field(default="results/demo.json", metadata={"help": "Result record; the figure goes beside it."})
+    runs: str = field(default="runs/demo", metadata={"help": "Folder of the four trained models; emptied first."})
+    seed: int = field(default=0, metadata={"help": "Seed of weights and order; data and splits stay the same."})
+    max_steps: int | None = field(default=None, metadata={"help": "Train fewer steps, to try it out."})
+
+
+class Reporter(TrainerCallback):
+    """Tell the parent process how far a run has come.
+
+    Args:
+        method: name of the run.
+        queue: takes (method, step, steps, accuracy so far).
+    """
+
+    def __init__(self, method: str, queue):
+        self.method = method
+        self.queue = queue
+        self.accuracy = 0.0
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        """Remember the newest validation accuracy."""
+        self.accuracy = metrics["eval_accuracy"]
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Report the step."""
+        self.queue.put((self.method, state.global_step, state.max_steps, self.accuracy))
+
+
+def run(argv: list[str]) -> None:
+    """Train the four models, print the comparison and write record and figure."""
+    (args,) = parse("demo", (DemoArguments,), argv)
+    if not RECIPES.is_dir():
+        raise InputError(f"the demo's recipes are not at {RECIPES}; run it from a checkout installed with pip install -e .")
+    console = Console()
+    console.print(
+        "Chains of six operations modulo ten, e.g. [bold]7 +3 x7 -5 x9 +1 x3[/bold]; the answer is the last value."
+    )
+    console.print("The same two-layer model, from scratch, the same steps and batches, four ways to think:\n")
+    disable_progress_bar()  # of loading and saving; training has bars of its own
+    began = time.time()
+    shutil.rmtree(args.runs, ignore_errors=True)
+    outcomes = _train_all(args, console)
+    record = {
+        "methods": {name: outcome["test"] for name, outcome in outcomes.items()},
+        "seconds": round(time.time() - began, 1),
+    }
+    figure = Path(args.output).with_suffix(".png")
+    figure.parent.mkdir(parents=True, exist_ok=True)
+    learning_curves(
+        {METHODS[name]: outcome["history"] for name, outcome in outcomes.items()},
+        figure,
+        title=_finding(record["methods"]),
+        stages_of=METHODS["latent"],
+    )
+    config = {**vars(args), "dataset": "arithmetic", "split": "test", "test_problems": TEST_PROBLEMS, "dataset_seed": 0}
+    write_record(args.output, record, config, problems=_test_problems())
+    console.print(_table(record["methods"]))
+    _show_thoughts(Path(args.runs) / "latent", console)
+    console.print(f"\nrecord   {args.output}\nfigure   {figure}\nmodels   {args.runs}/\n{record['seconds']:.0f} seconds")
+
+
+def _train_all(args: DemoArguments, console: Console) -> dict[str, dict]:
+    """Train two models at a time, one core each, with a progress bar a model."""
+    context = multiprocessing.get_context("spawn")
+    columns = TextColumn("{task.description:20}"), BarColumn(), TextColumn("{task.fields[state]:26}"), TimeElapsedColumn()
+    with (
+        context.Manager() as manager,
+        Progress(*columns, console=console) as progress,
+        ProcessPoolExecutor(min(2, os.cpu_count() or 1), mp_context=context) as pool,
+    ):
+        queue = manager.Queue()
+        bars = {name: progress.add_task(title, total=None, state="waiting") for name, title in METHODS.items()}
+        futures = {name: pool.submit(train_one, name, vars(args), queue) for name in METHODS}
+        while not all(future.done() for future in futures.values()) or not queue.empty():
+            if queue.empty():
+                time.sleep(0.1)
+                continue
+            name, step, steps, accuracy = queue.get()
+            state = f"step {step}/{steps}  validation {accuracy:.2f}"
+            progress.update(bars[name], completed=step, total=steps, state=state)
+        return {name: future.result() for name, future in futures.items()}
+
+
+def train_one(method: str, args: dict, queue) -> dict:
+    """Train one model in this process; return its history and its accuracy on the test problems.
+
+    Args:
+        method: key of ``METHODS``.
+        args: fields of `DemoArguments`.
+        queue: see `Reporter`.
+    """
+    torch.set_num_threads(1)
+    disable_progress_bar()
+    folder = f"{args['runs']}/{method}"
+    options = ["--output_dir", folder, "--seed", str(args["seed"]), "--disable_tqdm", "true", "--log_level", "error"]
+    if args["max_steps"]:
+        options += ["--max_steps", str(args["max_steps"]), "--eval_steps", str(args["max_steps"])]
+    trainer, _ = make_trainer(["--config", str(RECIPES / f"{method.replace('_', '-')}.yaml"), *options])
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Reporter(method, queue))
+    trainer.train()
+    trainer.save_model()
+    answers = generate_answers(
+        trainer.model,
+        trainer.processing_class,
+        _test_problems(),
+        trainer.model.config.num_latents,
+        trainer.encoder.template,
+        batch_size=250,
+        max_new_tokens=trainer.args.max_new_tokens,
+    )
+    return {"history": trainer.state.log_history, "test": summarise(answers)}
+
+
+def _test_problems():
+    return as_problems(load_problems("arithmetic", "test", size=TEST_PROBLEMS, operations=6))
+
+
+def _finding(methods: dict[str, dict]) -> str:
+    latent, none = methods["latent"]["accuracy"], methods["no_cot"]["accuracy"]
+    return f"Six latents: {latent:.0%} of {TEST_PROBLEMS} test problems; without them: {none:.0%}"
+
+
+def _table(methods: dict[str, dict]) -> Table:
+    table = Table(title=f"{TEST_PROBLEMS} test problems, none seen in training")
+    for heading in ("method", "accuracy", "tokens written", "latents", "ms per problem"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for name, title in METHODS.items():
+        row = methods[name]
+        table.add_row(
+            title,
+            f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f} %",
+            f"{row['tokens_written']:.1f}",
+            f"{row['latents']:.0f}",
+            f"{1000 * row['seconds_per_problem']:.2f}",
+        )
+    return table
+
+
+def _show_thoughts(folder: Path, console: Console) -> None:
+    """Print solved problems with the tokens nearest to each latent beside the step it stands for."""
+    model, tokenizer = load_saved(str(folder))
+    model.eval()
+    problems = _test_problems()[:50]
+    answers = generate_answers(model, tokenizer, problems, model.config.num_latents, model.config.template, 50, 12)
+    solved = [problem for problem, answer in zip(problems, answers, strict=True) if answer.correct][:SHOWN]
+    for problem in solved:
+        batch = encode_prompts([problem.question], tokenizer, model.config.num_latents, model.config.template)
+        nearest = nearest_tokens(model, batch["input_ids"], batch["attention_mask"])[0]
+        table = Table(title=f"{problem.question} = {problem.answer}", title_justify="left")
+        for heading in ("latent", "written step it replaces", "nearest vocabulary tokens (cosine)"):
+            table.add_column(heading)
+        for number, (step, tokens) in enumerate(zip(problem.steps, nearest, strict=False), 1):
+            words = "   ".join(f"{tokenizer.convert_ids_to_tokens(token)} ({cosine:.2f})" for token, cosine in tokens)
+            table.add_row(str(number), step, words)
+        console.print(table)
+    if not solved:
+        console.print("no test problem of the first fifty was solved, so there is no thought to show")
