@@ -1,5 +1,6 @@
 """LoRA on a latent model: adapters on the base, the thought tokens' rows and the feedback trained in full."""
 
+from contextlib import contextmanager
 from copy import copy
 
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
@@ -30,8 +31,9 @@ def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel
         if config.trainable_token_indices is None:
             ids = {model.config.latent_token_id, model.config.bot_token_id, model.config.eot_token_id}
             config.trainable_token_indices = {_embedding_name(model): sorted(ids)}
-    if any(True for _ in model.feedback.parameters()):
-        config.modules_to_save = sorted({*(config.modules_to_save or ()), "feedback"})
+    whole = [name for name in ("feedback", "step_decoder") if _has_parameters(getattr(model, name))]
+    if whole:
+        config.modules_to_save = sorted({*(config.modules_to_save or ()), *whole})
     return get_peft_model(model, config)
 
 
@@ -47,6 +49,31 @@ def _default_targets(model: LatentForCausalLM) -> list[str]:
 def _embedding_name(model: LatentForCausalLM) -> str:
     embedding = model.get_input_embeddings()
     return next(name for name, module in model.named_modules() if module is embedding)
+
+
+def _has_parameters(module: nn.Module | None) -> bool:
+    return module is not None and next(module.parameters(), None) is not None
+
+
+@contextmanager
+def without_step_decoder(model: nn.Module):
+    """Take a step decoder with weights of its own out of a model and its adapter for as long as the block runs."""
+    latent = latent_model(model)
+    if not _has_parameters(latent.step_decoder):
+        yield
+        return
+    decoder, kind = latent.step_decoder, latent.config.step_decoder
+    configs = list(model.peft_config.values()) if isinstance(model, PeftModel) else []
+    whole = [config.modules_to_save for config in configs]
+    latent.step_decoder = latent.config.step_decoder = None
+    for config in configs:
+        config.modules_to_save = [name for name in config.modules_to_save or () if name != "step_decoder"] or None
+    try:
+        yield
+    finally:
+        latent.step_decoder, latent.config.step_decoder = decoder, kind
+        for config, names in zip(configs, whole, strict=True):
+            config.modules_to_save = names
 
 
 def latent_model(model: nn.Module) -> LatentForCausalLM:

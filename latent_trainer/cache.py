@@ -2,14 +2,16 @@
 
 import torch
 from transformers import Cache, DynamicCache
-from transformers.cache_utils import CacheLayerMixin
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
 
 class ThoughtLayer(CacheLayerMixin):
-    """One more layer at the end of a cache: the last hidden state (B, H) and whether the thought is closed (B,).
+    """One more layer at the end of a cache: of the latest call's columns, the last hidden states (B, T, H) and whether the
+    thought is closed after each (B, T).
 
-    Living in the cache, it is reordered by beam search and repeated for several return sequences together with the keys and
-    values it belongs to. Base models address layers by index and never reach it.
+    Living in the cache, it is reordered by beam search, repeated for several return sequences and cut when speculative
+    decoding takes tokens back, together with the keys and values it belongs to. Base models address layers by index and
+    never reach it.
     """
 
     is_sliding = False
@@ -46,9 +48,9 @@ class ThoughtLayer(CacheLayerMixin):
         self.hidden = self.closed = None
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forget the hidden state when tokens are taken back: it belonged to the last of them."""
+        """Take tokens back; ``tokens_to_remove`` is negative or zero."""
         if tokens_to_remove:
-            self.hidden = None
+            self._map(lambda state: state[:, :tokens_to_remove])
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Reorder the rows for beam search."""
@@ -63,19 +65,20 @@ class ThoughtLayer(CacheLayerMixin):
         self._map(lambda state: state[indices.to(state.device)])
 
     def _map(self, change) -> None:
-        self.hidden = None if self.hidden is None else change(self.hidden)
-        self.closed = None if self.closed is None else change(self.closed)
+        if self.hidden is not None:
+            self.hidden, self.closed = change(self.hidden), change(self.closed)
 
 
 def read_thought(cache: Cache | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Return the hidden state (B, H) a thought continues from and whether it is closed (B,); None where unknown."""
-    if cache is not None and cache.layers and isinstance(cache.layers[-1], ThoughtLayer):
-        return cache.layers[-1].hidden, cache.layers[-1].closed
-    return None, None
+    layer = cache.layers[-1] if cache is not None and cache.layers else None
+    if not isinstance(layer, ThoughtLayer) or layer.hidden is None or layer.hidden.shape[1] == 0:
+        return None, None
+    return layer.hidden[:, -1], layer.closed[:, -1]
 
 
-def write_thought(cache: Cache | None, hidden: torch.Tensor, closed: torch.Tensor | None) -> None:
-    """Keep in ``cache`` the state (B, H) the next latent grows from and whether each row's thought is closed (B,)."""
+def write_thought(cache: Cache | None, hidden: torch.Tensor, closed: torch.Tensor) -> None:
+    """Keep in ``cache`` a call's hidden states (B, T, H), and whether the thought is closed after each column (B, T)."""
     if cache is None or not cache.layers:
         return
     if not isinstance(cache.layers[-1], ThoughtLayer):
@@ -87,9 +90,19 @@ def branch(cache: Cache, length: int) -> DynamicCache:
     """Return a new cache over the first ``length`` columns of the same tensors.
 
     Caches mutate in place and cannot be copied under autograd; a branch shares the tensors, so gradient flows back through
-    every branch.
+    every branch. A layer with a window has forgotten columns before it, so such a cache branches where it ends.
     """
     branched = DynamicCache()
-    for index, layer in enumerate(layer for layer in cache.layers if not isinstance(layer, ThoughtLayer)):
-        branched.update(layer.keys[:, :, :length], layer.values[:, :, :length], index)
+    for layer in cache.layers:
+        if isinstance(layer, ThoughtLayer):
+            continue
+        new = DynamicSlidingWindowLayer(_window(layer)) if layer.is_sliding else DynamicLayer()
+        new.update(layer.keys[:, :, :length], layer.values[:, :, :length])
+        new.cumulative_length = length  # read by layers with a window only
+        branched.layers.append(new)
     return branched
+
+
+def _window(layer: CacheLayerMixin) -> int:
+    """Return the columns a layer with a window attends to; one of fixed size states its own size only."""
+    return getattr(layer, "sliding_window", None) or layer.max_cache_len

@@ -6,7 +6,7 @@ from latent_trainer.errors import InputError, check_choice
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.version import __version__
 
-ROLLOUTS = ("sequential",)
+ROLLOUTS = {"sequential": (), "jacobi": ("iterations", "tolerance")}  # and their options
 
 
 class LatentConfig(PreTrainedConfig):
@@ -23,7 +23,10 @@ class LatentConfig(PreTrainedConfig):
         feedback: how a hidden state becomes the next input embedding, a key of ``FEEDBACKS``.
         feedback_options: keyword arguments of that feedback.
         rollout: how the latents are computed, one of ``ROLLOUTS``.
+        rollout_options: keyword arguments of the rollout (jacobi: iterations, tolerance).
         backprop: through which latents gradient flows in training: "full", "last", "none" or the number of last latents.
+        step_decoder: auxiliary decoder of the model, "copy", "shared" or None.
+        step_decoder_group: latents it reads for a step.
         template: the prompt template (fields of `latent_trainer.data.Template`) the model was trained with.
         num_latents: latents a prompt gets at generation.
         use_cache: whether generation keeps a key-value cache.
@@ -42,7 +45,10 @@ class LatentConfig(PreTrainedConfig):
     feedback: str = "hidden"
     feedback_options: dict | None = None
     rollout: str = "sequential"
+    rollout_options: dict | None = None
     backprop: str | int = "full"
+    step_decoder: str | None = None
+    step_decoder_group: int = 1
     template: dict | None = None
     num_latents: int = 0
     use_cache: bool = True
@@ -53,14 +59,13 @@ class LatentConfig(PreTrainedConfig):
             base = dict(self.base_config)
             self.base_config = AutoConfig.for_model(base.pop("model_type"), **base)
         self.feedback_options = self.feedback_options or {}
+        self.rollout_options = self.rollout_options or {}
         check_choice("feedback", self.feedback, FEEDBACKS)
-        check_choice("rollout", self.rollout, ROLLOUTS)
-        check_backprop(self.backprop)
+        check_rollout(self.rollout, self.rollout_options, self.backprop)
         if self.base_config is not None:
             text = self.base_config.get_text_config()
-            for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            for name in ("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"):
                 kwargs.setdefault(name, getattr(text, name, None))
-            kwargs.setdefault("tie_word_embeddings", False)  # the base model ties its own weights
         super().__post_init__(**kwargs)
 
     def get_text_config(self, decoder=None, encoder=None):
@@ -88,10 +93,22 @@ class LatentConfig(PreTrainedConfig):
         return getattr(self.get_text_config(), "max_position_embeddings", None)
 
 
-def check_backprop(backprop: str | int) -> None:
-    """Raise a one-line ValueError unless ``backprop`` is "full", "last", "none" or an integer >= 0."""
-    if isinstance(backprop, int) and not isinstance(backprop, bool):
-        if backprop < 0:
-            raise InputError(f"backprop={backprop} is negative; give the number of last latents, or full, last, none")
-    else:
+def check_rollout(rollout: str, options: dict, backprop: str | int) -> None:
+    """Raise a one-line `InputError` unless there is such a rollout with these options and this back-propagation.
+
+    Args:
+        rollout: one of ``ROLLOUTS``.
+        options: its keyword arguments.
+        backprop: "full", "last", "none" or an integer >= 0; the last latents cannot be told apart with rollout=jacobi.
+    """
+    check_choice("rollout", rollout, ROLLOUTS)
+    for option in options:
+        check_choice(f"option of rollout '{rollout}'", option, ROLLOUTS[rollout])
+    if not isinstance(backprop, int) or isinstance(backprop, bool):
         check_choice("backprop", backprop, ("full", "last", "none"))
+    elif backprop < 0:
+        raise InputError(f"backprop={backprop} is negative; give the number of last latents, or full, last, none")
+    if rollout == "jacobi" and options.get("iterations", 1) < 1:
+        raise InputError(f"rollout=jacobi: iterations={options['iterations']} must be at least 1")
+    if rollout == "jacobi" and backprop not in ("full", "none"):
+        raise InputError(f"backprop={backprop} counts latents one by one; use full or none with rollout=jacobi")

@@ -30,7 +30,7 @@ METHODS = {
     ),
     "icot": Method(
         "Deng, Choi & Shieber 2024, From Explicit CoT to Implicit CoT: Learning to Internalize CoT Step by Step",
-        {"curriculum": "internalize", "num_latents": 0, "markers": False},
+        {"curriculum": "internalize", "num_latents": 0, "markers": False, "epochs_per_stage": 1},
     ),
     "pause": Method(
         "Goyal et al. 2023, Think before you speak: Training Language Models With Pause Tokens",
@@ -39,6 +39,43 @@ METHODS = {
     "answer_only": Method(
         "latents straight after the question, scored on the answer alone",
         {"curriculum": "fixed", "num_latents": 10, "feedback": "hidden", "markers": False, "score_answer_prefix": False},
+    ),
+    "codi": Method(
+        "Shen et al. 2025, CODI: Compressing Chain-of-Thought into Continuous Space via Self-Distillation",
+        {
+            "curriculum": "fixed",
+            "num_latents": 6,
+            "objective": "self_distillation",
+            "objective_options": {"drop_last_step": True},
+            "feedback": "projection",
+        },
+    ),
+    "pccot": Method(
+        "Wu et al. 2025, Parallel Continuous Chain-of-Thought with Jacobi Iteration",
+        {
+            "curriculum": "fixed",
+            "num_latents": 24,
+            "objective": "self_distillation",
+            "objective_options": {"embedding_layer": False},
+            "feedback": "hidden",
+            "rollout": "jacobi",
+            "rollout_options": {"iterations": 3},
+        },
+    ),
+    "sim_cot": Method(
+        "Wei et al. 2025, SIM-CoT: Supervised Implicit Chain-of-Thought",
+        {
+            "curriculum": "staged",
+            "feedback": "hidden",
+            "latents_per_step": 2,
+            "max_stage": 3,
+            "epochs_per_stage": 3,
+            "step_decoder": "copy",
+        },
+    ),
+    "soft_thinking": Method(
+        "Zhang et al. 2025, Soft Thinking: Unlocking the Reasoning Potential of LLMs in Continuous Concept Space",
+        {"curriculum": "fixed", "num_latents": 6, "feedback": "soft"},
     ),
     "coconut": Method(
         "Hao et al. 2024, Training Large Language Models to Reason in a Continuous Latent Space",

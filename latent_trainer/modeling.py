@@ -1,12 +1,10 @@
 """`LatentForCausalLM`: any causal language model, with latents filled in where `<|latent|>` stands."""
 
 import torch
-from peft import PeftConfig, PeftModel
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    GenerationConfig,
     GenerationMixin,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -19,9 +17,14 @@ from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.heads import logits_of, token_losses
+from latent_trainer.jacobi import jacobi_rollout
+from latent_trainer.loading import generation_config, load_adapter
 from latent_trainer.rollout import RolloutOutput, rollout
+from latent_trainer.step_decoder import StepDecoder
 from latent_trainer.tokens import add_thought_tokens, fill_new_rows, thinking_columns
 from latent_trainer.views import ViewOutput, forward_views
+
+ROLLOUTS = {"sequential": rollout, "jacobi": jacobi_rollout}
 
 
 class LatentForCausalLM(PreTrainedModel, GenerationMixin):
@@ -40,6 +43,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
     base_model_prefix = "base"
     main_input_name = "input_ids"
     accepts_loss_kwargs = True
+    _tied_weights_keys = {}  # none but the base model's own; PEFT reads them from a dictionary only
     supports_gradient_checkpointing = False  # with a cache the layers would silently drop it and corrupt the rollout
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -47,15 +51,18 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
     _supports_attention_backend = True
 
     def __init__(self, config: LatentConfig, base: PreTrainedModel | None = None):
+        attention = config._attn_implementation  # None where the base model is to choose: not every one has sdpa
         super().__init__(config)
         if base is None:
-            config.base_config._attn_implementation = config._attn_implementation
+            config.base_config._attn_implementation = attention
             base = AutoModelForCausalLM.from_config(config.base_config)
+            config._attn_implementation = base.config._attn_implementation
         else:
             for module in base.modules():
                 module._is_hf_initialized = True  # `post_init` must not draw its weights anew
         self.base = base
         self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **config.feedback_options)
+        self.step_decoder = StepDecoder(config.base_config, config.step_decoder == "shared") if config.step_decoder else None
         self._no_split_modules = base._no_split_modules
         self.post_init()
 
@@ -74,6 +81,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
         feedback_options: dict | None = None,
         backprop: str | int = "full",
         rollout: str = "sequential",
+        rollout_options: dict | None = None,
         **kwargs,
     ) -> "LatentForCausalLM":
         """Wrap a causal language model.
@@ -88,6 +96,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             feedback_options: keyword arguments of the feedback.
             backprop: "full", "last", "none" or the number of last latents gradient flows through.
             rollout: one of ``ROLLOUTS``.
+            rollout_options: keyword arguments of the rollout.
             kwargs: passed on to ``AutoModelForCausalLM.from_pretrained`` when ``base`` is a name.
 
         Raises:
@@ -106,7 +115,8 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             raise InputError("from_base got a LatentForCausalLM; pass the model it wraps, model.base")
         known = None
         if tokenizer is not None:
-            known = len(tokenizer)
+            # a tokenizer may have the tokens already, from an earlier call
+            known = min(len(tokenizer), base.get_input_embeddings().weight.shape[0])
             ids = add_thought_tokens(tokenizer, bot_token, eot_token)
             fill_new_rows(base, known, len(tokenizer))
         vocab_size = base.get_input_embeddings().weight.shape[0]
@@ -121,6 +131,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             feedback_options=feedback_options,
             backprop=backprop,
             rollout=rollout,
+            rollout_options=rollout_options,
             dtype=base.dtype,
             known_tokens=known,
             **ids,
@@ -128,7 +139,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
         config._attn_implementation = attention
         model = cls(config, base=base)
         model.feedback.to(device=base.device, dtype=base.dtype)
-        model.generation_config = _generation_config(base, config)
+        model.generation_config = generation_config(base, config)
         return model
 
     @classmethod
@@ -148,30 +159,16 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
         }
         if find_adapter_config_file(name, **where) is None:
             return super().from_pretrained(name, *args, **kwargs)
-        config = kwargs.pop("config", None) or LatentConfig.from_pretrained(name, **where)
-        options = {"dtype": config.dtype, **kwargs, "revision": "main", "subfolder": ""}  # those two are the adapter's
-        latent_base = PeftConfig.from_pretrained(name, **where).base_model_name_or_path
-        if latent_base:  # trained on a saved latent model
-            model = cls.from_pretrained(latent_base, *args, **options)
-        elif config.base_name_or_path:
-            base = AutoModelForCausalLM.from_pretrained(config.base_name_or_path, **options)
-            ids = {key: getattr(config, key) for key in ("latent_token_id", "bot_token_id", "eot_token_id")}
-            if config.known_tokens is not None:
-                fill_new_rows(base, config.known_tokens, max(config.known_tokens, 1 + max(ids.values())))
-            model = cls.from_base(base, **ids)
-            model.config.known_tokens = config.known_tokens
-        else:
-            raise InputError(
-                f"the adapter in {name} does not name the model it was trained on, which had no folder or Hub name; "
-                f"build that model and load the adapter with PeftModel.from_pretrained(model, '{name}')"
-            )
-        model.configure(config.feedback, config.feedback_options, config.rollout, config.backprop)
-        model.config.template, model.config.num_latents = config.template, config.num_latents
-        model = PeftModel.from_pretrained(model, name, **where).merge_and_unload()
-        model.name_or_path = model.config.name_or_path = name  # what a further adapter is trained on
-        return model
+        return load_adapter(cls, name, where, args, kwargs)
 
-    def configure(self, feedback: str, feedback_options: dict | None, rollout: str, backprop: str | int) -> None:
+    def configure(
+        self,
+        feedback: str,
+        feedback_options: dict | None = None,
+        rollout: str = "sequential",
+        backprop: str | int = "full",
+        rollout_options: dict | None = None,
+    ) -> None:
         """Take over a method's settings; a feedback that is already in place keeps its weights.
 
         Args:
@@ -179,6 +176,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             feedback_options: its keyword arguments; None keeps those in place where the feedback stays the same.
             rollout: one of ``ROLLOUTS``.
             backprop: "full", "last", "none" or the number of last latents gradient flows through.
+            rollout_options: keyword arguments of the rollout.
         """
         config = self.config
         if feedback_options is None:
@@ -188,7 +186,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             config.feedback_options = feedback_options
             self.feedback = FEEDBACKS[feedback](config.hidden_size, **config.feedback_options)
             self.feedback.to(device=self.device, dtype=self.dtype)
-        config.rollout, config.backprop = rollout, backprop
+        config.rollout, config.rollout_options, config.backprop = rollout, rollout_options or {}, backprop
 
     def gradient_checkpointing_enable(self, *args, **kwargs):
         """Refuse; ``activation_checkpointing_enable`` ends here too."""
@@ -201,6 +199,20 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
         """Raise an `InputError` where the base model's layers are set to checkpoint their activations."""
         if any(getattr(module, "gradient_checkpointing", False) for module in self.base.modules()):
             self.gradient_checkpointing_enable()
+
+    def add_step_decoder(self, kind: str | None, group: int = 1) -> None:
+        """Give the model a step decoder: a "copy" of the base model, or one "shared" with it; None takes it away.
+
+        Args:
+            kind: "copy", "shared" or None; a decoder of this kind that is already in place keeps its weights.
+            group: latents it reads for a step.
+        """
+        self.config.step_decoder_group = group
+        if kind != self.config.step_decoder:
+            self.step_decoder = StepDecoder(self.config.base_config, kind == "shared") if kind else None
+            self.config.step_decoder = kind
+            if kind:
+                self.step_decoder.copy_weights(self.base)
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the base model's token embedding."""
@@ -271,14 +283,13 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, T, H)
         thought, closed = read_thought(past_key_values)
-        latent_mask = inputs_embeds.new_zeros(inputs_embeds.shape[:2], dtype=torch.bool)
-        if input_ids is not None:
-            thinking, closed = thinking_columns(input_ids, self.config.bot_token_id, self.config.eot_token_id, closed)
-            if self.feedback.sequential:
-                latent_mask = thinking & (input_ids == self.config.latent_token_id)  # (B, T)
+        if input_ids is None:
+            input_ids = torch.full(inputs_embeds.shape[:2], -1, device=inputs_embeds.device)  # (B, T): no token of any kind
+        thinking = thinking_columns(input_ids, self.config.bot_token_id, self.config.eot_token_id, closed)  # (B, T)
+        latent_mask = thinking & (input_ids == self.config.latent_token_id) & self.feedback.sequential  # (B, T)
         if position_ids is None:
             position_ids = _positions(attention_mask, past_key_values, inputs_embeds)
-        output = rollout(
+        output = ROLLOUTS[self.config.rollout](
             self.get_decoder(),
             self._next_embedding,
             inputs_embeds,
@@ -289,10 +300,11 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             thought=thought,
             backprop=self.config.backprop,
             use_cache=use_cache,
+            **self.config.rollout_options,
             **kwargs,
         )
         if use_cache:
-            write_thought(output.cache, output.hidden[:, -1], closed)
+            write_thought(output.cache, output.hidden, ~thinking)
         return output
 
     def forward(
@@ -304,6 +316,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         views: dict[str, dict[str, torch.Tensor]] | None = None,
+        steps: dict[str, torch.Tensor] | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         output_hidden_states: bool | None = None,
@@ -320,6 +333,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             inputs_embeds: (B, T, H) instead of ``input_ids``.
             labels: (B, T), -100 where nothing is scored; gives the mean cross-entropy over scored tokens, or their sum over
                 ``num_items_in_batch``.
+            steps: with ``views``, what the step decoder reads; adds the output "steps".
             views: continuations of the prompt in ``input_ids`` (docs/shapes.md); returns a `ViewOutput` for each.
             use_cache: whether to return a cache; by default outside training.
             logits_to_keep: as in any causal language model: the last n columns, or the columns at these indices.
@@ -331,7 +345,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
         """
         output_hidden_states = bool(output_hidden_states)
         if views is not None:
-            return forward_views(self, input_ids, attention_mask, views, output_hidden_states)
+            return forward_views(self, input_ids, attention_mask, views, steps, output_hidden_states)
         use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
         output = self.run(
             input_ids,
@@ -366,18 +380,6 @@ def _positions(attention_mask, cache, embeds: torch.Tensor) -> torch.Tensor:
         return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -width:]
     past = 0 if cache is None else cache.get_seq_length()
     return torch.arange(past, past + width, device=embeds.device).expand(batch, width)
-
-
-def _generation_config(base: PreTrainedModel, config: LatentConfig) -> GenerationConfig:
-    """Return the base model's generation settings, with the tokens that only a prompt may hold suppressed."""
-    settings = GenerationConfig.from_dict(base.generation_config.to_dict())
-    never = {config.latent_token_id, config.bot_token_id, *(settings.suppress_tokens or ())}
-    settings.suppress_tokens = sorted(never)
-    settings.disable_compile = True  # a static cache on an accelerator would compile a forward that looks at the tokens
-    if settings.pad_token_id is None:
-        eos = settings.eos_token_id
-        settings.pad_token_id = eos[0] if isinstance(eos, list) else eos
-    return settings
 
 
 AutoConfig.register("latent", LatentConfig)

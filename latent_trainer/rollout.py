@@ -1,4 +1,4 @@
-"""The rollout: the only loop that computes latents, for training, evaluation and generation alike.
+"""The sequential rollout, and the decoder passes every rollout is made of.
 
 Shapes: B rows, T columns of this call, P columns already in the cache, H hidden size. See docs/shapes.md.
 """
@@ -73,7 +73,7 @@ def rollout(
             "a latent stands in the first column, where there is no hidden state to think from; "
             "put a token before it or pass the cache of the text before"
         )
-    run = _Passes(decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs)
+    passes = Passes(decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs)
     if latent_columns and backprop != "full" and torch.is_grad_enabled():
         constant = _constant_latents(latent_mask, {"none": 0, "last": 1}.get(backprop, backprop))
         constant_columns = constant.any(0).nonzero().flatten().tolist()
@@ -81,24 +81,24 @@ def rollout(
             with torch.no_grad():
                 stop = constant_columns[-1] + 1
                 prefix = DynamicCache() if cache is None else branch(cache, cache.get_seq_length())
-                filled, _ = run(embeds[:, :stop], latent_mask[:, :stop], latent_columns, prefix, thought, last_pass=False)
+                filled, _ = _one_by_one(passes, embeds[:, :stop], latent_mask, latent_columns, prefix, thought, False)
             embeds = torch.cat([torch.where(constant[:, :stop, None], filled, embeds[:, :stop]), embeds[:, stop:]], 1)
             latent_mask = latent_mask & ~constant
             latent_columns = latent_mask.any(0).nonzero().flatten().tolist()
     if cache is None and (use_cache or latent_columns):
         cache = DynamicCache()
-    filled, passes = run(embeds, latent_mask, latent_columns, cache, thought)
-    layers = zip(*(output.hidden_states for output in passes), strict=True) if output_hidden_states else ()
-    return RolloutOutput(
-        hidden=_join([output.last_hidden_state for output in passes]),
-        latents=filled,
-        hidden_states=tuple(_join(list(layer)) for layer in layers) or None,
-        cache=cache,
-    )
+    filled, outputs = _one_by_one(passes, embeds, latent_mask, latent_columns, cache, thought)
+    return passes.joined(outputs, filled, cache)
 
 
-class _Passes:
-    """The decoder passes of one rollout."""
+class Passes:
+    """The decoder passes of one rollout over T columns.
+
+    Args:
+        decoder, attention_mask, position_ids, output_hidden_states: as in `rollout`.
+        feedback: as in `rollout`.
+        kwargs: passed on to every call of the decoder.
+    """
 
     def __init__(self, decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs):
         self.decoder = decoder
@@ -109,35 +109,50 @@ class _Passes:
         self.kwargs = kwargs
         self.past = 0 if attention_mask is None else attention_mask.shape[1] - position_ids.shape[1]  # P
 
-    def __call__(self, embeds, latent_mask, latent_columns, cache, thought, last_pass=True):
-        """Fill the latents of ``embeds`` (B, T, H); return them and one decoder output a pass.
+    def one(self, piece: torch.Tensor, start: int, cache):
+        """Run the decoder over ``piece`` (B, n, H), the columns from ``start`` on, after the columns in ``cache``."""
+        end = start + piece.shape[1]
+        return self.decoder(
+            inputs_embeds=piece,
+            attention_mask=None if self.attention_mask is None else self.attention_mask[:, : self.past + end],
+            position_ids=self.position_ids[:, start:end],
+            past_key_values=cache,
+            use_cache=cache is not None,
+            output_hidden_states=self.output_hidden_states,
+            **self.kwargs,
+        )
 
-        With ``last_pass=False`` the pass after the last latent is left out: nobody reads it.
-        """
-        width = embeds.shape[1]
-        latent_columns = [column for column in latent_columns if column < width]
-        starts = sorted({0, *latent_columns})
-        pieces, passes = [], []
-        for start, end in zip(starts, [*starts[1:], width], strict=True):
-            piece = embeds[:, start:end]  # (B, n, H)
-            if start in latent_columns:
-                latent = torch.where(latent_mask[:, start, None], self.feedback(thought).to(piece.dtype), piece[:, 0])
-                piece = torch.cat([latent.unsqueeze(1), piece[:, 1:]], 1)
-            pieces.append(piece)
-            if end == width and not last_pass:
-                break
-            output = self.decoder(
-                inputs_embeds=piece,
-                attention_mask=None if self.attention_mask is None else self.attention_mask[:, : self.past + end],
-                position_ids=self.position_ids[:, start:end],
-                past_key_values=cache,
-                use_cache=cache is not None,
-                output_hidden_states=self.output_hidden_states,
-                **self.kwargs,
-            )
-            passes.append(output)
-            thought = output.last_hidden_state[:, -1]  # (B, H)
-        return _join(pieces), passes
+    def joined(self, outputs: list, filled: torch.Tensor, cache) -> RolloutOutput:
+        """Return the outputs of passes over adjoining columns as one."""
+        layers = zip(*(output.hidden_states for output in outputs), strict=True) if self.output_hidden_states else ()
+        return RolloutOutput(
+            hidden=_join([output.last_hidden_state for output in outputs]),
+            latents=filled,
+            hidden_states=tuple(_join(list(layer)) for layer in layers) or None,
+            cache=cache,
+        )
+
+
+def _one_by_one(passes: Passes, embeds, latent_mask, latent_columns, cache, thought, last_pass=True):
+    """Fill the latents of ``embeds`` (B, T, H); return them and one decoder output a pass.
+
+    With ``last_pass=False`` the pass after the last latent is left out: nobody reads it.
+    """
+    width = embeds.shape[1]
+    latent_columns = [column for column in latent_columns if column < width]
+    starts = sorted({0, *latent_columns})
+    pieces, outputs = [], []
+    for start, end in zip(starts, [*starts[1:], width], strict=True):
+        piece = embeds[:, start:end]  # (B, n, H)
+        if start in latent_columns:
+            latent = torch.where(latent_mask[:, start, None], passes.feedback(thought).to(piece.dtype), piece[:, 0])
+            piece = torch.cat([latent.unsqueeze(1), piece[:, 1:]], 1)
+        pieces.append(piece)
+        if end == width and not last_pass:
+            break
+        outputs.append(passes.one(piece, start, cache))
+        thought = outputs[-1].last_hidden_state[:, -1]  # (B, H)
+    return _join(pieces), outputs
 
 
 def _join(pieces: list[torch.Tensor]) -> torch.Tensor:

@@ -36,11 +36,8 @@ class StageCallback(TrainerCallback, ExportableState):
     def on_train_begin(self, args, state, control, **kwargs):
         """Start at the checkpoint's stage when a run is resumed."""
         saved = state.stateful_callbacks.get(type(self).__name__)
-        self.resume(saved["attributes"] if saved else self.state()["attributes"])
-
-    def resume(self, attributes: dict) -> None:
-        """Take over what a checkpoint kept."""
-        self.stage, self.passed = attributes["stage"], attributes["passed"]
+        if saved:
+            self.stage, self.passed = saved["attributes"]["stage"], saved["attributes"]["passed"]
         self.on_change(self.stage)
 
     def on_epoch_begin(self, args, state, control, optimizer=None, **kwargs):
@@ -49,7 +46,7 @@ class StageCallback(TrainerCallback, ExportableState):
         if epoch != int(epoch) or state.global_step == 0:
             return
         if args.epochs_per_stage is not None:
-            self._advance(args.first_stage + int(epoch) // args.epochs_per_stage, args, optimizer)
+            self._advance(args.first_stage + int(epoch) // args.epochs_per_stage, args, state, optimizer)
         if args.reset_optimizer == "epoch":
             _reset(optimizer)
 
@@ -57,22 +54,24 @@ class StageCallback(TrainerCallback, ExportableState):
         """Advance by optimizer steps or accuracy; the trainer calls this before it puts the next batch together."""
         if self.passed:
             self.passed = False
-            self._advance(self.stage + 1, args, optimizer)
+            self._advance(self.stage + 1, args, state, optimizer)
         if args.steps_per_stage is not None:
-            self._advance(args.first_stage + _stages_done(state.global_step, args.steps_per_stage), args, optimizer)
+            done = _stages_done(state.global_step, args.steps_per_stage)
+            self._advance(args.first_stage + done, args, state, optimizer)
 
     def on_evaluate(self, args, state, control, metrics=None, optimizer=None, **kwargs):
         """End the stage by validation accuracy; a model saved before the next batch still belongs to this stage."""
         if args.advance_at is not None and metrics["stage"] == self.stage and "eval_accuracy" in metrics:
             self.passed = metrics["eval_accuracy"] >= args.advance_at
 
-    def _advance(self, stage: int, args, optimizer):
+    def _advance(self, stage: int, args, state, optimizer):
         stage = min(stage, self.last_stage)
         if stage == self.stage:
             return
         self.stage = stage
         logger.info(f"stage {stage}")
         self.on_change(stage)
+        state.best_metric = state.best_global_step = state.best_model_checkpoint = None  # stages do not compete for the best
         if args.reset_optimizer == "stage":
             _reset(optimizer)
 

@@ -56,8 +56,8 @@ def fill_new_rows(base: PreTrainedModel, known: int, wanted: int) -> None:
 
 def thinking_columns(
     input_ids: torch.Tensor, bot_token_id: int, eot_token_id: int, closed: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return where a latent would be filled, and whether each row's thought is closed after the last column.
+) -> torch.Tensor:
+    """Return where a latent would be filled (B, T): the columns at which the thought is open.
 
     A thought is open from the start of a row, or from ``<|bot|>``, until ``<|eot|>``; a ``<|latent|>`` written
     after that is an ordinary token.
@@ -66,14 +66,10 @@ def thinking_columns(
         input_ids: (B, T).
         bot_token_id, eot_token_id: the markers.
         closed: (B,) bool, whether the thought was closed before the first column; None means it was open.
-
-    Returns:
-        (B, T) bool and (B,) bool.
     """
     batch, width = input_ids.shape
     place = torch.arange(2, width + 2, device=input_ids.device).expand(batch, width)
     before = input_ids.new_zeros(batch, 1) if closed is None else closed.long().unsqueeze(1)  # 1: closed beforehand
     last_bot = torch.where(input_ids == bot_token_id, place, 0).cummax(1).values  # (B, T)
     last_eot = torch.where(input_ids == eot_token_id, place, before).cummax(1).values
-    thinking = last_bot >= last_eot
-    return thinking, ~thinking[:, -1]
+    return last_bot >= last_eot

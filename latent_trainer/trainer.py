@@ -1,5 +1,6 @@
 """`LatentTrainer`: the Hugging Face `Trainer` over problems, stages and views."""
 
+import contextlib
 import itertools
 from pathlib import Path
 
@@ -10,16 +11,16 @@ from peft import PeftConfig, PeftModel
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from latent_trainer.adapters import add_adapters, latent_model
-from latent_trainer.curriculum import row_rng
+from latent_trainer.adapters import add_adapters, latent_model, without_step_decoder
+from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import generate_answers, summarise
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
+from latent_trainer.objectives.steps import StepObjective
 from latent_trainer.sampling import EpochSampler, RowNumbers
 from latent_trainer.stages import StageCallback
 from latent_trainer.training_args import LatentTrainingArguments
@@ -59,13 +60,17 @@ class LatentTrainer(Trainer):
                 model, tokenizer=processing_class, bot_token=template.bot, eot_token=template.eot
             )
         self.curriculum = args.make_curriculum()
-        self.objective = OBJECTIVES[args.objective]()
+        self.objective = OBJECTIVES[args.objective](**(args.objective_options or {}))
+        self.step_objective = StepObjective(args.step_decoder_weight) if args.step_decoder else None
+        self.step_group = args.step_decoder_group or args.latents_per_step
         self.encoder = Encoder(processing_class, template)
         self.collator = LatentCollator(self.encoder.pad)
         latent = latent_model(model)
         latent.refuse_checkpointing()
-        latent.configure(args.feedback, args.feedback_options, args.rollout, args.backprop)
+        latent.configure(args.feedback, args.feedback_options, args.rollout, args.backprop, args.rollout_options)
+        latent.add_step_decoder(args.step_decoder, self.step_group)
         latent.config.template = template.to_dict()
+        latent.generation_config.max_new_tokens = args.max_new_tokens
         if peft_config is not None:
             model = add_adapters(model, peft_config)
         self.rows: list[EncodedProblem] = []
@@ -110,22 +115,32 @@ class LatentTrainer(Trainer):
             raise InputError(f"no {split} problem fits the model's context of {longest} tokens; {len(rows)} are longer")
         return kept, len(rows) - len(kept)
 
-    def _views(self, row: EncodedProblem, index: int, scored: bool) -> dict[str, View]:
-        """Return the views of a row at the current stage; without labels where it only fills up a batch."""
-        rng = row_rng(self.args.seed, self._epoch, index)
-        plan = self.curriculum.plan(self.stages.stage, len(row.steps), rng)
+    def _plan(self, row: EncodedProblem, index: int) -> Plan:
+        """Return what a row looks like at the current stage."""
+        return self.curriculum.plan(self.stages.stage, len(row.steps), row_rng(self.args.seed, self._epoch, index))
+
+    def _views(self, row: EncodedProblem, plan: Plan, scored: bool) -> dict[str, View]:
+        """Return the views of a row; without labels where it only fills up a batch."""
         views = {"latent": self.encoder.latent_view(row, plan)}
         if "explicit" in self.objective.views:
-            views["explicit"] = self.encoder.explicit_view(row)
+            views["explicit"] = self.encoder.explicit_view(row, self.objective.skip_last_step)
         if scored:
             return views
         return {name: View(view.input_ids, [-100] * len(view.labels), view.answer_start) for name, view in views.items()}
 
     def _batch(self, indices: list[int], rows: list[EncodedProblem]) -> dict:
         """Put a batch together; an index past the end stands for a filler (see `EpochSampler`)."""
-        chosen = [(index % len(rows), index < len(rows)) for index in indices]
-        batch = self.collator([(rows[index].prompt, self._views(rows[index], index, scored)) for index, scored in chosen])
+        chosen = [(rows[index % len(rows)], index < len(rows)) for index in indices]
+        plans = [self._plan(row, index % len(rows)) for index, (row, _) in zip(indices, chosen, strict=True)]
+        views = [self._views(row, plan, scored) for (row, scored), plan in zip(chosen, plans, strict=True)]
+        batch = self.collator([(row.prompt, own) for (row, _), own in zip(chosen, views, strict=True)])
         batch["rows"] = torch.tensor([scored for _, scored in chosen])
+        if self.step_objective is not None:
+            targets = [
+                self.encoder.step_targets(row, plan, self.step_group) if scored else []
+                for (row, scored), plan in zip(chosen, plans, strict=True)
+            ]
+            batch["steps"] = self.collator.steps(targets, self.step_group)
         return batch
 
     @property
@@ -144,7 +159,10 @@ class LatentTrainer(Trainer):
         self.stages.before_batch(self.args, self.state, self.optimizer)
         batches = [self._batch(indices, self.rows) for indices in itertools.islice(epoch_iterator, num_batches)]
         self._steps_summed += 1
-        return batches, self._counts(batches)
+        counts = self._counts(batches)
+        if self.objective.statistics_view is not None and len(batches) > 1:
+            counts["statistics"] = self._statistics(self.model_wrapped, batches)
+        return batches, counts
 
     def _counts(self, batches: list[dict]) -> dict[str, int]:
         """Count rows and labelled tokens per view over all processes and accumulation steps."""
@@ -152,17 +170,51 @@ class LatentTrainer(Trainer):
         for view in self.objective.views:
             labels = (batch["views"][view]["labels"] for batch in batches)
             counts[f"{view}_tokens"] = sum(int((label != -100).sum()) for label in labels)
+        if self.step_objective is not None:
+            counts["steps_tokens"] = sum(int((batch["steps"]["labels"] != -100).sum()) for batch in batches)
         total = torch.tensor(list(counts.values()), device=self.args.device)
         total = self.accelerator.reduce(total, "sum").tolist()
         return dict(zip(counts, total, strict=True))
 
+    @torch.no_grad()
+    def _statistics(self, model, batches: list[dict]) -> torch.Tensor:
+        """Add up the objective's statistics over several batches and all processes, in passes of their own.
+
+        Needed only where the terms of a batch depend on batches that come after it; a single batch takes its statistics from
+        the outputs it has anyway.
+        """
+        total = 0.0
+        for batch in batches:
+            views = {self.objective.statistics_view: batch["views"][self.objective.statistics_view]}
+            inputs = self._prepare_inputs({**batch, "views": views, "steps": None})
+            total += self.objective.statistics(self._outputs(model, inputs), inputs)
+        return self.accelerator.reduce(total, "sum")
+
     # ---- loss ----
+
+    def _outputs(self, model, batch: dict) -> dict:
+        """Return the model's outputs per view of a batch on the device."""
+        return model(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            views=batch["views"],
+            steps=batch.get("steps"),
+            output_hidden_states=self.objective.needs_hidden_states,
+        )
+
+    def _terms(self, outputs: dict, batch: dict, counts: dict) -> dict[str, torch.Tensor]:
+        """Return the objective's terms, and the step decoder's where there is one."""
+        terms = self.objective(outputs, batch, counts)
+        return terms if self.step_objective is None else terms | self.step_objective(outputs, batch, counts)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return the sum of the objective's terms, scaled so that averaging over processes gives the global loss."""
-        rows = inputs.pop("rows")
-        outputs = model(**inputs, output_hidden_states=self.objective.needs_hidden_states)
-        terms = self.objective(outputs, {**inputs, "rows": rows}, num_items_in_batch)
+        outputs = self._outputs(model, inputs)
+        counts = num_items_in_batch
+        if self.objective.statistics_view is not None and "statistics" not in counts:
+            statistics = self.accelerator.reduce(self.objective.statistics(outputs, inputs), "sum")
+            counts = {**counts, "statistics": statistics}
+        terms = self._terms(outputs, inputs, counts)
         for name, term in terms.items():
             self._term_sums[name] = self._term_sums.get(name, 0.0) + term.detach()
         loss = sum(terms.values()) * self.accelerator.num_processes
@@ -241,34 +293,40 @@ class LatentTrainer(Trainer):
     @torch.no_grad()
     def _evaluate_loss(self, model, rows: list[EncodedProblem]) -> float:
         """Return the objective over all rows, shared out over the processes."""
-        mine = range(self.args.process_index, len(rows), self.args.world_size)
+        mine = self._mine(rows)
         size = self.args.per_device_eval_batch_size
         batches = [self._batch(list(mine[start : start + size]), rows) for start in range(0, len(mine), size)]
         counts = self._counts(batches)
         was_training = model.training
         model.eval()
+        if self.objective.statistics_view is not None:
+            counts["statistics"] = self._statistics(model, batches)
         total = torch.zeros((), device=self.args.device)
         for batch in self._progress(batches, "loss"):
-            batch.pop("rows")
             batch = self._prepare_inputs(batch)
-            outputs = model(**batch, output_hidden_states=self.objective.needs_hidden_states)
-            total += sum(self.objective(outputs, batch, counts).values())
+            total += sum(self._terms(self._outputs(model, batch), batch, counts).values())
         model.train(was_training)
         return self.accelerator.reduce(total, "sum").item()
 
     def _generate(self, model, rows: list[EncodedProblem]):
-        mine = [row.problem for row in rows[self.args.process_index :: self.args.world_size]]
+        mine = self._mine(rows)
         answers = generate_answers(
             model,
             self.processing_class,
-            mine,
+            [rows[index % len(rows)].problem for index in mine],
             self.curriculum.latents(self.stages.stage),
             self.encoder.template,
             batch_size=self.args.per_device_eval_batch_size,
             max_new_tokens=self.args.max_new_tokens,
             show_progress=self._shows_progress,
         )
-        return gather_object(answers)
+        answers = sorted(gather_object(list(zip(mine, answers, strict=True))), key=lambda pair: pair[0])
+        return [answer for index, answer in answers if index < len(rows)]
+
+    def _mine(self, rows: list) -> range:
+        """Return the rows this process evaluates, as many on each; numbers past the end are fillers, as in training."""
+        processes = self.args.world_size
+        return range(self.args.process_index, -(-len(rows) // processes) * processes, processes)
 
     @property
     def _shows_progress(self) -> bool:
@@ -284,19 +342,20 @@ class LatentTrainer(Trainer):
         super()._load_callback_state()
         self.state.stateful_callbacks[name] = saved
 
-    def _load_best_model(self) -> None:
-        """Return to the best checkpoint together with the stage it was trained at."""
-        super()._load_best_model()
-        state = TrainerState.load_from_json(str(Path(self.state.best_model_checkpoint) / TRAINER_STATE_NAME))
-        self.stages.resume(state.stateful_callbacks[type(self.stages).__name__]["attributes"])
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model; a step decoder's weights stay in checkpoints and leave the finished model unless it is kept."""
+        self._drops_step_decoder = not (_internal_call or self.args.keep_step_decoder)
+        super().save_model(output_dir, _internal_call)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Save the model, and beside an adapter the latent configuration it needs."""
-        super()._save(output_dir, state_dict)
-        if isinstance(self.accelerator.unwrap_model(self.model), PeftModel):
-            latent_model(self.accelerator.unwrap_model(self.model)).config.save_pretrained(
-                output_dir or self.args.output_dir
-            )
+        model = self.accelerator.unwrap_model(self.model)
+        with without_step_decoder(model) if self._drops_step_decoder else contextlib.nullcontext():
+            if self._drops_step_decoder and state_dict is not None:
+                state_dict = {name: value for name, value in state_dict.items() if "step_decoder." not in name}
+            super()._save(output_dir, state_dict)
+            if isinstance(model, PeftModel):
+                latent_model(model).config.save_pretrained(output_dir or self.args.output_dir)
 
 
 def last_checkpoint(output_dir: str) -> str | None:

@@ -1,13 +1,15 @@
 """`LatentTrainingArguments`: everything `TrainingArguments` has, and what latents need."""
 
+import os
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
-from latent_trainer.configuration import ROLLOUTS, check_backprop
+from latent_trainer.configuration import ROLLOUTS, check_rollout
 from latent_trainer.curriculum import CURRICULA, FixedCurriculum, InternalizeCurriculum, StagedCurriculum
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
-from latent_trainer.errors import InputError, check_choice, parse_json
+from latent_trainer.errors import InputError, check_choice, check_options, parse_json
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.methods import METHODS
 from latent_trainer.objectives import OBJECTIVES
@@ -42,10 +44,17 @@ class LatentTrainingArguments(TrainingArguments):
 
     method: str = _option("Preset that fills in the fields below that are left unset.", "coconut", METHODS)
     objective: str | None = _option("What a step is scored on.", choices=OBJECTIVES)
+    objective_options: dict | str | None = _option("Keyword arguments of the objective, as a mapping or JSON.")
     feedback: str | None = _option("How a hidden state becomes the next latent.", choices=FEEDBACKS)
     feedback_options: dict | str | None = _option("Keyword arguments of the feedback, as a mapping or JSON.")
     rollout: str | None = _option("How the latents are computed.", choices=ROLLOUTS)
+    rollout_options: dict | str | None = _option("Keyword arguments of the rollout, as a mapping or JSON.")
     backprop: str | None = _option("Latents gradient flows through: full, last, none or the number of last latents.")
+
+    step_decoder: str | None = _option("Auxiliary decoder of each step from its latents.", choices=("copy", "shared"))
+    step_decoder_weight: float = _option("Factor of the step decoder's loss.", 1.0)
+    step_decoder_group: int | None = _option("Latents that stand for a step; by default latents_per_step.")
+    keep_step_decoder: bool = _option("Keep the step decoder in the saved model, to explain its latents.", False)
 
     curriculum: str | None = _option("How latents and steps change over training.", choices=CURRICULA)
     num_latents: int | None = _option("Fixed curriculum: latents K of every row.")
@@ -80,22 +89,25 @@ class LatentTrainingArguments(TrainingArguments):
                 continue
             if getattr(self, name) is None:
                 setattr(self, name, value)
-        if isinstance(self.feedback_options, str):
-            self.feedback_options = parse_json("feedback_options", self.feedback_options)
+        for name in ("objective_options", "feedback_options", "rollout_options"):
+            if isinstance(getattr(self, name), str):
+                setattr(self, name, parse_json(name, getattr(self, name)))
         self.backprop = int(self.backprop) if str(self.backprop).lstrip("-").isdigit() else self.backprop
         if isinstance(self.steps_per_stage, int):
             self.steps_per_stage = [self.steps_per_stage]
         self._check_choices()
         self._check_numbers()
+        self._check_combination()
         self.remove_unused_columns = False  # a batch is put together from problems, not from columns
         self.dataloader_pin_memory = False  # the loader yields row numbers
+        if not torch.accelerator.is_available() and os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true":
+            self.use_cpu = True  # accelerate 1.15 would let several processes on the CPU each train alone
         super().__post_init__()
 
     def _check_choices(self):
         for name, choices in (
             ("objective", OBJECTIVES),
             ("feedback", FEEDBACKS),
-            ("rollout", ROLLOUTS),
             ("curriculum", CURRICULA),
             ("internalize_unit", ("step", "token")),
             ("reset_optimizer", ("never", "stage", "epoch")),
@@ -104,12 +116,42 @@ class LatentTrainingArguments(TrainingArguments):
             check_choice(name, getattr(self, name), choices)
         if self.remaining_steps is not None:
             check_choice("remaining_steps", self.remaining_steps, ("after", "inside"))
-        check_backprop(self.backprop)
+        check_rollout(self.rollout, self.rollout_options or {}, self.backprop)
+        check_options(f"feedback '{self.feedback}'", FEEDBACKS[self.feedback], self.feedback_options or {}, ("hidden_size",))
+        check_options(f"objective '{self.objective}'", OBJECTIVES[self.objective], self.objective_options or {}, ("self",))
+
+    def _check_combination(self):
+        """Refuse combinations that make no sense, with the reason."""
+        if self.step_decoder is not None:
+            check_choice("step_decoder", self.step_decoder, ("copy", "shared"))
+            why = self._nothing_to_decode()
+            if why is not None:
+                raise InputError(f"step_decoder={self.step_decoder} has nothing to read: {why}; leave it out")
+        elif self.keep_step_decoder:
+            raise InputError("keep_step_decoder=True has nothing to keep; set step_decoder to copy or shared")
+        if self.rollout == "jacobi" and self.feedback == "learned":
+            raise InputError("rollout=jacobi has nothing to refine with feedback=learned; use rollout=sequential")
+        if self.objective == "self_distillation" and self.curriculum == "fixed" and self.keep_steps:
+            raise InputError(
+                "objective=self_distillation with keep_steps=True has a student that is its own teacher; drop one"
+            )
+
+    def _nothing_to_decode(self) -> str | None:
+        latents, group = self.make_curriculum().latents(10**6), self.step_decoder_group or self.latents_per_step
+        if latents < group:
+            return f"there are no {group} latents for a step" if latents else "there are no latents"
+        if self.feedback == "learned":
+            return "feedback=learned puts the same embedding in every latent"
+        if self.curriculum == "fixed" and self.keep_steps:
+            return "keep_steps=True leaves no step for the latents"
+        return None
 
     def _check_numbers(self):
         for name, least in (
             ("num_latents", 0),
             ("latents_per_step", 1),
+            ("step_decoder_group", 1),
+            ("step_decoder_weight", 0),
             ("max_stage", 0),
             ("internalize_per_stage", 1),
             ("first_stage", 0),
@@ -129,14 +171,20 @@ class LatentTrainingArguments(TrainingArguments):
             raise InputError(f"advance_at={self.advance_at} needs accuracy, and generate_in_eval is off; turn it on")
         if self.advance_at is not None and self.eval_strategy == "no":
             raise InputError(f"advance_at={self.advance_at} needs accuracy, and eval_strategy=no; set it to steps or epoch")
+        if not self.make_template().score_answer_prefix and (self.curriculum != "fixed" or self.keep_steps):
+            raise InputError(
+                f"score_answer_prefix=False ends every prompt with the answer prefix, so that the steps curriculum="
+                f"{self.curriculum} keeps could not be written; set score_answer_prefix=True"
+            )
         ways = [name for name in ("epochs_per_stage", "steps_per_stage", "advance_at") if getattr(self, name) is not None]
         if len(ways) > 1:
             raise InputError(f"{' and '.join(ways)} both say when a stage ends; keep one")
-        if self.gradient_checkpointing or getattr(self, "activation_checkpointing", None):  # 5.23 has both names
-            raise InputError(
-                "gradient_checkpointing=True would silently drop the cache that latents need; "
-                "set it to False and use backprop=last or a smaller batch to save memory"
-            )
+        for name in ("gradient_checkpointing", "activation_checkpointing"):  # transformers 5.23 knows both
+            if getattr(self, name, None):
+                raise InputError(
+                    f"{name}=True would silently drop the cache that latents need; "
+                    "set it to False and use backprop=last or a smaller batch to save memory"
+                )
 
     def make_curriculum(self):
         """Return the curriculum these arguments describe."""

@@ -23,7 +23,9 @@ class ViewOutput(ModelOutput):
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
 
 
-def forward_views(model, input_ids, attention_mask, views: dict, output_hidden_states: bool) -> dict[str, ViewOutput]:
+def forward_views(
+    model, input_ids, attention_mask, views: dict, steps: dict | None, output_hidden_states: bool
+) -> dict[str, ViewOutput]:
     """Encode the prompt together with the first view, then every other view on a branch of the prompt's cache.
 
     Args:
@@ -32,6 +34,7 @@ def forward_views(model, input_ids, attention_mask, views: dict, output_hidden_s
         attention_mask: (B, Tp).
         views: name -> ``input_ids``, ``attention_mask``, ``labels`` (B, Tv) and ``answer_start`` (B,); the view with latents
             comes first, because its first pass then carries the prompt too.
+        steps: what the step decoder reads (see `StepDecoder.forward`), columns counted within the first view; or None.
         output_hidden_states: whether each view returns its hidden states where the answer starts.
     """
     prompt_width = input_ids.shape[1]
@@ -59,6 +62,9 @@ def forward_views(model, input_ids, attention_mask, views: dict, output_hidden_s
                 for before, after in zip(output.hidden_states, continued.hidden_states, strict=True)
             ]
         results[name] = _score(model, view, hidden, layers, 0)
+    if steps is not None:
+        in_row = {**steps, "columns": steps["columns"] + prompt_width}
+        results["steps"] = ViewOutput(token_loss=model.step_decoder(output.latents, in_row, model.base))
     return results
 
 

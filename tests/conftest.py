@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from latent_trainer import LatentForCausalLM, load_problems
 from latent_trainer.data.tokenizer import train_tokenizer
+
+torch.set_num_threads(1)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -41,6 +44,25 @@ def tokenizer(problems):
     """A word-level tokenizer that can write those problems."""
     texts = [" ".join([row["question"], *row["steps"], "=", row["answer"], "###"]) for row in problems]
     return train_tokenizer(texts)
+
+
+@pytest.fixture
+def exact_norms(monkeypatch):
+    """Take Llama's norms in the model's own precision; the stock ones round to float32, also in a float64 model."""
+
+    def forward(self, hidden):
+        return self.weight * hidden * (hidden.pow(2).mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
+
+    monkeypatch.setattr(LlamaRMSNorm, "forward", forward)
+
+
+def sharpen(model):
+    """Scale weights up, so that a random model's choices depend on everything before them; norms stay as they are."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(10)
+    return model
 
 
 def make_base(architecture: str = "gpt2", vocab_size: int = 100, dtype=torch.float64, seed: int = 0, **changes):

@@ -1,13 +1,22 @@
 """A model and its tokenizer, from a name, a folder or a configuration."""
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
 
 from latent_trainer.cli.arguments import ModelArguments
 from latent_trainer.data.template import Template
 from latent_trainer.data.tokenizer import train_tokenizer
-from latent_trainer.errors import InputError, check_choice
+from latent_trainer.errors import InputError, check_choice, nearest
 from latent_trainer.modeling import LatentForCausalLM
+
+DEFAULT_NEW_TOKENS = 64  # of a model that does not say how many it was trained to write
 
 
 def build_model(
@@ -21,29 +30,47 @@ def build_model(
         template: its thought tokens are added.
 
     Raises:
-        InputError: neither or both of model_name_or_path and model_config.
+        InputError: neither or both of model_name_or_path and model_config, or one that cannot be loaded or built.
     """
     if (arguments.model_name_or_path is None) == (arguments.model_config is None):
         both = "both given; leave one out" if arguments.model_config is not None else "both missing; give one"
         raise InputError(f"model_name_or_path and model_config are {both}")
+    options = {} if arguments.dtype is None else {"dtype": _dtype(arguments.dtype)}
+    if arguments.attn_implementation is not None:
+        options["attn_implementation"] = arguments.attn_implementation
     if arguments.model_config is not None:
         tokenizer = _trained_tokenizer(problems, template, arguments.tokenizer_vocab_size)
-        settings = {**arguments.model_config, "vocab_size": len(tokenizer)}
-        settings |= {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
-        if "model_type" not in settings:
-            raise InputError("model_config has no model_type; say which architecture to build")
-        base = AutoModelForCausalLM.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
+        base = AutoModelForCausalLM.from_config(_config(arguments.model_config, tokenizer), **options)
     else:
         name, trust = arguments.model_name_or_path, arguments.trust_remote_code
-        tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer_name or name, trust_remote_code=trust)
-        options = {} if arguments.dtype is None else {"dtype": _dtype(arguments.dtype)}
-        if arguments.attn_implementation is not None:
-            options["attn_implementation"] = arguments.attn_implementation
-        config = AutoConfig.from_pretrained(name, trust_remote_code=trust)
+        tokenizer = _saved(AutoTokenizer, arguments.tokenizer_name or name, trust_remote_code=trust)
+        config = _saved(AutoConfig, name, trust_remote_code=trust)
         if config.model_type == "latent":
-            return LatentForCausalLM.from_pretrained(name, **options), tokenizer
-        base = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trust, **options)
+            return _saved(LatentForCausalLM, name, **options), tokenizer
+        base = _saved(AutoModelForCausalLM, name, trust_remote_code=trust, **options)
     return LatentForCausalLM.from_base(base, tokenizer, bot_token=template.bot, eot_token=template.eot), tokenizer
+
+
+def _config(settings: dict, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
+    """Return a base model's configuration; a field its architecture does not have is an `InputError`."""
+    settings = dict(settings)
+    model_type = settings.pop("model_type", None)
+    if model_type not in CONFIG_MAPPING:
+        raise InputError(f"model_config: model_type='{model_type}' is unknown{nearest(model_type, CONFIG_MAPPING.keys())}")
+    stock = CONFIG_MAPPING[model_type]()
+    for name in settings:
+        if not hasattr(stock, name):
+            raise InputError(f"model_config: '{model_type}' has no field '{name}'{nearest(name, stock.to_dict())}")
+    end = tokenizer.eos_token_id
+    return CONFIG_MAPPING[model_type](**{**settings, "vocab_size": len(tokenizer), "bos_token_id": end, "eos_token_id": end})
+
+
+def _saved(kind: type, name: str, **options):
+    """Return what ``kind.from_pretrained`` finds under a folder's or a Hub name."""
+    try:
+        return kind.from_pretrained(name, **options)
+    except OSError as error:
+        raise InputError(f"cannot load '{name}': {str(error).splitlines()[0]}") from None
 
 
 def _trained_tokenizer(problems, template: Template, vocab_size: int | None) -> PreTrainedTokenizerBase:
@@ -67,5 +94,5 @@ def _dtype(name: str) -> torch.dtype:
 
 def load_saved(path: str, **options) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
     """Return a saved latent model, adapter or full, and its tokenizer."""
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    return LatentForCausalLM.from_pretrained(path, **options), tokenizer
+    tokenizer = _saved(AutoTokenizer, path)
+    return _saved(LatentForCausalLM, path, **options), tokenizer

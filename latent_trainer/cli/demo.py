@@ -107,7 +107,7 @@ def _train_all(args: DemoArguments, console: Console) -> dict[str, dict]:
     ):
         queue = manager.Queue()
         bars = {name: progress.add_task(title, total=None, state="waiting") for name, title in METHODS.items()}
-        futures = {name: pool.submit(train_one, name, vars(args), queue) for name in METHODS}
+        futures = {name: pool.submit(train_one, name, _recipe(name, args), queue) for name in METHODS}
         while not all(future.done() for future in futures.values()) or not queue.empty():
             if queue.empty():
                 time.sleep(0.1)
@@ -118,24 +118,23 @@ def _train_all(args: DemoArguments, console: Console) -> dict[str, dict]:
         return {name: future.result() for name, future in futures.items()}
 
 
-def train_one(method: str, args: dict, queue) -> dict:
-    """Train one model in this process; return its history and its accuracy on the test problems.
+def train_one(name: str, argv: list[str], queue=None) -> dict:
+    """Train one model on one core; return its history, its seconds and its accuracy on the test problems.
 
     Args:
-        method: key of ``METHODS``.
-        args: fields of `DemoArguments`.
-        queue: see `Reporter`.
+        name: what the run is called.
+        argv: arguments of ``latent-trainer train``.
+        queue: see `Reporter`; None reports nothing.
     """
     torch.set_num_threads(1)
     disable_progress_bar()
-    folder = f"{args['runs']}/{method}"
-    options = ["--output_dir", folder, "--seed", str(args["seed"]), "--disable_tqdm", "true", "--log_level", "error"]
-    if args["max_steps"]:
-        options += ["--max_steps", str(args["max_steps"]), "--eval_steps", str(args["max_steps"])]
-    trainer, _ = make_trainer(["--config", str(RECIPES / f"{method.replace('_', '-')}.yaml"), *options])
+    trainer, _ = make_trainer([*argv, "--disable_tqdm", "true", "--log_level", "error"])
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Reporter(method, queue))
+    if queue is not None:
+        trainer.add_callback(Reporter(name, queue))
+    began = time.time()
     trainer.train()
+    seconds = time.time() - began
     trainer.save_model()
     answers = generate_answers(
         trainer.model,
@@ -146,7 +145,16 @@ def train_one(method: str, args: dict, queue) -> dict:
         batch_size=250,
         max_new_tokens=trainer.args.max_new_tokens,
     )
-    return {"history": trainer.state.log_history, "test": summarise(answers)}
+    return {"history": trainer.state.log_history, "test": summarise(answers), "train_seconds": round(seconds, 1)}
+
+
+def _recipe(name: str, args: DemoArguments) -> list[str]:
+    """Return the arguments that train one of ``METHODS``."""
+    argv = ["--config", str(RECIPES / f"{name.replace('_', '-')}.yaml")]
+    argv += ["--output_dir", f"{args.runs}/{name}", "--seed", str(args.seed)]
+    if args.max_steps:
+        argv += ["--max_steps", str(args.max_steps), "--eval_steps", str(args.max_steps)]
+    return argv
 
 
 def _test_problems():

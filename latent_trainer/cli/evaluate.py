@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from latent_trainer.cli.arguments import DataArguments, parse
-from latent_trainer.cli.build import load_saved
+from latent_trainer.cli.build import DEFAULT_NEW_TOKENS, load_saved
 from latent_trainer.data import as_problems
 from latent_trainer.data.encoding import Encoder
 from latent_trainer.errors import InputError, check_choice
@@ -22,7 +23,7 @@ class EvaluateArguments:
     split: str = field(default="test", metadata={"help": "Split that is read: validation or test."})
     output: str | None = field(default=None, metadata={"help": "JSON file of the result record."})
     batch_size: int = field(default=32, metadata={"help": "Problems per call of generate()."})
-    max_new_tokens: int = field(default=64, metadata={"help": "Tokens written at most per problem."})
+    max_new_tokens: int | None = field(default=None, metadata={"help": "Tokens per problem; by default as trained."})
     num_latents: int | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
     seed: int = field(default=0, metadata={"help": "Seed of sampling."})
 
@@ -37,13 +38,14 @@ class EvaluateArguments:
 def run(argv: list[str]) -> None:
     """Evaluate, print the table row and write the record."""
     args, data_args = parse("evaluate", (EvaluateArguments, DataArguments), argv)
-    state = PartialState()
+    state = PartialState(cpu=not torch.accelerator.is_available())
     problems = as_problems(data_args.load(args.split))
     model, tokenizer = load_saved(args.model)
+    max_new_tokens = args.max_new_tokens or model.generation_config.max_new_tokens or DEFAULT_NEW_TOKENS
     model.to(state.device)
     template = model.config.template or "coconut"
     num_latents = model.config.num_latents if args.num_latents is None else args.num_latents
-    problems, dropped = _that_fit(problems, Encoder(tokenizer, template), model, num_latents, args.max_new_tokens)
+    problems, dropped = _that_fit(problems, Encoder(tokenizer, template), model, num_latents, max_new_tokens)
     answers = gather_object(
         generate_answers(
             model,
@@ -52,7 +54,7 @@ def run(argv: list[str]) -> None:
             num_latents,
             template,
             batch_size=args.batch_size,
-            max_new_tokens=args.max_new_tokens,
+            max_new_tokens=max_new_tokens,
             show_progress=state.is_main_process,
         )
     )

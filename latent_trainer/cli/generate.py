@@ -3,10 +3,14 @@
 import sys
 from dataclasses import dataclass, field
 
+import torch
+
+from latent_trainer.analysis.explain import check_step_decoder, explain_latents
 from latent_trainer.cli.arguments import parse
-from latent_trainer.cli.build import load_saved
+from latent_trainer.cli.build import DEFAULT_NEW_TOKENS, load_saved
 from latent_trainer.data import encode_prompts
 from latent_trainer.errors import InputError
+from latent_trainer.thinking import ThinkingProcessor
 
 
 @dataclass
@@ -16,21 +20,56 @@ class GenerateArguments:
     model: str = field(metadata={"help": "Folder or Hub name of a saved latent model or adapter."})
     question: list[str] | None = field(default=None, metadata={"help": "Questions; by default lines of standard input."})
     num_latents: int | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
-    max_new_tokens: int = field(default=64, metadata={"help": "Tokens written at most per question."})
+    entropy_threshold: float | None = field(
+        default=None,
+        metadata={"help": "Let the model end its thought: at <|eot|>, or at a next token of less entropy (nats)."},
+    )
+    patience: int | None = field(
+        default=None, metadata={"help": "Latents in a row below entropy_threshold that end a thought; 1 by default."}
+    )
+    max_new_tokens: int | None = field(
+        default=None, metadata={"help": "Tokens written at most, the thought apart; by default as trained."}
+    )
     do_sample: bool = field(default=False, metadata={"help": "Sample instead of taking the likeliest token."})
+    explain: bool = field(default=False, metadata={"help": "Print what the step decoder reads in each group of latents."})
+
+    def __post_init__(self):
+        if self.num_latents is not None and self.num_latents < 0:
+            raise InputError(f"num_latents={self.num_latents} must be at least 0")
+        if self.patience is not None and self.entropy_threshold is None:
+            raise InputError(f"patience={self.patience} counts latents below entropy_threshold, which is not set; give both")
+        if self.patience is not None and self.patience < 1:
+            raise InputError(f"patience={self.patience} must be at least 1")
 
 
 def run(argv: list[str]) -> None:
-    """Print one answer a question."""
+    """Print one answer a question, and before it what its latents say if that is asked for."""
     (args,) = parse("generate", (GenerateArguments,), argv)
-    if args.num_latents is not None and args.num_latents < 0:
-        raise InputError(f"num_latents={args.num_latents} must be at least 0")
     questions = args.question or [line.strip() for line in sys.stdin if line.strip()]
     if not questions:
         raise InputError("no question; give --question or lines on standard input")
     model, tokenizer = load_saved(args.model)
+    model.eval()
+    if args.explain:
+        check_step_decoder(model)
     num_latents = model.config.num_latents if args.num_latents is None else args.num_latents
-    batch = encode_prompts(questions, tokenizer, num_latents, model.config.template or "coconut")
-    written = model.eval().generate(**batch, max_new_tokens=args.max_new_tokens, do_sample=args.do_sample)
-    for question, tokens in zip(questions, written[:, batch["input_ids"].shape[1] :], strict=True):
-        print(f"{question}\n  {tokenizer.decode(tokens, skip_special_tokens=True).strip()}")
+    thinks = args.entropy_threshold is not None
+    batch = encode_prompts(questions, tokenizer, None if thinks else num_latents, model.config.template or "coconut")
+    max_new_tokens = args.max_new_tokens or model.generation_config.max_new_tokens or DEFAULT_NEW_TOKENS
+    settings = {"max_new_tokens": max_new_tokens, "do_sample": args.do_sample}
+    if thinks:
+        settings["max_new_tokens"] += num_latents + 1
+        thought = ThinkingProcessor(model.config, num_latents, args.entropy_threshold, args.patience or 1)
+        settings["logits_processor"] = [thought]
+    sequences = model.generate(**batch, **settings)  # (B, T + new)
+    written = sequences[:, batch["input_ids"].shape[1] :].tolist()
+    explained = [[] for _ in questions]
+    if args.explain:
+        real = torch.ones(len(written), len(written[0]), dtype=torch.long)
+        explained = explain_latents(model, tokenizer, sequences, torch.cat([batch["attention_mask"], real], 1))
+    for question, tokens, groups in zip(questions, written, explained, strict=True):
+        start = tokens.index(model.config.eot_token_id) + 1 if thinks else 0
+        print(question)
+        for number, text in enumerate(groups, 1):
+            print(f"  [{number}] {text}")
+        print(f"  {tokenizer.decode(tokens[start : start + max_new_tokens], skip_special_tokens=True).strip()}")

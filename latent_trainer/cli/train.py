@@ -1,6 +1,7 @@
 """``latent-trainer train``: a recipe from start to saved model."""
 
 from peft import LoraConfig
+from transformers import set_seed
 
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
 from latent_trainer.cli.build import build_model
@@ -31,6 +32,7 @@ def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | bool | None]:
     refuse_other_run(args.output_dir, resume)
     train_problems = data_args.load("train")
     eval_problems = data_args.load("validation") if args.eval_strategy != "no" or args.do_eval else None
+    set_seed(args.seed)  # a model from a configuration draws its weights here
     model, tokenizer = build_model(model_args, train_problems, args.make_template())
     peft_config = None
     if model_args.use_peft:

@@ -3,16 +3,15 @@
 One file a data set, one line below. A loader is ``load(split, path=None, seed=0, **options) -> list[Problem]``.
 """
 
-import inspect
 from collections.abc import Iterable
 
 from datasets import Dataset
 
-from latent_trainer.data import arithmetic, gsm8k, jsonl
+from latent_trainer.data import arithmetic, gsm8k, gsm8k_aug, jsonl
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import EncodedProblem, Encoder, View, encode_prompts
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
-from latent_trainer.errors import InputError, check_choice, nearest
+from latent_trainer.errors import InputError, check_choice, check_options
 from latent_trainer.problem import Problem
 
 __all__ = [
@@ -33,6 +32,7 @@ __all__ = [
 DATASETS = {
     "arithmetic": arithmetic.load,
     "gsm8k": gsm8k.load,
+    "gsm8k_aug": gsm8k_aug.load,
     "jsonl": jsonl.load,
 }
 SPLITS = ("train", "validation", "test")
@@ -56,10 +56,7 @@ def load_problems(name: str, split: str = "train", path: str | None = None, seed
     """
     check_choice("dataset", name, DATASETS)
     check_choice("split", split, SPLITS)
-    known = inspect.signature(DATASETS[name]).parameters
-    for option in options:
-        if option not in known:
-            raise InputError(f"dataset '{name}' has no option '{option}'{nearest(option, known)}")
+    check_options(f"dataset '{name}'", DATASETS[name], options, taken=("split", "path", "seed"))
     problems = DATASETS[name](split, path=path, seed=seed, **options)
     if not problems:
         raise InputError(f"dataset '{name}', split '{split}' ({path or 'no path'}) is empty; give it at least one problem")

@@ -35,8 +35,8 @@ def load(split: str, path: str | None = None, seed: int = 0, size: int | None = 
     """
     if path is not None:
         raise InputError("dataset 'arithmetic' is generated and reads no file; leave dataset_path out")
-    size = SIZES[split] if size is None else size
     possible = 10 * sum(map(len, OPERANDS.values())) ** operations * len(SHARES[split]) // 100
+    size = min(SIZES[split], possible // 2) if size is None else size
     if size > possible // 2:
         raise InputError(f"size={size} is too many for operations={operations}: about {possible} different problems exist")
     rng = random.Random(f"arithmetic/{split}/{seed}/{operations}")

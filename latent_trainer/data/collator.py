@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from latent_trainer.data.encoding import IGNORED, View, pad_rows
+from latent_trainer.data.encoding import IGNORED, StepTarget, View, pad_rows
 
 
 @dataclass
@@ -36,3 +36,18 @@ class LatentCollator:
             batch["views"][name]["labels"] = pad_rows([view.labels for view in views], IGNORED, left=False)["input_ids"]
             batch["views"][name]["answer_start"] = torch.tensor([view.answer_start for view in views])
         return batch
+
+    def steps(self, targets: list[list[StepTarget]], group: int) -> dict[str, torch.Tensor]:
+        """Return the steps of all rows, one below the other: R steps of ``group`` latents each.
+
+        Without any step there is one that is not scored, so that every process runs its step decoder.
+        """
+        flat = [(row, target) for row, own in enumerate(targets) for target in own]
+        unscored = not flat
+        flat = flat or [(0, StepTarget([self.pad_token_id], [0] * group))]
+        steps = pad_rows([target.input_ids for _, target in flat], self.pad_token_id, left=False)
+        labels = pad_rows([target.input_ids for _, target in flat], IGNORED, left=False)["input_ids"]
+        steps["labels"] = torch.full_like(labels, IGNORED) if unscored else labels
+        steps["row"] = torch.tensor([row for row, _ in flat])
+        steps["columns"] = torch.tensor([target.columns for _, target in flat])
+        return steps

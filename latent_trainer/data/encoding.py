@@ -53,6 +53,19 @@ class View:
     answer_start: int
 
 
+@dataclass(frozen=True)
+class StepTarget:
+    """One written step and the latents that stand for it.
+
+    Args:
+        input_ids: tokens of the step, end-of-text token last.
+        columns: columns of its latents in the latent view.
+    """
+
+    input_ids: list[int]
+    columns: list[int]
+
+
 class Encoder:
     """Encode problems with one tokenizer and one template.
 
@@ -106,6 +119,22 @@ class Encoder:
         steps = row.steps[:-1] if skip_last else row.steps
         return self._view([], [token for step in steps for token in step], row)
 
+    def step_targets(self, row: EncodedProblem, plan: Plan, group: int) -> list[StepTarget]:
+        """Return what a step decoder must read from the latents: step k from group k of ``group`` latents.
+
+        Steps beyond the last group merge into it; groups without a step have no target.
+        """
+        steps = row.steps[: plan.skip_steps]
+        groups = min(plan.latents // group, len(steps))
+        first = 1 if self.template.markers else 0
+        targets = []
+        for number in range(groups):
+            own = steps[number:] if number == groups - 1 else steps[number : number + 1]
+            tokens = [token for step in own for token in step]
+            columns = [first + number * group + place for place in range(group)]
+            targets.append(StepTarget([*tokens, self.tokenizer.eos_token_id], columns))
+        return targets
+
     def thought(self, latents: int) -> list[int]:
         """Return the part of a thought that stands in a prompt: [bot] latent x K, and [eot] unless the model writes it."""
         thought = [self.latent] * latents
@@ -113,10 +142,23 @@ class Encoder:
             return thought
         return [self.bot, *thought] + ([self.eot] if self.template.remaining_steps == "after" else [])
 
-    def prompt(self, question: str, latents: int) -> list[int]:
-        """Return the ids generation starts from."""
-        prefix = [] if self.template.score_answer_prefix else self._ids(self.template.answer_prefix.format())
-        return self.question(question) + self.thought(latents) + prefix
+    def prompt(self, question: str, latents: int | None) -> list[int]:
+        """Return the ids generation starts from; with ``latents=None`` they end where a thought begins."""
+        if latents is None:
+            return self._open_thought(question)
+        prompt = self.question(question) + self.thought(latents)
+        if self.template.score_answer_prefix:
+            return prompt
+        end = [self.eot] if self.template.markers and self.template.remaining_steps == "inside" else []
+        return prompt + end + self._ids(self.template.answer_prefix.format())
+
+    def _open_thought(self, question: str) -> list[int]:
+        prompt = self.question(question)
+        if self.bot in prompt:  # some templates open the thought themselves
+            return prompt
+        if not self.template.markers:
+            raise InputError("the template has markers=False, so that a thought has no end; give the number of latents")
+        return [*prompt, self.bot]
 
     def _view(self, given: list[int], written: list[int], row: EncodedProblem) -> View:
         prefix = row.answer_prefix
@@ -131,7 +173,7 @@ class Encoder:
 def encode_prompts(
     questions: list[str],
     tokenizer: PreTrainedTokenizerBase,
-    num_latents: int | list[int] = 0,
+    num_latents: int | list[int] | None = 0,
     template: str | dict | Template = "coconut",
 ) -> BatchEncoding:
     """Encode questions for ``generate``: left-padded prompts that end where the model starts to write.
@@ -139,19 +181,22 @@ def encode_prompts(
     Args:
         questions: B texts.
         tokenizer: the tokenizer saved with the model.
-        num_latents: K for every prompt, or one number a prompt.
+        num_latents: K for every prompt, or one number a prompt; None ends prompts at ``<|bot|>``, for a thought whose length
+            `latent_trainer.thinking.ThinkingProcessor` decides.
         template: name, fields (``model.config.template``) or `Template`.
 
     Returns:
         ``input_ids`` and ``attention_mask`` (B, T).
 
     Raises:
-        ValueError: no questions, a negative number of latents, or a tokenizer without the thought tokens.
+        ValueError: no questions, a negative number of latents, a tokenizer without the thought tokens, or an open thought in
+            a template without them.
     """
     if isinstance(questions, str) or not questions:
         raise InputError("encode_prompts takes a non-empty list of questions")
-    counts = [num_latents] * len(questions) if isinstance(num_latents, int) else list(num_latents)
-    if len(counts) != len(questions) or any(count < 0 for count in counts):
+    one = num_latents is None or isinstance(num_latents, int)
+    counts = [num_latents] * len(questions) if one else list(num_latents)
+    if len(counts) != len(questions) or any(count is not None and count < 0 for count in counts):
         raise InputError(f"num_latents={num_latents} must be one number >= 0, or one for each of {len(questions)} questions")
     encoder = Encoder(tokenizer, template)
     rows = [encoder.prompt(question, count) for question, count in zip(questions, counts, strict=True)]

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from latent_trainer.data.jsonl import carve, field, read_jsonl
+from latent_trainer.data.files import carve, field, read_jsonl
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.problem import Problem
 

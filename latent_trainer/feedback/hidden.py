@@ -14,7 +14,7 @@ class HiddenFeedback(nn.Module):
 
     Args:
         hidden_size: H.
-        norm: None leaves the hidden state untouched, "embedding" takes the present mean norm of the embedding rows, a number
+        norm: None leaves the hidden state untouched, "embedding" takes the present mean norm of token embeddings, a number
             is taken as it is.
 
     Source: Hao et al. 2024 (Coconut), section 3 (norm=None).
@@ -33,13 +33,15 @@ class HiddenFeedback(nn.Module):
         """Return the latent (B, H) for ``hidden`` (B, H)."""
         if self.norm is None:
             return hidden
-        norm = self._embedding_norm(embed.weight) if self.norm == "embedding" else self.norm
+        norm = self._embedding_norm(embed) if self.norm == "embedding" else self.norm
         return norm * nn.functional.normalize(hidden, dim=-1)
 
     @torch.no_grad()
-    def _embedding_norm(self, table: torch.Tensor) -> torch.Tensor:
-        """Return the mean norm of the rows of ``table`` (V, H), measured anew only after the table has changed."""
+    def _embedding_norm(self, embed: nn.Module) -> torch.Tensor:
+        """Return the mean norm of what ``embed`` gives for every token, measured anew only after its table has changed."""
+        table = embed.weight  # (V, H)
         state = (table.data_ptr(), table._version)
         if self._measured is None or self._measured[0] != state:
-            self._measured = (state, table.norm(dim=-1).mean())
+            tokens = torch.arange(table.shape[0], device=table.device)
+            self._measured = (state, embed(tokens).norm(dim=-1).mean())  # Gemma scales the rows of its table
         return self._measured[1]

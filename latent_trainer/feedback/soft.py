@@ -33,4 +33,4 @@ class SoftFeedback(nn.Module):
             tokens = torch.arange(scores.shape[-1], device=scores.device)
             return scores.softmax(-1).to(hidden.dtype) @ embed(tokens)  # (B, V) @ (V, H)
         scores, tokens = scores.topk(self.top_k, dim=-1)  # (B, k)
-        return (scores.softmax(-1).to(hidden.dtype).unsqueeze(-1) * embed(tokens)).sum(1)  # (B, k, H) -> (B, H)
+        return (scores.softmax(-1).to(hidden.dtype).unsqueeze(-1) * embed(tokens)).sum(-2)  # (B, k, H) -> (B, H)

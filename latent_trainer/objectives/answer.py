@@ -13,7 +13,9 @@ class AnswerObjective:
 
     views = ("latent",)
     needs_hidden_states = False
+    skip_last_step = False
+    statistics_view = None
 
-    def __call__(self, outputs, batch: dict, counts: dict[str, int]) -> dict[str, torch.Tensor]:
+    def __call__(self, outputs: dict, batch: dict, counts: dict) -> dict[str, torch.Tensor]:
         """Return the term ``answer``."""
         return {"answer": outputs["latent"].token_loss.sum() / counts["latent_tokens"]}

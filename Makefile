@@ -1,0 +1,49 @@
+# Every target sets itself up: a virtual environment in .venv, installed under constraints.txt. A second call starts at once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INPUTS := setup.cfg pyproject.toml constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(INPUTS) | $(BIN)/python
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(INPUTS) | $(VENV)/.installed
+	@echo "installing the test tools into $(VENV)"
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed  ## train one tiny model four ways and compare them (five minutes)
+	$(BIN)/latent-trainer demo
+
+test: $(VENV)/.installed-dev  ## run the tests (under ten minutes)
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(VENV)/.installed-dev  ## run the tests that take minutes each
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(VENV)/.installed-dev  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev  ## put everything into style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed  ## rewrite the generated parts of README.md and docs/ from results/
+	$(BIN)/python docs/build.py
+
+benchmark: $(VENV)/.installed  ## measure speed against plain fine-tuning, side by side
+	$(BIN)/python benchmarks/training.py
+
+.PHONY: help demo test test-slow lint format docs benchmark

@@ -1,0 +1,98 @@
+"""What every benchmark shares: shapes, interleaved timing, and records in results/benchmarks/."""
+
+import argparse
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from latent_trainer import LatentForCausalLM
+from latent_trainer.evaluation.record import write_record
+
+ROOT = Path(__file__).resolve().parents[1]
+NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+SHAPES = {
+    "gpt2": {"model_type": "gpt2", "vocab_size": 50260, **NO_DROPOUT},
+    "qwen2.5-0.5b": {
+        "model_type": "qwen2",
+        "vocab_size": 151936,
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    },
+    "tiny": {"model_type": "gpt2", "vocab_size": 503, "n_embd": 64, "n_layer": 2, "n_head": 4, **NO_DROPOUT},
+}
+
+
+def make_model(shape: str, seed: int = 0, **changes) -> LatentForCausalLM:
+    """Return a latent model of a shape with random weights; the last three rows of its vocabulary are the thought tokens."""
+    torch.manual_seed(seed)
+    settings = {**SHAPES[shape], "bos_token_id": 0, "eos_token_id": 0, **changes}
+    base = AutoModelForCausalLM.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
+    last = settings["vocab_size"]
+    return LatentForCausalLM.from_base(base, latent_token_id=last - 3, bot_token_id=last - 2, eot_token_id=last - 1)
+
+
+def compare(candidates: dict[str, Callable[[], None]], reference: str, rounds: int) -> dict[str, dict[str, float]]:
+    """Time callables in turn, after one warm-up each, and return seconds and ratios to ``reference``.
+
+    Every round runs all of them, so that a slow moment of the machine falls on all; a ratio is taken within its round.
+
+    Returns:
+        name -> median ``seconds``, median ``ratio``, and the ratio's ``ratio_low`` and ``ratio_high`` quartiles.
+    """
+    for run in candidates.values():
+        run()
+    seconds = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, run in candidates.items():
+            gc.collect()
+            _synchronise()
+            began = time.perf_counter()
+            run()
+            _synchronise()
+            seconds[name].append(time.perf_counter() - began)
+    results = {}
+    for name, own in seconds.items():
+        ratios = [mine / other for mine, other in zip(own, seconds[reference], strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else (ratios[0],) * 3
+        results[name] = {
+            "seconds": statistics.median(own),
+            "ratio": statistics.median(ratios),
+            "ratio_low": low,
+            "ratio_high": high,
+        }
+    return results
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def report(name: str, results: dict, config: dict) -> None:
+    """Print a line a measurement and write results/benchmarks/NAME.json."""
+    for label, row in results.items():
+        print(
+            f"{label:44} {row['seconds']:8.3f} s   {row['ratio']:5.2f} x plain   "
+            f"(quartiles {row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
+        )
+    path = ROOT / "results" / "benchmarks" / f"{name}.json"
+    write_record(str(path), {"rows": results}, config)
+    print(f"record in {path.relative_to(ROOT)}")
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """Parse what every benchmark takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--shape", default="gpt2", choices=sorted(SHAPES), help="model shape, random weights")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds after one warm-up")
+    parser.add_argument("--batch", type=int, default=8, help="rows per step")
+    return parser.parse_args()

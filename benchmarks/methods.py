@@ -1,0 +1,81 @@
+"""Every trainable method on the demonstration's task, from scratch, with the same steps and batches, over several seeds.
+
+Run: python benchmarks/methods.py [--seeds 0 1 2]; two models train at a time, one core each, about half an hour in all. Settings
+are those of recipes/tiny/demo but for the method itself; none was tuned on the test split, which is read once per run.
+Finished runs are kept in runs/methods and not repeated.
+"""
+
+import argparse
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from statistics import mean, stdev
+
+from latent_trainer.cli.demo import RECIPES, train_one
+from latent_trainer.evaluation.record import write_record
+
+STAGED = ["--latents_per_step", "1", "--max_stage", "6", "--steps_per_stage", "300", "50"]
+INSIDE = ["--remaining_steps", "inside"]
+NORM = ["--feedback_options", '{"norm": "embedding"}']
+FIXED = ["--num_latents", "6"]
+BASE = ["--config", str(RECIPES / "cot.yaml"), "--eval_steps", "650"]
+RUNS = {
+    "CoT (steps written)": ["--method", "cot"],
+    "no-CoT": ["--method", "no_cot"],
+    "iCoT": ["--method", "icot", "--max_stage", "6", "--steps_per_stage", "300", "50"],
+    "pause, fixed": ["--method", "pause", *FIXED],
+    "pause, staged": ["--method", "coconut", "--feedback", "learned", *STAGED, *INSIDE],
+    "answer-only latents": ["--method", "answer_only", *FIXED, *NORM],
+    "Coconut, as published": ["--method", "coconut", *STAGED],
+    "Coconut, steps inside, norm": ["--method", "coconut", *STAGED, *INSIDE, *NORM],
+    "Coconut, steps inside, soft": ["--method", "coconut", "--feedback", "soft", *STAGED, *INSIDE],
+    "SIM-CoT on that Coconut": ["--method", "sim_cot", *STAGED, *INSIDE, *NORM],
+    "CODI": ["--method", "codi", *FIXED, "--objective_options", "{}"],
+    "PCCoT, 3 iterations": ["--method", "pccot", *FIXED, *NORM],
+}
+
+
+def run(name: str, seed: int, folder: str) -> dict:
+    """Train and test one model, or return what an earlier call has left."""
+    place = Path(folder) / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
+    record = place.with_suffix(".json")
+    if record.is_file():
+        return json.loads(record.read_text(encoding="utf-8"))
+    outcome = train_one(name, [*BASE, *RUNS[name], "--output_dir", str(place), "--seed", str(seed)])
+    outcome = {"accuracy": outcome["test"]["accuracy"], "train_seconds": outcome["train_seconds"], "test": outcome["test"]}
+    record.write_text(json.dumps(outcome), encoding="utf-8")
+    return outcome
+
+
+def main() -> None:
+    """Run what is missing and write results/methods.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs", default="runs/methods")
+    args = parser.parse_args()
+    Path(args.runs).mkdir(parents=True, exist_ok=True)
+    outcomes: dict[str, dict[int, dict]] = {name: {} for name in RUNS}
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(run, name, seed, args.runs): (name, seed) for seed in args.seeds for name in RUNS}
+        for future in as_completed(futures):
+            name, seed = futures[future]
+            outcomes[name][seed] = future.result()
+            print(f"{name}, seed {seed}: {future.result()['accuracy']:.3f}", flush=True)
+    rows = {}
+    for name, own in outcomes.items():
+        accuracies = [own[seed]["accuracy"] for seed in args.seeds]
+        rows[name] = {
+            "accuracy": mean(accuracies),
+            "accuracy_stderr": stdev(accuracies) / len(accuracies) ** 0.5 if len(accuracies) > 1 else None,
+            "accuracies": accuracies,
+            "train_seconds": mean(one["train_seconds"] for one in own.values()),
+            "tokens_written": mean(one["test"]["tokens_written"] for one in own.values()),
+            "latents": mean(one["test"]["latents"] for one in own.values()),
+        }
+    config = {"seeds": args.seeds, "runs": RUNS, "steps": 650, "batch": 128, "test_problems": 1000, "operations": 6}
+    write_record("results/methods.json", {"rows": rows}, config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Rewrite the generated parts of the documentation from the files in results/.
+
+A generated part stands between ``<!-- results/NAME.json -->`` and ``<!-- end -->``; this script replaces what is between them.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/methods.md", "docs/log.md")
+PART = re.compile(r"(<!-- (results/[\w./-]+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def demo(record: dict) -> str:
+    """Return the table of the demonstration."""
+    titles = {"latent": "latents", "pause": "pause tokens", "no_cot": "no-CoT", "cot": "CoT (steps written)"}
+    lines = ["| method | test accuracy | tokens written | latents | ms per problem |", "|---|---:|---:|---:|---:|"]
+    for name, title in titles.items():
+        row = record["methods"][name]
+        lines.append(
+            f"| {title} | {100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f} % | {row['tokens_written']:.1f} "
+            f"| {row['latents']:.0f} | {1000 * row['seconds_per_problem']:.2f} |"
+        )
+    config, problems = record["config"], record["methods"]["latent"]["problems"]
+    lines += [
+        "",
+        f"{problems} test problems, seed {config['seed']}, {record['seconds']:.0f} seconds in all on {record['device']} per model; "
+        "± is one standard error. From [results/demo.json](results/demo.json), rewritten by `make demo`.",
+        "",
+        "![Validation accuracy of the four runs](results/demo.png)",
+    ]
+    return "\n".join(lines)
+
+
+TABLES = {"results/demo.json": demo}
+
+
+def rebuild(text: str) -> str:
+    """Return a page with every generated part written anew."""
+
+    def part(match: re.Match) -> str:
+        record = json.loads((ROOT / match[2]).read_text(encoding="utf-8"))
+        return f"{match[1]}\n{TABLES[match[2]](record)}\n\n{match[3]}"
+
+    return PART.sub(part, text)
+
+
+def main() -> None:
+    """Rewrite the pages; with ``--check`` fail if one would change."""
+    for name in PAGES:
+        page = ROOT / name
+        old = page.read_text(encoding="utf-8")
+        new = rebuild(old)
+        if "--check" in sys.argv and new != old:
+            raise SystemExit(f"{name} does not match results/; run make docs")
+        page.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

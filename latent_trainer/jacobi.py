@@ -1,0 +1,104 @@
+"""The Jacobi rollout: all latents refined together, a few times, instead of one after the other."""
+
+from collections.abc import Callable
+
+import torch
+from transformers import DynamicCache
+
+from latent_trainer.cache import branch
+from latent_trainer.configuration import check_rollout
+from latent_trainer.errors import InputError
+from latent_trainer.rollout import Passes, RolloutOutput, rollout
+
+
+def jacobi_rollout(
+    decoder: Callable,
+    feedback: Callable[[torch.Tensor], torch.Tensor],
+    embeds: torch.Tensor,
+    latent_mask: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    position_ids: torch.Tensor,
+    cache=None,
+    thought: torch.Tensor | None = None,
+    backprop: str | int = "full",
+    use_cache: bool = False,
+    output_hidden_states: bool = False,
+    iterations: int = 3,
+    tolerance: float | None = None,
+    **kwargs,
+) -> RolloutOutput:
+    """Run the decoder over T columns, refining all latents in parallel.
+
+    Pass 0 reads every column up to the last latent, with the placeholder's own embedding at the latents. Then T times:
+    every latent becomes feedback(hidden state of the column before it in the pass before), and the columns from the first
+    latent to the last are read anew; the T-th time everything after them is read with them. After t iterations the first t
+    latents of a row equal the sequential ones, and so does the hidden state the next one grows from: as many iterations as
+    latents give the sequential rollout exactly, in T + 1 passes.
+
+    Args:
+        iterations: T, at least 1.
+        tolerance: a row whose latents all changed by less (largest absolute entry) is not refined further; the loop ends
+            when that holds for every row. None never stops early.
+        decoder, embeds, latent_mask, attention_mask, position_ids, cache, thought, use_cache, output_hidden_states: as in
+            `rollout`.
+        feedback: as in `rollout`, for (B, n, H) too.
+        backprop: "full", or "none": latents are constants.
+
+    Raises:
+        ValueError: no iteration, a truncated back-propagation, or a latent in the first column with no hidden state
+            before it.
+
+    Source: Wu et al. 2025, "Parallel Continuous Chain-of-Thought with Jacobi Iteration", section 3.
+    """
+    check_rollout("jacobi", {"iterations": iterations}, backprop)
+    columns = latent_mask.any(0).nonzero().flatten().tolist()  # a device synchronisation
+    if len(columns) < 2:  # a single latent has nothing to be refined with
+        common = {"cache": cache, "thought": thought, "use_cache": use_cache, "output_hidden_states": output_hidden_states}
+        one = (decoder, feedback, embeds, latent_mask, attention_mask, position_ids)
+        return rollout(*one, **common, backprop=backprop, **kwargs)
+    first, last = columns[0], columns[-1] + 1
+    if first == 0 and thought is None:
+        raise InputError("a latent stands in the first column, where there is no hidden state to think from")
+    passes = Passes(decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs)
+    outputs, hidden, cache = _read_prefix(passes, embeds, first, last, cache, thought)
+    length = cache.get_seq_length()
+    mask = latent_mask[:, first:last, None]  # (B, n, 1)
+    block = embeds[:, first:last]  # (B, n, H)
+    moving = None
+    for iteration in range(1, iterations + 1):
+        latents = feedback(hidden).to(block.dtype)
+        refined = torch.where(mask, latents.detach() if backprop == "none" else latents, block)
+        if tolerance is not None and iteration > 1:
+            change = (refined - block).detach().abs().amax((1, 2))  # (B,)
+            moving = change >= tolerance if moving is None else moving & (change >= tolerance)
+            refined = torch.where(moving[:, None, None], refined, block)
+        block = refined
+        if iteration == iterations or (moving is not None and not moving.any()):
+            break
+        again = passes.one(block, first, branch(cache, length)).last_hidden_state
+        hidden = torch.cat([hidden[:, :1], again[:, :-1]], 1)  # (B, n, H): the columns before the latents
+    outputs.append(passes.one(torch.cat([block, embeds[:, last:]], 1), first, cache))
+    return passes.joined(outputs, torch.cat([embeds[:, :first], block, embeds[:, last:]], 1), cache)
+
+
+def _read_prefix(passes: Passes, embeds, first: int, last: int, cache, thought):
+    """Pass 0; return outputs over the columns before ``first``, the hidden state before each block column, and the cache.
+
+    A fresh cache reads prefix and placeholders in one pass and forgets the placeholders; a cache that was handed in may be
+    of fixed size, so there the placeholders are read on a branch.
+    """
+    if cache is None:
+        cache = DynamicCache()
+        output = passes.one(embeds[:, :last], 0, cache)
+        hidden = output.last_hidden_state[:, first - 1 : last - 1]
+        cache = branch(cache, first)
+        output.last_hidden_state = output.last_hidden_state[:, :first]
+        if passes.output_hidden_states:
+            output.hidden_states = tuple(layer[:, :first] for layer in output.hidden_states)
+        return [output], hidden, cache
+    outputs = []
+    if first > 0:
+        outputs = [passes.one(embeds[:, :first], 0, cache)]
+        thought = outputs[0].last_hidden_state[:, -1]
+    placeholders = passes.one(embeds[:, first:last], first, branch(cache, cache.get_seq_length())).last_hidden_state
+    return outputs, torch.cat([thought.unsqueeze(1), placeholders[:, :-1]], 1), cache

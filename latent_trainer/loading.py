@@ -1,0 +1,57 @@
+"""Loading what is not a plain latent model: adapters; and the generation settings a new model starts with."""
+
+from peft import PeftConfig, PeftModel
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+
+from latent_trainer.configuration import LatentConfig
+from latent_trainer.errors import InputError
+from latent_trainer.tokens import fill_new_rows
+
+
+def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
+    """Return the latent model an adapter was trained on, with the adapter merged into it.
+
+    Args:
+        cls: `LatentForCausalLM`.
+        name: folder or Hub name of the adapter.
+        where: revision, subfolder and the like, of the adapter.
+        args, kwargs: as for ``from_pretrained``; they hold for the model below the adapter.
+
+    Raises:
+        InputError: the adapter's base model has no name to load it by.
+    """
+    config = kwargs.pop("config", None) or LatentConfig.from_pretrained(name, **where)
+    options = {"dtype": config.dtype, **kwargs, "revision": "main", "subfolder": ""}  # those two are the adapter's
+    latent_base = PeftConfig.from_pretrained(name, **where).base_model_name_or_path
+    if latent_base:  # trained on a saved latent model
+        model = cls.from_pretrained(latent_base, *args, **options)
+    elif config.base_name_or_path:
+        base = AutoModelForCausalLM.from_pretrained(config.base_name_or_path, **options)
+        ids = {key: getattr(config, key) for key in ("latent_token_id", "bot_token_id", "eot_token_id")}
+        if config.known_tokens is not None:
+            fill_new_rows(base, config.known_tokens, max(config.known_tokens, 1 + max(ids.values())))
+        model = cls.from_base(base, **ids)
+        model.config.known_tokens = config.known_tokens
+    else:
+        raise InputError(
+            f"the adapter in {name} does not name the model it was trained on, which had no folder or Hub name; "
+            f"build that model and load the adapter with PeftModel.from_pretrained(model, '{name}')"
+        )
+    model.configure(config.feedback, config.feedback_options, config.rollout, config.backprop, config.rollout_options)
+    model.add_step_decoder(config.step_decoder, config.step_decoder_group)
+    model.config.template, model.config.num_latents = config.template, config.num_latents
+    model = PeftModel.from_pretrained(model, name, **where).merge_and_unload()
+    model.name_or_path = model.config.name_or_path = name  # what a further adapter is trained on
+    return model
+
+
+def generation_config(base: PreTrainedModel, config: LatentConfig) -> GenerationConfig:
+    """Return the base model's generation settings, with the tokens that only a prompt may hold suppressed."""
+    settings = GenerationConfig.from_dict(base.generation_config.to_dict())
+    never = {config.latent_token_id, config.bot_token_id, *(settings.suppress_tokens or ())}
+    settings.suppress_tokens = sorted(never)
+    settings.disable_compile = True  # a static cache on an accelerator would compile a forward that looks at the tokens
+    if settings.pad_token_id is None:
+        eos = settings.eos_token_id
+        settings.pad_token_id = eos[0] if isinstance(eos, list) else eos
+    return settings

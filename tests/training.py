@@ -1,0 +1,72 @@
+"""What the tests of training share: uneven problems, a tiny model that can write them, and the curves of a run."""
+
+import gc
+
+import torch
+from conftest import make_base
+
+from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments
+from latent_trainer.data.tokenizer import train_tokenizer
+from latent_trainer.problem import Problem
+
+gc.freeze()  # the stock trainer collects garbage before every run, and would look through every imported library each time
+
+# Quiet, quick and without files unless a test says otherwise. Three stages, so that rows differ in latents and in labels.
+QUICK = {
+    "method": "coconut",
+    "template": "plain",
+    "latents_per_step": 1,
+    "max_stage": 2,
+    "learning_rate": 1e-2,
+    "per_device_train_batch_size": 8,
+    "per_device_eval_batch_size": 4,
+    "max_new_tokens": 6,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+    "use_cpu": True,
+}
+
+
+def uneven_problems(number: int) -> list[Problem]:
+    """Return problems with one to four steps of one to three words, and questions of one to five words."""
+    return [
+        Problem(
+            question=" ".join(str((row + word) % 10) for word in range(1 + row % 5)),
+            steps=tuple(" ".join(["+", str(row % 10), str(step)][: 1 + (row + step) % 3]) for step in range(1 + row % 4)),
+            answer=str(row % 7),
+            id=str(row),
+        )
+        for row in range(number)
+    ]
+
+
+def make_tokenizer():
+    """Return a tokenizer that writes `uneven_problems`; it has no thought tokens yet."""
+    return train_tokenizer(["= + 0 1 2 3 4 5 6 7 8 9"])
+
+
+def make_trainer(output_dir, kind=LatentTrainer, architecture="gpt2", dtype=torch.float32, number=20, **changes):
+    """Return a trainer of a tiny model, always the same one.
+
+    Args:
+        output_dir: where it writes.
+        kind: class of the trainer.
+        architecture, dtype: of the base.
+        number: training problems.
+        changes: keyword arguments of the trainer, and training arguments that differ from ``QUICK``.
+    """
+    given = ("train_dataset", "eval_dataset", "peft_config", "callbacks", "optimizers")
+    settings = {"train_dataset": uneven_problems(number)} | {key: changes.pop(key) for key in given if key in changes}
+    tokenizer = make_tokenizer()
+    base = make_base(architecture, vocab_size=len(tokenizer), dtype=dtype)
+    model = LatentForCausalLM.from_base(base, tokenizer=tokenizer)
+    args = LatentTrainingArguments(str(output_dir), **{**QUICK, **changes})
+    return kind(model, args, processing_class=tokenizer, **settings)
+
+
+def history(trainer, *names: str) -> list[tuple]:
+    """Return step, stage and the named values of every logged training step."""
+    rows = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return [(row["step"], row["stage"], *(row[name] for name in names)) for row in rows]
