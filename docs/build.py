@@ -1,6 +1,6 @@
 """Rewrite the generated parts of the documentation from the files in results/.
 
-A generated part stands between ``<!-- results/NAME.json -->`` and ``<!-- end -->``; this script replaces what is between them.
+A generated part stands between ``<!-- results/NAME.json -->`` and ``<!-- end -->``; what is between them is replaced.
 """
 
 import json
@@ -26,7 +26,7 @@ def demo(record: dict) -> str:
     config, problems = record["config"], record["methods"]["latent"]["problems"]
     lines += [
         "",
-        f"{problems} test problems, seed {config['seed']}, {record['seconds']:.0f} seconds in all on {record['device']} per model; "
+        f"{problems} test problems, seed {config['seed']}, {record['seconds']:.0f} seconds in all, one core a model; "
         "± is one standard error. From [results/demo.json](results/demo.json), rewritten by `make demo`.",
         "",
         "![Validation accuracy of the four runs](results/demo.png)",
@@ -34,7 +34,51 @@ def demo(record: dict) -> str:
     return "\n".join(lines)
 
 
-TABLES = {"results/demo.json": demo}
+def methods(record: dict) -> str:
+    """Return the table of all trainable methods."""
+    seeds = record["config"]["seeds"]
+    lines = [
+        "| method | test accuracy | each seed | tokens written | latents | training seconds |",
+        "|---|---:|---|---:|---:|---:|",
+    ]
+    for name, row in record["rows"].items():
+        error = f" ± {100 * row['accuracy_stderr']:.1f}" if row["accuracy_stderr"] is not None else ""
+        each = ", ".join(f"{100 * accuracy:.1f}" for accuracy in row["accuracies"])
+        lines.append(
+            f"| {name} | {100 * row['accuracy']:.1f}{error} % | {each} | {row['tokens_written']:.1f} "
+            f"| {row['latents']:.0f} | {row['train_seconds']:.0f} |"
+        )
+    lines += [
+        "",
+        f"Seeds {', '.join(map(str, seeds))}; ± is the standard error over seeds. {record['config']['steps']} steps of "
+        f"{record['config']['batch']} problems, {record['config']['test_problems']} test problems, one core a run with two at a "
+        "time. Rewritten by `python benchmarks/methods.py`.",
+    ]
+    return "\n".join(lines)
+
+
+def training(record: dict) -> str:
+    """Return the table of training steps."""
+    lines = ["| step | seconds | times plain | quartiles |", "|---|---:|---:|---:|"]
+    for name, row in record["rows"].items():
+        lines.append(
+            f"| {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {row['ratio_low']:.2f} to {row['ratio_high']:.2f} |"
+        )
+    config = record["config"]
+    lines += [
+        "",
+        f"{config['shape']} shape, random weights, batch {config['batch']}, {config['question']} question, {config['steps']} CoT "
+        f"and {config['answer']} answer tokens, {config['rounds']} interleaved rounds, {record['device']}. Rewritten by "
+        "`make benchmark`.",
+    ]
+    return "\n".join(lines)
+
+
+TABLES = {
+    "results/demo.json": demo,
+    "results/methods.json": methods,
+    "results/benchmarks/training-gpt2.json": training,
+}
 
 
 def rebuild(text: str) -> str:

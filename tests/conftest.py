@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
 from latent_trainer import LatentForCausalLM, load_problems
 from latent_trainer.data.tokenizer import train_tokenizer
@@ -46,14 +47,20 @@ def tokenizer(problems):
     return train_tokenizer(texts)
 
 
-@pytest.fixture
-def exact_norms(monkeypatch):
-    """Take Llama's norms in the model's own precision; the stock ones round to float32, also in a float64 model."""
+def take_exact_norms(monkeypatch):
+    """Take the norms of Llama and Qwen3 in the model's own precision; the stock ones round float64 to float32."""
 
     def forward(self, hidden):
         return self.weight * hidden * (hidden.pow(2).mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
 
-    monkeypatch.setattr(LlamaRMSNorm, "forward", forward)
+    for norm in (LlamaRMSNorm, Qwen3RMSNorm):
+        monkeypatch.setattr(norm, "forward", forward)
+
+
+@pytest.fixture
+def exact_norms(monkeypatch):
+    """Norms in the model's own precision for one test."""
+    take_exact_norms(monkeypatch)
 
 
 def sharpen(model):

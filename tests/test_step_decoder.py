@@ -389,8 +389,9 @@ def reader(tmp_path_factory):
         folder / "copy",
         train_dataset=problems,
         **{**SIM_COT, "steps_per_stage": None, "feedback": "projection", "learning_rate": 5e-3},
+        **{"lr_scheduler_type": "constant", "per_device_train_batch_size": 6, "logging_steps": 100},
         first_stage=3,
-        max_steps=60,
+        max_steps=70,
         keep_step_decoder=True,
     )
     trainer.train()
@@ -471,8 +472,8 @@ def test_no_step_decoder_to_explain_with(tmp_path, capsys):
         main("generate", ["--model", str(tmp_path), "--question", "1", "--explain"])
     captured = capsys.readouterr()
     assert stop.value.code == 2 and captured.out == ""
-    (line,) = captured.err.splitlines()
-    assert "no step decoder" in line and "keep_step_decoder: true" in line
+    line = captured.err.splitlines()[-1]  # after the progress of loading
+    assert line.startswith("latent-trainer: ") and "no step decoder" in line and "keep_step_decoder: true" in line
 
 
 # ---- what is refused ----

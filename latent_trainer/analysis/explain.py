@@ -11,7 +11,8 @@ def check_step_decoder(model: LatentForCausalLM) -> None:
     """Raise an `InputError` unless the model has a step decoder."""
     if model.step_decoder is None:
         raise InputError(
-            "the model has no step decoder to explain its latents; train it with step_decoder: copy and keep_step_decoder: true"
+            "the model has no step decoder to explain its latents; "
+            "train it with step_decoder: copy and keep_step_decoder: true"
         )
 
 
