@@ -27,9 +27,9 @@ demo: $(VENV)/.installed  ## train one tiny model four ways and compare them (fi
 	$(BIN)/latent-trainer demo
 
 test: $(VENV)/.installed-dev  ## run the tests (under ten minutes)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --maxprocesses 8 --dist worksteal
 
-test-slow: $(VENV)/.installed-dev  ## run the tests that take minutes each
+test-slow: $(VENV)/.installed-dev  ## run the tests that take minutes: the demonstration and its claims
 	$(BIN)/python -m pytest -q -m slow
 
 lint: $(VENV)/.installed-dev  ## check style

@@ -51,8 +51,8 @@ def methods(record: dict) -> str:
     lines += [
         "",
         f"Seeds {', '.join(map(str, seeds))}; ± is the standard error over seeds. {record['config']['steps']} steps of "
-        f"{record['config']['batch']} problems, {record['config']['test_problems']} test problems, one core a run with two at a "
-        "time. Rewritten by `python benchmarks/methods.py`.",
+        f"{record['config']['batch']} problems, {record['config']['test_problems']} test problems, one core a run, "
+        "two at a time. Rewritten by `python benchmarks/methods.py`.",
     ]
     return "\n".join(lines)
 
@@ -65,11 +65,11 @@ def training(record: dict) -> str:
             f"| {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {row['ratio_low']:.2f} to {row['ratio_high']:.2f} |"
         )
     config = record["config"]
+    rows = f"{config['question']} question, {config['steps']} CoT and {config['answer']} answer tokens"
     lines += [
         "",
-        f"{config['shape']} shape, random weights, batch {config['batch']}, {config['question']} question, {config['steps']} CoT "
-        f"and {config['answer']} answer tokens, {config['rounds']} interleaved rounds, {record['device']}. Rewritten by "
-        "`make benchmark`.",
+        f"{config['shape']} shape, random weights, batch {config['batch']}, {rows}, {config['rounds']} interleaved rounds, "
+        f"{record['device']}. Rewritten by `make benchmark`.",
     ]
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from latent_trainer.errors import InputError
 from latent_trainer.modeling import LatentForCausalLM
 
 
@@ -35,6 +36,30 @@ def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel
     if whole:
         config.modules_to_save = sorted({*(config.modules_to_save or ()), *whole})
     return get_peft_model(model, config)
+
+
+def take_over(model: nn.Module, args, step_group: int) -> None:
+    """Give a model the feedback, rollout and step decoder its training arguments name.
+
+    Args:
+        model: a latent model, or one in a `PeftModel`.
+        args: `LatentTrainingArguments`.
+        step_group: latents a step decoder reads for a step.
+
+    Raises:
+        InputError: the model has adapters already, and what is new would train but not be saved with them.
+    """
+    latent = latent_model(model)
+    feedback = latent.feedback
+    latent.configure(args.feedback, args.feedback_options, args.rollout, args.backprop, args.rollout_options)
+    projects = latent.feedback is not feedback and _has_parameters(latent.feedback)
+    copies = args.step_decoder == "copy" and latent.config.step_decoder != "copy"
+    if isinstance(model, PeftModel) and (projects or copies):
+        what = f"feedback={args.feedback}" if projects else "step_decoder=copy"
+        raise InputError(
+            f"{what} adds weights that the model's adapters would not save; give LatentTrainer a peft_config instead"
+        )
+    latent.add_step_decoder(args.step_decoder, step_group)
 
 
 def _default_targets(model: LatentForCausalLM) -> list[str]:

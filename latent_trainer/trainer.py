@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from latent_trainer.adapters import add_adapters, latent_model, without_step_decoder
+from latent_trainer.adapters import add_adapters, latent_model, take_over, without_step_decoder
 from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
 from latent_trainer.errors import InputError
@@ -67,8 +67,7 @@ class LatentTrainer(Trainer):
         self.collator = LatentCollator(self.encoder.pad)
         latent = latent_model(model)
         latent.refuse_checkpointing()
-        latent.configure(args.feedback, args.feedback_options, args.rollout, args.backprop, args.rollout_options)
-        latent.add_step_decoder(args.step_decoder, self.step_group)
+        take_over(model, args, self.step_group)
         latent.config.template = template.to_dict()
         latent.generation_config.max_new_tokens = args.max_new_tokens
         if peft_config is not None:
@@ -108,7 +107,7 @@ class LatentTrainer(Trainer):
         problems = as_problems(problems)
         if not problems:
             raise InputError(f"the {split} dataset is empty; give it at least one problem")
-        rows = [self.encoder.problem(problem) for problem in problems]
+        rows = self.encoder.problems(problems)
         most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
         kept = [row for row in rows if longest is None or row.longest + most_latents <= longest]
         if not kept:

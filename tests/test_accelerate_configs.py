@@ -1,4 +1,4 @@
-"""The shipped launch configurations say how they are used and leave every number of processes above one to the command line."""
+"""The shipped launch configurations say how they are used; the command line says how many processes."""
 
 from pathlib import Path
 
@@ -27,4 +27,5 @@ def test_all_of_them_were_read():
 def test_ddp_differs_from_cpu_in_the_device_alone():
     """Two processes are tested with cpu.yaml; ddp.yaml says the same but for the device."""
     cpu, ddp = (yaml.safe_load((CONFIGS[0].parent / name).read_text()) for name in ("cpu.yaml", "ddp.yaml"))
-    assert {name for name in cpu.keys() | ddp.keys() if cpu.get(name) != ddp.get(name)} == {"use_cpu", "gpu_ids", "num_processes"}
+    different = {name for name in cpu.keys() | ddp.keys() if cpu.get(name) != ddp.get(name)}
+    assert different == {"use_cpu", "gpu_ids", "num_processes"}

@@ -1,4 +1,4 @@
-"""The Jacobi rollout against a loop that recomputes every row alone, without cache or padding, and against the sequential one."""
+"""The Jacobi rollout against a loop without cache, padding or batch, and against the sequential rollout."""
 
 import pytest
 import torch

@@ -1,5 +1,7 @@
 """Every objective: terms are shares of a global sum, fillers have none; self-distillation against a plain version."""
 
+import itertools
+
 import pytest
 import torch
 from conftest import make_latent, sharpen
@@ -208,7 +210,7 @@ def test_drop_last_step(tmp_path):
         for encoded in trainer.rows:
             view = trainer._views(encoded, trainer._plan(encoded, 0), scored=True)["explicit"]
             steps = encoded.steps[:-1] if drop else encoded.steps
-            assert view.input_ids == [*sum(steps, []), *encoded.answer_prefix, *encoded.answer]
+            assert view.input_ids == [*itertools.chain(*steps), *encoded.answer_prefix, *encoded.answer]
             assert view.labels == view.input_ids
             assert view.input_ids[view.answer_start :] == encoded.answer
     assert {len(encoded.steps) for encoded in trainer.rows} == {1, 2, 3, 4}
@@ -245,7 +247,7 @@ def test_the_question_is_encoded_once(tmp_path, method, passes_of_the_student):
     passes = record_passes(trainer.model)
     trainer.train()
     assert len(passes) == passes_of_the_student + 1
-    assert passes[-1] == {"positions": teacher, "cached": prompt, "gradient": True}
+    assert (passes[-1]["positions"], passes[-1]["cached"], passes[-1]["gradient"]) == (teacher, prompt, True)
     assert all(one["cached"] >= prompt for one in passes[1:])
     if method == "codi":
         assert sum(one["positions"] for one in passes) == prompt + student + teacher
@@ -264,9 +266,7 @@ def test_the_work_of_statistics(tmp_path):
     trainer.args.train_sampling_strategy = "sequential"
     trainer.train()
     before = [one["positions"] for one in passes if not one["gradient"]]
-    assert before == [
-        batch["input_ids"].shape[1] + batch["views"]["explicit"]["input_ids"].shape[1] for batch in batches
-    ]
+    assert before == [batch["input_ids"].shape[1] + batch["views"]["explicit"]["input_ids"].shape[1] for batch in batches]
     plain = make_trainer(tmp_path / "plain", objective_options={"normalise": False}, **changes)
     passes = record_passes(plain.model)
     plain.train()
@@ -278,8 +278,6 @@ def test_evaluation_loss_does_not_depend_on_the_batch(tmp_path, case):
     losses = []
     for size in (1, 4, 9):
         changes = {"objective": case.split()[0], "objective_options": CASES[case], "generate_in_eval": False}
-        trainer = make_trainer(
-            tmp_path, dtype=torch.float64, per_device_eval_batch_size=size, first_stage=3, **changes
-        )
+        trainer = make_trainer(tmp_path, dtype=torch.float64, per_device_eval_batch_size=size, first_stage=3, **changes)
         losses.append(trainer.evaluate(uneven_problems(9))["eval_loss"])
     assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-6)

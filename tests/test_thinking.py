@@ -1,4 +1,4 @@
-"""Thoughts whose length is decided while they grow, through stock `generate()`; soft latents of models nobody has trained."""
+"""Thoughts whose length is decided while they grow, through stock `generate()`; soft latents without training."""
 
 import functools
 
@@ -11,6 +11,7 @@ from training import make_tokenizer
 
 from latent_trainer import LatentForCausalLM, encode_prompts
 from latent_trainer.cli import main
+from latent_trainer.data import resolve_template
 from latent_trainer.data.encoding import pad_rows
 from latent_trainer.errors import InputError
 from latent_trainer.thinking import ThinkingProcessor
@@ -299,7 +300,7 @@ def test_open_prompts():
 
 
 def test_open_prompts_need_the_thought_tokens():
-    with pytest.raises(InputError, match="markers=False.*give the number of latents"):
+    with pytest.raises(InputError, match=r"markers=False.*give the number of latents"):
         encode_prompts(["1"], with_tokens(), None, {"markers": False})
 
 
@@ -318,7 +319,7 @@ def saved(tmp_path_factory):
     tokenizer = make_tokenizer()
     base = sharpen(make_base("llama", vocab_size=len(tokenizer)))
     model = LatentForCausalLM.from_base(base, tokenizer, feedback="soft")
-    model.config.template = {"question": "{question} ", "step": "{step} ", "answer_prefix": "= "}
+    model.config.template = resolve_template("plain").to_dict()
     folder = tmp_path_factory.mktemp("soft")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -337,7 +338,7 @@ def answers(capsys, folder, *words) -> list[str]:
 
 
 def test_generate_thinks(saved, capsys):
-    """A threshold no entropy reaches gives the latents of a prompt that holds them; one that all reach gives patience - 1."""
+    """A threshold no entropy reaches gives the text of a prompt that holds the latents; one that all reach, patience - 1."""
     given = {number: answers(capsys, saved, "--num_latents", number) for number in (1, 3, 4)}
     assert len({tuple(lines) for lines in given.values()}) == 3
     for number in (1, 3, 4):
@@ -357,15 +358,37 @@ def test_generate_thinks_row_by_row(saved, capsys):
     rows = model.generate(**batch, max_new_tokens=10, do_sample=False, logits_processor=[thought])
     rows = rows[:, batch["input_ids"].shape[1] :].tolist()
     ends = [row.index(model.config.eot_token_id) for row in rows]
-    expected = [tokenizer.decode(row[end + 1 : end + 6], skip_special_tokens=True) for row, end in zip(rows, ends, strict=True)]
+    expected = [
+        tokenizer.decode(row[end + 1 : end + 6], skip_special_tokens=True) for row, end in zip(rows, ends, strict=True)
+    ]
     words = ["--num_latents", 4, "--entropy_threshold", 2.0, "--patience", 2]
     assert answers(capsys, saved, *words) == ["  " + text.strip() for text in expected]
     assert len(set(ends)) > 1
 
 
+def test_generate_wraps_a_base_model(saved, tmp_path, capsys):
+    """A model that knows nothing of latents thinks with soft ones, as the saved model does that was wrapped the same way."""
+    tokenizer = make_tokenizer()
+    sharpen(make_base("llama", vocab_size=len(tokenizer))).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    think = ["--num_latents", 4, "--entropy_threshold", 2.0]
+    soft = ["--feedback", "soft", "--template", "plain"]
+    found = answers(capsys, tmp_path, *soft, *think)
+    assert found == answers(capsys, saved, *think)
+    assert found != answers(capsys, tmp_path, *soft, "--feedback_options", '{"top_k": 1}', *think)
+    with pytest.raises(SystemExit):
+        answers(capsys, tmp_path, *think)
+    assert "is a plain base model" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["--template", "plain"], "a saved latent model has its own"),
+        (["--feedback", "sotf"], "did you mean 'soft'?"),
+        (["--feedback", "soft", "--feedback_options", '{"topk": 1}'], "did you mean 'top_k'?"),
+        (["--feedback", "soft", "--feedback_options", "{"], "malformed JSON"),
+        (["--feedback", "soft", "--template", "plian"], "did you mean 'plain'?"),
         (["--patience", "2"], "patience=2 counts latents below entropy_threshold"),
         (["--entropy_threshold", "1", "--patience", "0"], "patience=0 must be at least 1"),
         (["--num_latents", "-1"], "num_latents=-1 must be at least 0"),

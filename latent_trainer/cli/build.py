@@ -9,11 +9,13 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from latent_trainer.cli.arguments import ModelArguments
 from latent_trainer.data.template import Template
 from latent_trainer.data.tokenizer import train_tokenizer
-from latent_trainer.errors import InputError, check_choice, nearest
+from latent_trainer.errors import InputError, check_choice, check_options, nearest
+from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.modeling import LatentForCausalLM
 
 DEFAULT_NEW_TOKENS = 64  # of a model that does not say how many it was trained to write
@@ -82,7 +84,7 @@ def _trained_tokenizer(problems, template: Template, vocab_size: int | None) -> 
                 template.answer_prefix.format() + template.answer.format(answer=problem["answer"]),
             ]
         )
-        for problem in problems
+        for problem in problems.to_list()
     ]
     return train_tokenizer(texts, vocab_size)
 
@@ -93,6 +95,26 @@ def _dtype(name: str) -> torch.dtype:
 
 
 def load_saved(path: str, **options) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
-    """Return a saved latent model, adapter or full, and its tokenizer."""
+    """Return a saved latent model, adapter or full, and its tokenizer.
+
+    Raises:
+        InputError: nothing there, or a plain base model.
+    """
     tokenizer = _saved(AutoTokenizer, path)
+    if find_adapter_config_file(path) is None and _saved(AutoConfig, path).model_type != "latent":
+        raise InputError(f"'{path}' is a plain base model; train it, or let it think untrained: generate --feedback soft")
     return _saved(LatentForCausalLM, path, **options), tokenizer
+
+
+def wrap_base(
+    path: str, feedback: str, feedback_options: dict, template: Template
+) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
+    """Return a base model as a latent model that nobody has trained, and its tokenizer."""
+    check_choice("feedback", feedback, FEEDBACKS)
+    check_options(f"feedback '{feedback}'", FEEDBACKS[feedback], feedback_options, ("hidden_size",))
+    tokenizer = _saved(AutoTokenizer, path)
+    thinks = {"feedback": feedback, "feedback_options": feedback_options}
+    base = _saved(AutoModelForCausalLM, path)
+    model = LatentForCausalLM.from_base(base, tokenizer, bot_token=template.bot, eot_token=template.eot, **thinks)
+    model.config.template = template.to_dict()
+    return model, tokenizer

@@ -7,9 +7,9 @@ import torch
 
 from latent_trainer.analysis.explain import check_step_decoder, explain_latents
 from latent_trainer.cli.arguments import parse
-from latent_trainer.cli.build import DEFAULT_NEW_TOKENS, load_saved
-from latent_trainer.data import encode_prompts
-from latent_trainer.errors import InputError
+from latent_trainer.cli.build import DEFAULT_NEW_TOKENS, load_saved, wrap_base
+from latent_trainer.data import encode_prompts, resolve_template
+from latent_trainer.errors import InputError, parse_json
 from latent_trainer.thinking import ThinkingProcessor
 
 
@@ -17,9 +17,18 @@ from latent_trainer.thinking import ThinkingProcessor
 class GenerateArguments:
     """What is asked, and how it is answered."""
 
-    model: str = field(metadata={"help": "Folder or Hub name of a saved latent model or adapter."})
+    model: str = field(
+        metadata={"help": "Folder or Hub name of a latent model or adapter; with feedback, of any base model."}
+    )
     question: list[str] | None = field(default=None, metadata={"help": "Questions; by default lines of standard input."})
     num_latents: int | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
+    feedback: str | None = field(
+        default=None, metadata={"help": "Let a base model think untrained, with this feedback: soft."}
+    )
+    feedback_options: dict | str | None = field(default=None, metadata={"help": "Its options, as a mapping or JSON."})
+    template: str | None = field(
+        default=None, metadata={"help": "Prompt template of such a base model; coconut by default."}
+    )
     entropy_threshold: float | None = field(
         default=None,
         metadata={"help": "Let the model end its thought: at <|eot|>, or at a next token of less entropy (nats)."},
@@ -40,6 +49,10 @@ class GenerateArguments:
             raise InputError(f"patience={self.patience} counts latents below entropy_threshold, which is not set; give both")
         if self.patience is not None and self.patience < 1:
             raise InputError(f"patience={self.patience} must be at least 1")
+        if isinstance(self.feedback_options, str):
+            self.feedback_options = parse_json("feedback_options", self.feedback_options)
+        if self.feedback is None and (self.feedback_options is not None or self.template is not None):
+            raise InputError("feedback_options and template go with feedback; a saved latent model has its own")
 
 
 def run(argv: list[str]) -> None:
@@ -48,7 +61,11 @@ def run(argv: list[str]) -> None:
     questions = args.question or [line.strip() for line in sys.stdin if line.strip()]
     if not questions:
         raise InputError("no question; give --question or lines on standard input")
-    model, tokenizer = load_saved(args.model)
+    if args.feedback is None:
+        model, tokenizer = load_saved(args.model)
+    else:
+        template = resolve_template(args.template or "coconut")
+        model, tokenizer = wrap_base(args.model, args.feedback, args.feedback_options or {}, template)
     model.eval()
     if args.explain:
         check_step_decoder(model)

@@ -77,7 +77,7 @@ def as_problems(rows: Iterable[Problem | dict]) -> list[Problem]:
         ValueError: a row lacks a question or an answer.
     """
     problems = []
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows.to_list() if isinstance(rows, Dataset) else rows):
         if not isinstance(row, Problem):
             absent = [name for name in ("question", "answer") if row.get(name) in (None, "")]
             if absent:

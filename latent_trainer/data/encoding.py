@@ -89,7 +89,16 @@ class Encoder:
         self.start = [tokenizer.bos_token_id] if tokenizer.bos_token_id in empty[:1] else []
 
     def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False).input_ids if text else []
+        return self._all_ids([text])[0]
+
+    def _all_ids(self, texts: list[str]) -> list[list[int]]:
+        """Return the ids of many texts; each different one is tokenized once, all in one call, which is far quicker."""
+        different = list(dict.fromkeys(texts))
+        if not different:
+            return []
+        ids = self.tokenizer(different, add_special_tokens=False, return_attention_mask=False).input_ids
+        known = dict(zip(different, ids, strict=True))
+        return [known[text] for text in texts]
 
     def question(self, question: str) -> list[int]:
         """Return the ids of a question as it stands in a prompt."""
@@ -97,14 +106,25 @@ class Encoder:
 
     def problem(self, problem: Problem) -> EncodedProblem:
         """Return the ids of a problem's parts."""
-        template = self.template
-        return EncodedProblem(
-            prompt=self.question(problem.question),
-            steps=[self._ids(template.step.format(step=step)) for step in problem.steps],
-            answer_prefix=self._ids(template.answer_prefix.format()),
-            answer=[*self._ids(template.answer.format(answer=problem.answer)), self.tokenizer.eos_token_id],
-            problem=problem,
-        )
+        return self.problems([problem])[0]
+
+    def problems(self, problems: list[Problem]) -> list[EncodedProblem]:
+        """Return the ids of every problem's parts."""
+        template, end = self.template, self.tokenizer.eos_token_id
+        questions = self._all_ids([template.question.format(question=problem.question) for problem in problems])
+        answers = self._all_ids([template.answer.format(answer=problem.answer) for problem in problems])
+        steps = iter(self._all_ids([template.step.format(step=step) for problem in problems for step in problem.steps]))
+        prefix = self._ids(template.answer_prefix.format())
+        return [
+            EncodedProblem(
+                prompt=self.start + question,
+                steps=[next(steps) for _ in problem.steps],
+                answer_prefix=prefix,
+                answer=[*answer, end],
+                problem=problem,
+            )
+            for problem, question, answer in zip(problems, questions, answers, strict=True)
+        ]
 
     def latent_view(self, row: EncodedProblem, plan: Plan) -> View:
         """Return the continuation with latents: [bot] latent x K [eot] remaining steps, answer."""
