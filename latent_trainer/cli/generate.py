@@ -17,18 +17,12 @@ from latent_trainer.thinking import ThinkingProcessor
 class GenerateArguments:
     """What is asked, and how it is answered."""
 
-    model: str = field(
-        metadata={"help": "Folder or Hub name of a latent model or adapter; with feedback, of any base model."}
-    )
+    model: str = field(metadata={"help": "Folder or Hub name of a latent model or adapter, or of any base with feedback."})
     question: list[str] | None = field(default=None, metadata={"help": "Questions; by default lines of standard input."})
     num_latents: int | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
-    feedback: str | None = field(
-        default=None, metadata={"help": "Let a base model think untrained, with this feedback: soft."}
-    )
+    feedback: str | None = field(default=None, metadata={"help": "Let a base model think untrained: soft."})
     feedback_options: dict | str | None = field(default=None, metadata={"help": "Its options, as a mapping or JSON."})
-    template: str | None = field(
-        default=None, metadata={"help": "Prompt template of such a base model; coconut by default."}
-    )
+    template: str | None = field(default=None, metadata={"help": "Prompt template of a base model; coconut by default."})
     entropy_threshold: float | None = field(
         default=None,
         metadata={"help": "Let the model end its thought: at <|eot|>, or at a next token of less entropy (nats)."},

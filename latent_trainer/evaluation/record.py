@@ -24,7 +24,7 @@ def write_record(path: str, metrics: dict, config: dict, problems: list[Problem]
         config: the settings of the run.
         problems: what it was measured on; the record keeps a hash.
     """
-    record = {**metrics, "config": config, **environment()}
+    record = {**metrics, "config": {name: _without_folder(name, value) for name, value in config.items()}, **environment()}
     if problems is not None:
         record["data_hash"] = data_hash(problems)
     target = Path(path)
@@ -33,6 +33,11 @@ def write_record(path: str, metrics: dict, config: dict, problems: list[Problem]
     partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     partial.replace(target)
     return record
+
+
+def _without_folder(name: str, value):
+    """Return a setting without the folders of this machine: of a local file only its name is kept."""
+    return Path(value).name if name.endswith("_path") and isinstance(value, str) and Path(value).exists() else value
 
 
 def environment() -> dict:
