@@ -3,6 +3,7 @@
 Shapes: B rows, T columns of this call, P columns already in the cache, H hidden size. See docs/shapes.md.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from transformers import DynamicCache
 
 from latent_trainer.cache import branch
 from latent_trainer.errors import InputError
+from latent_trainer.weight_gradients import WeightGradients
 
 
 @dataclass
@@ -142,6 +144,7 @@ def _one_by_one(passes: Passes, embeds, latent_mask, latent_columns, cache, thou
     latent_columns = [column for column in latent_columns if column < width]
     starts = sorted({0, *latent_columns})
     pieces, outputs = [], []
+    together = WeightGradients() if torch.is_grad_enabled() and len(starts) > 1 else contextlib.nullcontext()
     for start, end in zip(starts, [*starts[1:], width], strict=True):
         piece = embeds[:, start:end]  # (B, n, H)
         if start in latent_columns:
@@ -150,7 +153,8 @@ def _one_by_one(passes: Passes, embeds, latent_mask, latent_columns, cache, thou
         pieces.append(piece)
         if end == width and not last_pass:
             break
-        outputs.append(passes.one(piece, start, cache))
+        with together:
+            outputs.append(passes.one(piece, start, cache))
         thought = outputs[-1].last_hidden_state[:, -1]  # (B, H)
     return _join(pieces), outputs
 

@@ -1,0 +1,68 @@
+"""Weight gradients of many passes as one product: equal to autograd's own, and as few products as there are weights."""
+
+import contextlib
+
+import pytest
+import torch
+from conftest import make_latent
+from peft import LoraConfig
+
+from latent_trainer import rollout, weight_gradients
+from latent_trainer.adapters import add_adapters
+
+ROWS = torch.tensor([[5, 6, 98, 97, 97, 97, 99, 7, 8], [9, 8, 98, 97, 99, 7, 6, 5, 4], [3, 4, 5, 6, 7, 8, 9, 10, 11]])
+
+
+def gradients(model, times: int = 1) -> dict[str, torch.Tensor]:
+    """Return every gradient of a loss over rows with three, one and no latents."""
+    model.zero_grad()
+    loss = model(input_ids=ROWS, labels=ROWS).loss
+    for number in range(times):
+        loss.backward(retain_graph=number + 1 < times)
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+@pytest.mark.parametrize("adapters", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("backprop", ["full", "last", 2])
+@pytest.mark.parametrize("feedback", ["hidden", "projection", "soft"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_equal_to_autograd(monkeypatch, architecture, feedback, backprop, adapters):
+    """With and without the shared product every gradient is the same, also when a graph is walked twice."""
+    model = make_latent(architecture, feedback=feedback, backprop=backprop)
+    if adapters:
+        model = add_adapters(model, LoraConfig(r=4, init_lora_weights=False))
+    model.train()
+    shared = gradients(model)
+    twice = gradients(model, times=2)
+    monkeypatch.setattr(rollout, "WeightGradients", contextlib.nullcontext)
+    plain = gradients(model)
+    assert shared.keys() == plain.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(shared[name], gradient, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(twice[name], 2 * gradient, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_nothing_is_left_aside(monkeypatch, architecture):
+    """What later passes put aside is used up by one backward pass, and there is something to use up."""
+    made = []
+
+    class Kept(weight_gradients.WeightGradients):
+        def __init__(self):
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(rollout, "WeightGradients", Kept)
+    model = make_latent(architecture).train()
+    loss = model(input_ids=ROWS, labels=ROWS).loss
+    (kept,) = made
+    assert kept.passes == 4
+    assert len(kept.aside) >= 8
+    aside = []
+    put_aside = weight_gradients._PutAside.backward
+    monkeypatch.setattr(
+        weight_gradients._PutAside, "backward", staticmethod(lambda ctx, grad: aside.append(1) or put_aside(ctx, grad))
+    )
+    loss.backward()
+    assert len(aside) == 3 * len(kept.aside)
+    assert not any(kept.aside.values())
