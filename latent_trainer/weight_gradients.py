@@ -53,8 +53,8 @@ class _PutAside(torch.autograd.Function):
 class WeightGradients(TorchFunctionMode):
     """Within the block, the linear layers of a rollout's passes share one weight gradient.
 
-    Use one for all passes of a rollout, each in a ``with`` block of its own; the first pass gathers. Weights that do not train
-    are left alone, and so is everything under autocast.
+    Use one for all passes of a rollout, each in a ``with`` block of its own; the first pass gathers. Weights that do not
+    train are left alone, and so is everything under autocast.
     """
 
     def __init__(self):
