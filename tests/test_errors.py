@@ -148,6 +148,11 @@ def test_stray_word(recipe_refused):
     assert "'quickly'" in recipe_refused(["quickly"])
 
 
+def test_env_takes_no_words(refused):
+    assert "'extra'" in refused("env", "extra")
+    assert "'--verbose' of env" in refused("env", "--verbose")
+
+
 def test_wrong_type_on_the_command_line(recipe_refused):
     assert "'many'" in recipe_refused(["--max_steps", "many"])
 
