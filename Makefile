@@ -32,6 +32,9 @@ test: $(VENV)/.installed-dev  ## run the tests (under ten minutes)
 test-slow: $(VENV)/.installed-dev  ## run the tests that take minutes: the demonstration and its claims
 	$(BIN)/python -m pytest -q -m slow
 
+verify-data: $(VENV)/.installed-dev  ## check 2,000 generated problems of every family by a different route
+	$(BIN)/python -m pytest -q tests/families --problems 2000 --timeout 3600 --numprocesses auto --dist worksteal
+
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,4 +49,4 @@ docs: $(VENV)/.installed  ## rewrite the generated parts of README.md and docs/ 
 benchmark: $(VENV)/.installed  ## measure speed against plain fine-tuning, side by side
 	$(BIN)/python benchmarks/training.py
 
-.PHONY: help demo test test-slow lint format docs benchmark
+.PHONY: help demo test test-slow verify-data lint format docs benchmark

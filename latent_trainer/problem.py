@@ -14,6 +14,8 @@ class Problem:
         steps: the written reasoning, one string a step; may be empty.
         answer: the text a grader compares with; never empty.
         id: a name that stays the same between runs, for per-problem records.
+        family: the kind of problem, where the data set tells; results are broken down by it.
+        difficulty: 1 (easy) to 5, where the data set tells, else 0.
 
     Raises:
         ValueError: if the question or the answer is empty.
@@ -23,6 +25,8 @@ class Problem:
     steps: tuple[str, ...]
     answer: str
     id: str = ""
+    family: str = ""
+    difficulty: int = 0
 
     def __post_init__(self):
         for name in ("question", "answer"):

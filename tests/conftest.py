@@ -28,6 +28,11 @@ ARCHITECTURES = {
 }
 
 
+def pytest_addoption(parser):
+    """Add the number of problems a family is checked on; ``make verify-data`` asks for more."""
+    parser.addoption("--problems", type=int, default=200, help="problems a generated family is checked on")
+
+
 @pytest.fixture(scope="session")
 def problems():
     """Two hundred training problems of the built-in family."""

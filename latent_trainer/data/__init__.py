@@ -4,10 +4,11 @@ One file a data set, one line below. A loader is ``load(split, path=None, seed=0
 """
 
 from collections.abc import Iterable
+from dataclasses import fields
 
 from datasets import Dataset
 
-from latent_trainer.data import arithmetic, gsm8k, gsm8k_aug, jsonl
+from latent_trainer.data import arithmetic, combinatorics, convex, gsm8k, gsm8k_aug, jsonl, textbook
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import EncodedProblem, Encoder, View, encode_prompts
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
@@ -31,11 +32,15 @@ __all__ = [
 
 DATASETS = {
     "arithmetic": arithmetic.load,
+    "combinatorics": combinatorics.load,
+    "convex": convex.load,
     "gsm8k": gsm8k.load,
     "gsm8k_aug": gsm8k_aug.load,
     "jsonl": jsonl.load,
+    "textbook": textbook.load,
 }
 SPLITS = ("train", "validation", "test")
+MORE_SPLITS = dict.fromkeys(("combinatorics", "convex"), ("test_families", "test_harder"))
 
 
 def load_problems(name: str, split: str = "train", path: str | None = None, seed: int = 0, **options) -> Dataset:
@@ -43,31 +48,25 @@ def load_problems(name: str, split: str = "train", path: str | None = None, seed
 
     Args:
         name: a key of ``DATASETS``.
-        split: train, validation or test.
+        split: train, validation, test, or one of the data set's ``MORE_SPLITS``.
         path: local file instead of the Hub, where the loader has one.
         seed: decides generated problems and the carved validation split.
         options: passed to the loader.
 
     Returns:
-        A data set with the columns question, steps, answer and id.
+        A data set with a column for every field of a `Problem`.
 
     Raises:
         ValueError: unknown name or split, an option the loader does not have, or no problems.
     """
     check_choice("dataset", name, DATASETS)
-    check_choice("split", split, SPLITS)
+    check_choice("split", split, SPLITS + MORE_SPLITS.get(name, ()))
     check_options(f"dataset '{name}'", DATASETS[name], options, taken=("split", "path", "seed"))
     problems = DATASETS[name](split, path=path, seed=seed, **options)
     if not problems:
         raise InputError(f"dataset '{name}', split '{split}' ({path or 'no path'}) is empty; give it at least one problem")
-    return Dataset.from_dict(
-        {
-            "question": [problem.question for problem in problems],
-            "steps": [list(problem.steps) for problem in problems],
-            "answer": [problem.answer for problem in problems],
-            "id": [problem.id for problem in problems],
-        }
-    )
+    columns = {field.name: [getattr(problem, field.name) for problem in problems] for field in fields(Problem)}
+    return Dataset.from_dict({**columns, "steps": [list(steps) for steps in columns["steps"]]})
 
 
 def as_problems(rows: Iterable[Problem | dict]) -> list[Problem]:
@@ -82,6 +81,13 @@ def as_problems(rows: Iterable[Problem | dict]) -> list[Problem]:
             absent = [name for name in ("question", "answer") if row.get(name) in (None, "")]
             if absent:
                 raise InputError(f"row {number} has no {' and no '.join(absent)}; every problem needs both")
-            row = Problem(row["question"], tuple(row.get("steps") or ()), row["answer"], row.get("id") or str(number))
+            row = Problem(
+                row["question"],
+                tuple(row.get("steps") or ()),
+                row["answer"],
+                id=row.get("id") or str(number),
+                family=row.get("family") or "",
+                difficulty=row.get("difficulty") or 0,
+            )
         problems.append(row)
     return problems

@@ -4,6 +4,9 @@ import json
 import random
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from latent_trainer.errors import InputError
 from latent_trainer.problem import Problem
 
@@ -32,6 +35,24 @@ def read_jsonl(path: str) -> list[tuple[dict, str]]:
                 raise InputError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
             rows.append((row, f"{path}:{number}"))
     return rows
+
+
+def read_rows(path: str) -> list[tuple[dict, str]]:
+    """Return the rows of a ``.jsonl`` or ``.parquet`` file with the place of each.
+
+    Raises:
+        ValueError: a malformed file.
+        FileNotFoundError: the file does not exist.
+    """
+    if Path(path).suffix != ".parquet":
+        return read_jsonl(path)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file {path}; check dataset_path")
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from None
+    return [(row, f"{path}:{number}") for number, row in enumerate(rows, 1)]
 
 
 def carve(problems: list[Problem], split: str, seed: int) -> list[Problem]:
