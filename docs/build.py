@@ -1,16 +1,21 @@
 """Rewrite the generated parts of the documentation from the files in results/.
 
-A generated part stands between ``<!-- results/NAME.json -->`` and ``<!-- end -->``; what is between them is replaced.
+A generated part stands between ``<!-- results/NAME.json -->`` and ``<!-- end -->``, or ``<!-- families of NAME -->`` and
+``<!-- end -->``; what is between them is replaced.
 """
 
+import inspect
 import json
+import random
 import re
 import sys
 from pathlib import Path
 
+from latent_trainer.data import combinatorics, convex
+
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/methods.md", "docs/log.md")
-PART = re.compile(r"(<!-- (results/[\w./-]+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = ("README.md", "docs/methods.md", "docs/log.md", "docs/data.md")
+PART = re.compile(r"(<!-- (results/[\w./-]+\.json|families of \w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def demo(record: dict) -> str:
@@ -74,7 +79,55 @@ def training(record: dict) -> str:
     return "\n".join(lines)
 
 
+def domain(record: dict) -> str:
+    """Return the tables of one generated data set: by split, by difficulty and by family."""
+    rows, config = record["rows"], record["config"]
+    splits = {"untrained": "untrained", "validation": "validation", "test": "test"}
+    splits |= {"test_families": "families never trained on", "test_harder": "harder parameters"}
+    lines = [f"| method | {' | '.join(splits.values())} | tokens written |", "|---|" + "---:|" * (len(splits) + 1)]
+    for name, row in rows.items():
+        lines.append(f"| {name} | {' | '.join(_share(row[one]) for one in splits)} | {row['test']['tokens_written']:.1f} |")
+    for group in ("by_difficulty", "by_family"):
+        keys = next(iter(rows.values()))[group]["test"]
+        title = group.removeprefix("by_")
+        lines += ["", f"| {title} | problems | {' | '.join(rows)} |", "|---|---:|" + "---:|" * len(rows)]
+        for key, first in keys.items():
+            shares = " | ".join(_share(row[group]["test"][key]) for row in rows.values())
+            lines.append(f"| {key} | {first['problems']} | {shares} |")
+    seeds = ", ".join(map(str, config["seeds"]))
+    over = "seeds" if len(config["seeds"]) > 1 else "problems"
+    lines += [
+        "",
+        f"Accuracy in %, seeds {seeds}; ± is the standard error over {over}. Rewritten by `python benchmarks/families.py`.",
+    ]
+    return "\n".join(lines)
+
+
+def _share(row: dict) -> str:
+    return f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f}"
+
+
+def families(name: str) -> str:
+    """Return a line and a sample problem for every family of a data set."""
+    module = {"combinatorics": combinatorics, "convex": convex}[name]
+    lines = ["| family | what is asked | a sample | its answer |", "|---|---|---|---|"]
+    for family, function in module.FAMILIES.items():
+        about = inspect.getdoc(function).splitlines()[0]
+        sample = function(random.Random(family), False)
+        held_out = " (never trained on)" if family in module.HELD_OUT else ""
+        cells = (f"`{family}`{held_out}", about, _literal(sample.question), _literal(sample.answer))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"{len(module.FAMILIES)} families. Generated from the code by `make docs`."])
+
+
+def _literal(text: str) -> str:
+    """Return a text as it is, whatever formulas it holds, in a table's cell."""
+    return f"`{text}`".replace("|", "\\|")
+
+
 TABLES = {
+    "results/combinatorics.json": domain,
+    "results/convex.json": domain,
     "results/demo.json": demo,
     "results/methods.json": methods,
     "results/benchmarks/training-gpt2.json": training,
@@ -85,6 +138,8 @@ def rebuild(text: str) -> str:
     """Return a page with every generated part written anew."""
 
     def part(match: re.Match) -> str:
+        if match[2].startswith("families of "):
+            return f"{match[1]}\n{families(match[2].removeprefix('families of '))}\n\n{match[3]}"
         record = json.loads((ROOT / match[2]).read_text(encoding="utf-8"))
         return f"{match[1]}\n{TABLES[match[2]](record)}\n\n{match[3]}"
 
