@@ -1,8 +1,79 @@
-"""What the key-value cache carries besides keys and values: the state a thought continues from."""
+"""The caches of a rollout: keys and values in pieces, and the state a thought continues from."""
 
 import torch
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
+
+
+class PieceLayer(DynamicLayer):
+    """A cache layer that keeps what every pass has added as a piece of its own, joined only when a pass reads it.
+
+    Under autograd a cache that joins all it has at every pass leaves one whole copy a pass behind; pieces are shared by the
+    branches of a cache and, under gradient checkpointing, are all that stays.
+    """
+
+    def __init__(self, **kwargs):
+        self.pieces: list[tuple[torch.Tensor, torch.Tensor]] = []  # keys and values (B, heads, n, d)
+        super().__init__(**kwargs)
+
+    def __copy__(self) -> "PieceLayer":
+        layer = PieceLayer()
+        layer.add(self.pieces)
+        return layer
+
+    @property
+    def keys(self) -> torch.Tensor | None:
+        """Return all keys (B, heads, columns, d)."""
+        return self._joined(0)
+
+    @keys.setter
+    def keys(self, value: None) -> None:
+        self.pieces = []
+
+    @property
+    def values(self) -> torch.Tensor | None:
+        """Return all values (B, heads, columns, d)."""
+        return self._joined(1)
+
+    @values.setter
+    def values(self, value: None) -> None:
+        self.pieces = []
+
+    def _joined(self, which: int) -> torch.Tensor | None:
+        parts = [piece[which] for piece in self.pieces]
+        return torch.cat(parts, -2) if len(parts) > 1 else parts[0] if parts else None
+
+    def add(self, pieces: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Add pieces at the end."""
+        self.pieces = [*self.pieces, *pieces]
+        if pieces and not self.is_initialized:
+            self.dtype, self.device = pieces[0][0].dtype, pieces[0][0].device
+            self.is_initialized = True
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
+        """Add a pass's keys and values (B, heads, n, d); return all there are."""
+        self.add([(key_states, value_states)])
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """Return the number of columns."""
+        return sum(keys.shape[-2] for keys, _ in self.pieces)
+
+    def first(self, length: int) -> "PieceLayer":
+        """Return a layer over the first ``length`` columns of the same tensors."""
+        layer, left = PieceLayer(), length
+        for keys, values in self.pieces:
+            if left > 0:
+                layer.add([(keys[:, :, :left], values[:, :, :left])])
+                left -= keys.shape[-2]
+        return layer
+
+
+def rollout_cache() -> Cache:
+    """Return the empty cache of a rollout: in pieces where gradient may flow back through it."""
+    if not torch.is_grad_enabled():
+        return DynamicCache()
+    return Cache(layer_class_to_replicate=PieceLayer)
 
 
 class ThoughtLayer(CacheLayerMixin):
@@ -86,15 +157,18 @@ def write_thought(cache: Cache | None, hidden: torch.Tensor, closed: torch.Tenso
     cache.layers[-1].hidden, cache.layers[-1].closed = hidden, closed
 
 
-def branch(cache: Cache, length: int) -> DynamicCache:
+def branch(cache: Cache, length: int) -> Cache:
     """Return a new cache over the first ``length`` columns of the same tensors.
 
     Caches mutate in place and cannot be copied under autograd; a branch shares the tensors, so gradient flows back through
     every branch. A layer with a window has forgotten columns before it, so such a cache branches where it ends.
     """
-    branched = DynamicCache()
+    branched = rollout_cache()
     for layer in cache.layers:
         if isinstance(layer, ThoughtLayer):
+            continue
+        if isinstance(layer, PieceLayer):
+            branched.layers.append(layer.first(length))
             continue
         new = DynamicSlidingWindowLayer(_window(layer)) if layer.is_sliding else DynamicLayer()
         new.update(layer.keys[:, :, :length], layer.values[:, :, :length])

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 import torch
-from transformers import DynamicCache
 
-from latent_trainer.cache import branch
+from latent_trainer.cache import branch, rollout_cache
 from latent_trainer.configuration import check_rollout
 from latent_trainer.errors import InputError
 from latent_trainer.rollout import Passes, RolloutOutput, rollout
@@ -25,6 +24,7 @@ def jacobi_rollout(
     output_hidden_states: bool = False,
     iterations: int = 3,
     tolerance: float | None = None,
+    checkpoint: bool = False,
     **kwargs,
 ) -> RolloutOutput:
     """Run the decoder over T columns, refining all latents in parallel.
@@ -39,8 +39,8 @@ def jacobi_rollout(
         iterations: T, at least 1.
         tolerance: a row whose latents all changed by less (largest absolute entry) is not refined further; the loop ends
             when that holds for every row. None never stops early.
-        decoder, embeds, latent_mask, attention_mask, position_ids, cache, thought, use_cache, output_hidden_states: as in
-            `rollout`.
+        decoder, embeds, latent_mask, attention_mask, position_ids, cache, thought, use_cache, output_hidden_states,
+            checkpoint: as in `rollout`.
         feedback: as in `rollout`, for (B, n, H) too.
         backprop: "full", or "none": latents are constants.
 
@@ -55,11 +55,11 @@ def jacobi_rollout(
     if len(columns) < 2:  # a single latent has nothing to be refined with
         common = {"cache": cache, "thought": thought, "use_cache": use_cache, "output_hidden_states": output_hidden_states}
         one = (decoder, feedback, embeds, latent_mask, attention_mask, position_ids)
-        return rollout(*one, **common, backprop=backprop, **kwargs)
+        return rollout(*one, **common, backprop=backprop, checkpoint=checkpoint, **kwargs)
     first, last = columns[0], columns[-1] + 1
     if first == 0 and thought is None:
         raise InputError("a latent stands in the first column, where there is no hidden state to think from")
-    passes = Passes(decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs)
+    passes = Passes(decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs, checkpoint)
     outputs, hidden, cache = _read_prefix(passes, embeds, first, last, cache, thought)
     length = cache.get_seq_length()
     mask = latent_mask[:, first:last, None]  # (B, n, 1)
@@ -88,7 +88,7 @@ def _read_prefix(passes: Passes, embeds, first: int, last: int, cache, thought):
     of fixed size, so there the placeholders are read on a branch.
     """
     if cache is None:
-        cache = DynamicCache()
+        cache = rollout_cache()
         output = passes.one(embeds[:, :last], 0, cache)
         hidden = output.last_hidden_state[:, first - 1 : last - 1]
         cache = branch(cache, first)

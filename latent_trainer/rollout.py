@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from transformers import DynamicCache
+from transformers import Cache
 
-from latent_trainer.cache import branch
+from latent_trainer.cache import branch, rollout_cache
+from latent_trainer.checkpointing import checkpointed, checkpointed_layers
 from latent_trainer.errors import InputError
 from latent_trainer.weight_gradients import WeightGradients
 
@@ -29,7 +30,7 @@ class RolloutOutput:
     hidden: torch.Tensor
     latents: torch.Tensor
     hidden_states: tuple[torch.Tensor, ...] | None
-    cache: DynamicCache | None
+    cache: Cache | None
 
 
 def rollout(
@@ -44,6 +45,7 @@ def rollout(
     backprop: str | int = "full",
     use_cache: bool = False,
     output_hidden_states: bool = False,
+    checkpoint: bool = False,
     **kwargs,
 ) -> RolloutOutput:
     """Run the decoder over T columns, filling each latent with feedback(hidden state of the column before it).
@@ -63,6 +65,7 @@ def rollout(
         backprop: latents gradient flows through: "full", "last", "none", or the number of last latents of each row.
         use_cache: return the cache also where one pass would do without.
         output_hidden_states: return every layer's hidden states.
+        checkpoint: recompute the decoder's layers on the way back (`latent_trainer.checkpointing`).
 
     Raises:
         ValueError: a latent in the first column with no hidden state before it.
@@ -75,20 +78,20 @@ def rollout(
             "a latent stands in the first column, where there is no hidden state to think from; "
             "put a token before it or pass the cache of the text before"
         )
-    passes = Passes(decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs)
+    passes = Passes(decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs, checkpoint)
     if latent_columns and backprop != "full" and torch.is_grad_enabled():
         constant = _constant_latents(latent_mask, {"none": 0, "last": 1}.get(backprop, backprop))
         constant_columns = constant.any(0).nonzero().flatten().tolist()
         if constant_columns:
             with torch.no_grad():
                 stop = constant_columns[-1] + 1
-                prefix = DynamicCache() if cache is None else branch(cache, cache.get_seq_length())
+                prefix = rollout_cache() if cache is None else branch(cache, cache.get_seq_length())
                 filled, _ = _one_by_one(passes, embeds[:, :stop], latent_mask, latent_columns, prefix, thought, False)
             embeds = torch.cat([torch.where(constant[:, :stop, None], filled, embeds[:, :stop]), embeds[:, stop:]], 1)
             latent_mask = latent_mask & ~constant
             latent_columns = latent_mask.any(0).nonzero().flatten().tolist()
     if cache is None and (use_cache or latent_columns):
-        cache = DynamicCache()
+        cache = rollout_cache()
     filled, outputs = _one_by_one(passes, embeds, latent_mask, latent_columns, cache, thought)
     return passes.joined(outputs, filled, cache)
 
@@ -100,29 +103,32 @@ class Passes:
         decoder, attention_mask, position_ids, output_hidden_states: as in `rollout`.
         feedback: as in `rollout`.
         kwargs: passed on to every call of the decoder.
+        checkpoint: as in `rollout`.
     """
 
-    def __init__(self, decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs):
+    def __init__(self, decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs, checkpoint=False):
         self.decoder = decoder
         self.feedback = feedback
         self.attention_mask = attention_mask
         self.position_ids = position_ids
         self.output_hidden_states = output_hidden_states
         self.kwargs = kwargs
+        self.checkpointed = checkpointed_layers(decoder) if checkpoint and torch.is_grad_enabled() else []
         self.past = 0 if attention_mask is None else attention_mask.shape[1] - position_ids.shape[1]  # P
 
     def one(self, piece: torch.Tensor, start: int, cache):
         """Run the decoder over ``piece`` (B, n, H), the columns from ``start`` on, after the columns in ``cache``."""
         end = start + piece.shape[1]
-        return self.decoder(
-            inputs_embeds=piece,
-            attention_mask=None if self.attention_mask is None else self.attention_mask[:, : self.past + end],
-            position_ids=self.position_ids[:, start:end],
-            past_key_values=cache,
-            use_cache=cache is not None,
-            output_hidden_states=self.output_hidden_states,
-            **self.kwargs,
-        )
+        with checkpointed(self.checkpointed):
+            return self.decoder(
+                inputs_embeds=piece,
+                attention_mask=None if self.attention_mask is None else self.attention_mask[:, : self.past + end],
+                position_ids=self.position_ids[:, start:end],
+                past_key_values=cache,
+                use_cache=cache is not None,
+                output_hidden_states=self.output_hidden_states,
+                **self.kwargs,
+            )
 
     def joined(self, outputs: list, filled: torch.Tensor, cache) -> RolloutOutput:
         """Return the outputs of passes over adjoining columns as one."""
@@ -144,7 +150,8 @@ def _one_by_one(passes: Passes, embeds, latent_mask, latent_columns, cache, thou
     latent_columns = [column for column in latent_columns if column < width]
     starts = sorted({0, *latent_columns})
     pieces, outputs = [], []
-    together = WeightGradients() if torch.is_grad_enabled() and len(starts) > 1 else contextlib.nullcontext()
+    shared = torch.is_grad_enabled() and len(starts) > 1 and not passes.checkpointed  # a recomputation would not see it
+    together = WeightGradients() if shared else contextlib.nullcontext()
     for start, end in zip(starts, [*starts[1:], width], strict=True):
         piece = embeds[:, start:end]  # (B, n, H)
         if start in latent_columns:

@@ -179,12 +179,6 @@ class LatentTrainingArguments(TrainingArguments):
         ways = [name for name in ("epochs_per_stage", "steps_per_stage", "advance_at") if getattr(self, name) is not None]
         if len(ways) > 1:
             raise InputError(f"{' and '.join(ways)} both say when a stage ends; keep one")
-        for name in ("gradient_checkpointing", "activation_checkpointing"):  # transformers 5.23 knows both
-            if getattr(self, name, None):
-                raise InputError(
-                    f"{name}=True would silently drop the cache that latents need; "
-                    "set it to False and use backprop=last or a smaller batch to save memory"
-                )
 
     def make_curriculum(self):
         """Return the curriculum these arguments describe."""

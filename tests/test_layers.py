@@ -14,7 +14,7 @@ NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 LAYERS = [
     {"errors", "version", "problem", "curriculum"},
     {"configuration", "feedback"},
-    {"data", "rollout", "jacobi", "cache", "tokens", "heads", "loading", "step_decoder", "thinking", "weight_gradients"},
+    {"data", "rollout", "jacobi", "cache", "checkpointing", "tokens", "heads", "loading", "step_decoder", "thinking", "weight_gradients"},
     {"modeling", "views"},
     {"objectives"},
     {"evaluation", "analysis"},
@@ -26,7 +26,7 @@ ALLOWED = {part: set().union(*LAYERS[: index + 1]) for part, index in LAYER.item
 ALLOWED["feedback"] = ALLOWED["objectives"] = LAYERS[0]
 ALLOWED["configuration"] = LAYERS[0] | {"feedback"}
 ALLOWED["data"] = LAYERS[0] | LAYERS[1] | {"tokens"}  # data never imports what computes
-ALLOWED["rollout"] = LAYERS[0] | LAYERS[1] | {"cache", "weight_gradients"}  # the rollout never imports data
+ALLOWED["rollout"] = LAYERS[0] | LAYERS[1] | {"cache", "checkpointing", "weight_gradients"}  # the rollout never imports data
 ALLOWED["jacobi"] = ALLOWED["rollout"] | {"rollout"}
 for part in ("cache", "tokens", "heads", "loading", "step_decoder", "thinking", "modeling", "views"):
     ALLOWED[part] -= {"data"}

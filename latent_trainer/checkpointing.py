@@ -1,0 +1,114 @@
+"""Gradient checkpointing that keeps the cache: the decoder layers of a rollout are recomputed one by one on the way back.
+
+The stock layers drop the cache when they checkpoint, which would cut every latent off from the prompt. Here the cache of a
+rollout holds one piece a pass (`latent_trainer.cache.PieceLayer`): a checkpointed layer gets the pieces before it, returns
+its own, and joins them anew when it is recomputed, so that nothing but one hidden state, key and value per column and layer
+outlives the forward pass.
+
+Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
+"""
+
+import contextlib
+import copy
+from functools import partial
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers import Cache
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from latent_trainer.cache import PieceLayer
+from latent_trainer.errors import InputError
+
+DEFAULTS = {"use_reentrant": False, "every_n_layers": 1, "offload": False}
+
+
+class RolloutCheckpointing:
+    """What a latent model answers to the stock switches for gradient checkpointing; comes before `PreTrainedModel`."""
+
+    gradient_checkpointing = False
+
+    def activation_checkpointing_enable(self, activation_checkpointing_kwargs: dict | None = None, **kwargs) -> None:
+        """Recompute the base model's layers on the way back, the cache kept.
+
+        Args:
+            activation_checkpointing_kwargs: settings of the stock checkpoints, of which only the defaults are possible.
+            kwargs: the same under their older name, ``every_n_layers`` and ``offload``.
+
+        Raises:
+            ValueError: a setting that is not the default.
+        """
+        settings = activation_checkpointing_kwargs or kwargs.pop("gradient_checkpointing_kwargs", None) or {}
+        for name, value in {**settings, **kwargs}.items():
+            if value not in (DEFAULTS.get(name), None):
+                raise InputError(f"gradient checkpointing of latents has no {name}={value}; leave {name} out")
+        self.gradient_checkpointing = True
+
+    def activation_checkpointing_disable(self) -> None:
+        """Keep every activation again."""
+        self.gradient_checkpointing = False
+
+    gradient_checkpointing_enable = activation_checkpointing_enable  # its name before transformers 5.23
+    gradient_checkpointing_disable = activation_checkpointing_disable
+
+    def refuse_base_checkpointing(self) -> None:
+        """Raise an `InputError` where the base model's layers checkpoint themselves."""
+        if any(getattr(module, "gradient_checkpointing", False) for module in self.base.modules()):
+            raise InputError(
+                "gradient checkpointing of the base model would silently drop the cache that latents need; turn it off "
+                "there (base.gradient_checkpointing_disable()) and on here (model.gradient_checkpointing_enable())"
+            )
+
+
+def checkpointed_layers(decoder: nn.Module) -> list[nn.Module]:
+    """Return the layers of a decoder that are recomputed, the outermost of those that the stock library would take."""
+    found = [name for name, module in decoder.named_modules() if isinstance(module, GradientCheckpointingLayer)]
+    outermost = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    return [decoder.get_submodule(name) for name in outermost]
+
+
+@contextlib.contextmanager
+def checkpointed(layers: list[nn.Module]):
+    """Within the block these layers keep no activations but what they return; the cache they are given holds pieces."""
+    before = [layer.__dict__.get("forward") for layer in layers]
+    for layer in layers:
+        layer.forward = partial(_forward, layer.forward)
+    try:
+        yield
+    finally:
+        for layer, forward in zip(layers, before, strict=True):
+            if forward is None:
+                del layer.forward
+            else:
+                layer.forward = forward
+
+
+def _forward(forward, *args, **kwargs):
+    """Run a layer's forward under a checkpoint and put its keys and values into the cache it was given."""
+    cache = next((value for value in (*args, *kwargs.values()) if isinstance(value, Cache)), None)
+    if cache is None:
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+    before = [copy.copy(layer) for layer in cache.layers]  # the pieces there are now; more come before the recomputation
+
+    def run(*args, **kwargs):
+        own = Cache(layers=None, layer_class_to_replicate=PieceLayer)
+        own.layers = [copy.copy(layer) for layer in before]
+        args, kwargs = (
+            [_swap(value, cache, own) for value in args],
+            {name: _swap(value, cache, own) for name, value in kwargs.items()},
+        )
+        output = forward(*args, **kwargs)
+        counts = [len(layer.pieces) for layer in before] + [0] * (len(own.layers) - len(before))
+        new = [(at, layer.pieces[count:]) for at, (layer, count) in enumerate(zip(own.layers, counts, strict=True))]
+        return output, [(at, pieces) for at, pieces in new if pieces]
+
+    output, new = checkpoint(run, *args, use_reentrant=False, **kwargs)
+    for at, pieces in new:
+        while len(cache.layers) <= at:
+            cache.layers.append(PieceLayer())
+        cache.layers[at].add(pieces)
+    return output
+
+
+def _swap(value, cache: Cache, own: Cache):
+    return own if value is cache else value
