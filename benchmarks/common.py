@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from latent_trainer import LatentForCausalLM
 from latent_trainer.evaluation.record import write_record
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROOT = Path(__file__).resolve().parents[1]
 NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 SHAPES = {
@@ -31,13 +32,17 @@ SHAPES = {
 }
 
 
-def make_model(shape: str, seed: int = 0, **changes) -> LatentForCausalLM:
-    """Return a latent model of a shape with random weights; the last three rows of its vocabulary are the thought tokens."""
+def make_model(shape: str, seed: int = 0, ids: dict[str, int] | None = None, **changes) -> LatentForCausalLM:
+    """Return a latent model of a shape with random weights, on the GPU where there is one.
+
+    The last three rows of its vocabulary are the thought tokens unless ``ids`` names others.
+    """
     torch.manual_seed(seed)
     settings = {**SHAPES[shape], "bos_token_id": 0, "eos_token_id": 0, **changes}
     base = AutoModelForCausalLM.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
     last = settings["vocab_size"]
-    return LatentForCausalLM.from_base(base, latent_token_id=last - 3, bot_token_id=last - 2, eot_token_id=last - 1)
+    ids = ids or {"latent_token_id": last - 3, "bot_token_id": last - 2, "eot_token_id": last - 1}
+    return LatentForCausalLM.from_base(base, **ids).to(DEVICE)
 
 
 def compare(candidates: dict[str, Callable[[], None]], reference: str, rounds: int) -> dict[str, dict[str, float]]:
@@ -89,10 +94,10 @@ def report(name: str, results: dict, config: dict) -> None:
     print(f"record in {path.relative_to(ROOT)}")
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """Parse what every benchmark takes."""
-    parser = argparse.ArgumentParser(description=description)
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser of what every benchmark takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", default="gpt2", choices=sorted(SHAPES), help="model shape, random weights")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds after one warm-up")
     parser.add_argument("--batch", type=int, default=8, help="rows per step")
-    return parser.parse_args()
+    return parser

@@ -4,7 +4,7 @@ Run: python benchmarks/training.py [--shape gpt2] [--batch 8] [--rounds 5]
 """
 
 import torch
-from common import arguments, compare, make_model, report
+from common import argument_parser, compare, make_model, report
 
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
@@ -72,7 +72,7 @@ def latent_step(model, optimizer, made, objective, feedback="hidden", rollout="s
 
 def main() -> None:
     """Measure and write results/benchmarks/training-SHAPE.json."""
-    args = arguments(__doc__)
+    args = argument_parser(__doc__).parse_args()
     model = make_model(args.shape)
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)  # its cost does not depend on the method

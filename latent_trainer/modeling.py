@@ -13,6 +13,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from latent_trainer.cache import read_thought, write_thought
+from latent_trainer.checkpointing import RolloutCheckpointing
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
@@ -21,13 +22,13 @@ from latent_trainer.jacobi import jacobi_rollout
 from latent_trainer.loading import generation_config, load_adapter
 from latent_trainer.rollout import RolloutOutput, rollout
 from latent_trainer.step_decoder import StepDecoder
-from latent_trainer.tokens import add_thought_tokens, fill_new_rows, thinking_columns
+from latent_trainer.tokens import add_thought_tokens, fill_new_rows, place_latents, thinking_columns
 from latent_trainer.views import ViewOutput, forward_views
 
 ROLLOUTS = {"sequential": rollout, "jacobi": jacobi_rollout}
 
 
-class LatentForCausalLM(PreTrainedModel, GenerationMixin):
+class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
     """A causal language model that thinks in continuous latents.
 
     ``input_ids`` holds the placeholder ``<|latent|>`` where a thought goes; `forward` replaces its embedding by
@@ -44,7 +45,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     accepts_loss_kwargs = True
     _tied_weights_keys = {}  # none but the base model's own; PEFT reads them from a dictionary only
-    supports_gradient_checkpointing = False  # with a cache the layers would silently drop it and corrupt the rollout
+    supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -188,18 +189,6 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             self.feedback.to(device=self.device, dtype=self.dtype)
         config.rollout, config.rollout_options, config.backprop = rollout, rollout_options or {}, backprop
 
-    def gradient_checkpointing_enable(self, *args, **kwargs):
-        """Refuse; ``activation_checkpointing_enable`` ends here too."""
-        raise InputError(
-            "activation (gradient) checkpointing would silently drop the cache that latents need; "
-            "leave it off and use backprop=last or a smaller batch to save memory"
-        )
-
-    def refuse_checkpointing(self) -> None:
-        """Raise an `InputError` where the base model's layers are set to checkpoint their activations."""
-        if any(getattr(module, "gradient_checkpointing", False) for module in self.base.modules()):
-            self.gradient_checkpointing_enable()
-
     def add_step_decoder(self, kind: str | None, group: int = 1) -> None:
         """Give the model a step decoder: a "copy" of the base model, or one "shared" with it; None takes it away.
 
@@ -265,6 +254,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
         past_key_values=None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool = False,
+        latents: torch.Tensor | None = None,
         **kwargs,
     ) -> RolloutOutput:
         """Embed, fill the latents and return hidden states: what training and generation share.
@@ -276,17 +266,21 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             past_key_values: cache of the P columns before.
             inputs_embeds: (B, T, H) instead of ``input_ids``; such a call has no latents.
             use_cache: return a cache that also carries the thought.
+            latents: (B, K, H) as in `forward`.
             kwargs: passed on to `latent_trainer.rollout.rollout`.
         """
         if self.training:
-            self.refuse_checkpointing()
+            self.refuse_base_checkpointing()
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, T, H)
         thought, closed = read_thought(past_key_values)
         if input_ids is None:
             input_ids = torch.full(inputs_embeds.shape[:2], -1, device=inputs_embeds.device)  # (B, T): no token of any kind
         thinking = thinking_columns(input_ids, self.config.bot_token_id, self.config.eot_token_id, closed)  # (B, T)
-        latent_mask = thinking & (input_ids == self.config.latent_token_id) & self.feedback.sequential  # (B, T)
+        latent_mask = thinking & (input_ids == self.config.latent_token_id)  # (B, T)
+        if latents is not None and thought is None:
+            inputs_embeds, latent_mask = place_latents(inputs_embeds, latent_mask, latents)
+        latent_mask = latent_mask & self.feedback.sequential  # pause tokens are embeddings already
         if position_ids is None:
             position_ids = _positions(attention_mask, past_key_values, inputs_embeds)
         output = ROLLOUTS[self.config.rollout](
@@ -300,6 +294,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             thought=thought,
             backprop=self.config.backprop,
             use_cache=use_cache,
+            checkpoint=self.gradient_checkpointing and self.training,
             **self.config.rollout_options,
             **kwargs,
         )
@@ -317,6 +312,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
         labels: torch.LongTensor | None = None,
         views: dict[str, dict[str, torch.Tensor]] | None = None,
         steps: dict[str, torch.Tensor] | None = None,
+        latents: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         output_hidden_states: bool | None = None,
@@ -334,6 +330,8 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             labels: (B, T), -100 where nothing is scored; gives the mean cross-entropy over scored tokens, or their sum over
                 ``num_items_in_batch``.
             steps: with ``views``, what the step decoder reads; adds the output "steps".
+            latents: (B, K, H) embeddings that stand in for the thoughts: the k-th replaces the k-th latent of its row; where
+                it is NaN the model thinks itself. A call that continues a thought takes none.
             views: continuations of the prompt in ``input_ids`` (docs/shapes.md); returns a `ViewOutput` for each.
             use_cache: whether to return a cache; by default outside training.
             logits_to_keep: as in any causal language model: the last n columns, or the columns at these indices.
@@ -354,6 +352,7 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             past_key_values if use_cache else None,
             inputs_embeds,
             use_cache=use_cache,
+            latents=latents,
             output_hidden_states=output_hidden_states,
             **kwargs,
         )

@@ -73,3 +73,20 @@ def thinking_columns(
     last_bot = torch.where(input_ids == bot_token_id, place, 0).cummax(1).values  # (B, T)
     last_eot = torch.where(input_ids == eot_token_id, place, before).cummax(1).values
     return last_bot >= last_eot
+
+
+def place_latents(
+    embeds: torch.Tensor, latent_mask: torch.Tensor, latents: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Put given latents in their places; return the embeddings and the mask of the latents that are still to be thought.
+
+    Args:
+        embeds: (B, T, H) input embeddings.
+        latent_mask: (B, T) bool, True where a latent goes.
+        latents: (B, K, H), the k-th of a row for its k-th latent; NaN, or none left, where the model is to think itself.
+    """
+    number = (latent_mask.cumsum(1) - 1).clamp(min=0)  # (B, T): which latent of its row
+    within = latent_mask & (number < latents.shape[1])
+    chosen = latents.gather(1, number.clamp(max=latents.shape[1] - 1).unsqueeze(-1).expand_as(embeds))  # (B, T, H)
+    given = within & ~chosen[..., 0].isnan()
+    return torch.where(given.unsqueeze(-1), chosen.to(embeds.dtype), embeds), latent_mask & ~given

@@ -17,7 +17,8 @@ from latent_trainer.adapters import add_adapters, latent_model, take_over, witho
 from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
 from latent_trainer.errors import InputError
-from latent_trainer.evaluation.generation import generate_answers, summarise
+from latent_trainer.evaluation.generation import generate_answers
+from latent_trainer.evaluation.summary import summarise
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.objectives.steps import StepObjective
@@ -66,7 +67,7 @@ class LatentTrainer(Trainer):
         self.encoder = Encoder(processing_class, template)
         self.collator = LatentCollator(self.encoder.pad)
         latent = latent_model(model)
-        latent.refuse_checkpointing()
+        latent.refuse_base_checkpointing()
         take_over(model, args, self.step_group)
         latent.config.template = template.to_dict()
         latent.generation_config.max_new_tokens = args.max_new_tokens

@@ -39,6 +39,41 @@ def learning_curves(histories: dict[str, list[dict]], path: str | Path, title: s
     pyplot.close(figure)
 
 
+def control_bars(record: dict, path: str | Path) -> None:
+    """Draw the accuracy of the intact model beside its controls, and over the number of latents where that was swept.
+
+    Args:
+        record: a result record with ``controls``, ``sweep`` or both.
+        path: image file; the ending decides the format.
+    """
+    panels = [name for name in ("controls", "sweep") if record[name]]
+    figure, grid = pyplot.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.8), layout="constrained", squeeze=False)
+    for panel, axes in zip(panels, grid[0], strict=True):
+        if panel == "controls":
+            rows = {"intact": record, **record["controls"]}
+            colours = [COLOURS[0], *[COLOURS[1]] * len(record["controls"])]
+            _bars(axes, rows, colours)
+            worst = max(record["controls"].values(), key=lambda row: row["p_value"])
+            axes.set_title(f"Intact latents against controls (largest p = {worst['p_value']:.1g})", fontsize=10)
+            axes.set_xlabel("what stands in place of the latents")
+        else:
+            numbers, rows = [int(number) for number in record["sweep"]], record["sweep"].values()
+            means, errors = ([100 * row[name] for row in rows] for name in ("accuracy", "accuracy_stderr"))
+            axes.errorbar(numbers, means, yerr=errors, color=COLOURS[0], marker="o", markersize=4, capsize=2)
+            best = max(record["sweep"], key=lambda number: record["sweep"][number]["accuracy"])
+            axes.set_title(f"Highest accuracy with {best} latents", fontsize=10)
+            axes.set_xlabel("latents per prompt")
+        axes.set(ylabel="accuracy (% of problems)", ylim=(-2, 102))
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def _bars(axes, rows: dict[str, dict], colours: list[str]) -> None:
+    """Draw a bar a row with error bars of one standard error."""
+    means, errors = ([100 * row[name] for row in rows.values()] for name in ("accuracy", "accuracy_stderr"))
+    axes.bar(list(rows), means, yerr=errors, color=colours, capsize=3, width=0.7)
+
+
 def _evaluations(history: list[dict]) -> list[dict]:
     """Return the last evaluation of every step."""
     return list({entry["step"]: entry for entry in history if "eval_accuracy" in entry}.values())

@@ -1,5 +1,8 @@
 """A model and its tokenizer, from a name, a folder or a configuration."""
 
+import hashlib
+from pathlib import Path
+
 import torch
 from transformers import (
     CONFIG_MAPPING,
@@ -12,7 +15,7 @@ from transformers import (
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from latent_trainer.cli.arguments import ModelArguments
-from latent_trainer.data.template import Template
+from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError, check_choice, check_options, nearest
 from latent_trainer.feedback import FEEDBACKS
@@ -104,6 +107,34 @@ def load_saved(path: str, **options) -> tuple[LatentForCausalLM, PreTrainedToken
     if find_adapter_config_file(path) is None and _saved(AutoConfig, path).model_type != "latent":
         raise InputError(f"'{path}' is a plain base model; train it, or let it think untrained: generate --feedback soft")
     return _saved(LatentForCausalLM, path, **options), tokenizer
+
+
+def load_any(path: str, template: str, feedback: str | None = None) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
+    """Return a saved latent model or, wrapped and as it is, a plain base model that thinks only with a ``feedback``.
+
+    Args:
+        path: folder or Hub name.
+        template: how prompts of a plain base model are written; without thought tokens where it does not think.
+        feedback: lets a plain base model think untrained.
+
+    Raises:
+        InputError: nothing there, or a feedback for a model that has its own.
+    """
+    if _saved(AutoConfig, path).model_type != "latent" and find_adapter_config_file(path) is None:
+        chosen = resolve_template(template) if feedback else resolve_template(template, markers=False)
+        model, tokenizer = wrap_base(path, feedback or "hidden", {}, chosen)
+        model.config.num_latents = 0
+        return model, tokenizer
+    if feedback is not None:
+        raise InputError(f"'{path}' has its own feedback; feedback={feedback} is for a plain base model")
+    return load_saved(path)
+
+
+def model_id(path: str) -> str:
+    """Return what changes when a saved model does: names, sizes and times of a folder's files, or the Hub name."""
+    files = [file for file in sorted(Path(path).glob("*")) if file.suffix in (".json", ".safetensors")]
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest() if facts else path
 
 
 def wrap_base(

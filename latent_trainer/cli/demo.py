@@ -22,8 +22,9 @@ from latent_trainer.cli.build import load_saved
 from latent_trainer.cli.train import make_trainer
 from latent_trainer.data import as_problems, encode_prompts, load_problems
 from latent_trainer.errors import InputError
-from latent_trainer.evaluation.generation import generate_answers, summarise
+from latent_trainer.evaluation.generation import generate_answers
 from latent_trainer.evaluation.record import write_record
+from latent_trainer.evaluation.summary import summarise
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "demo"
 METHODS = {"latent": "latents", "pause": "pause tokens", "no_cot": "no-CoT", "cot": "CoT (steps written)"}

@@ -1,82 +1,189 @@
-"""``latent-trainer evaluate``: grade a saved model's answers and write one result record."""
+"""``latent-trainer evaluate``: grade a model's answers, with controls, and write one result record."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from rich.console import Console
+from rich.table import Table
 
+from latent_trainer.analysis.figures import control_bars
 from latent_trainer.cli.arguments import DataArguments, parse
-from latent_trainer.cli.build import DEFAULT_NEW_TOKENS, load_saved
-from latent_trainer.data import as_problems
-from latent_trainer.data.encoding import Encoder
+from latent_trainer.cli.build import DEFAULT_NEW_TOKENS, load_any, model_id
+from latent_trainer.data import MORE_SPLITS, SPLITS, as_problems
 from latent_trainer.errors import InputError, check_choice
-from latent_trainer.evaluation.generation import generate_answers, summarise
-from latent_trainer.evaluation.record import write_record
+from latent_trainer.evaluation.controls import CONTROLS, check_controls
+from latent_trainer.evaluation.evaluator import Evaluator
+from latent_trainer.evaluation.record import peak_memory, write_record
+from latent_trainer.evaluation.statistics import mcnemar
+from latent_trainer.evaluation.summary import by_group, summarise
 
 
 @dataclass
 class EvaluateArguments:
     """What is evaluated, and how."""
 
-    model: str = field(metadata={"help": "Folder or Hub name of a saved latent model or adapter."})
-    split: str = field(default="test", metadata={"help": "Split that is read: validation or test."})
-    output: str | None = field(default=None, metadata={"help": "JSON file of the result record."})
+    model: str = field(metadata={"help": "Folder or Hub name of a latent model, an adapter or a plain base model."})
+    split: str = field(
+        default="test", metadata={"help": "Split that is read: validation or test, or one of the data set's own."}
+    )
+    output: str | None = field(
+        default=None, metadata={"help": "JSON file of the record; answers go to a folder beside it as they come."}
+    )
     batch_size: int = field(default=32, metadata={"help": "Problems per call of generate()."})
     max_new_tokens: int | None = field(default=None, metadata={"help": "Tokens per problem; by default as trained."})
     num_latents: int | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
-    seed: int = field(default=0, metadata={"help": "Seed of sampling."})
+    controls: list[str] = field(
+        default_factory=list, metadata={"help": f"Compare with other latents: {', '.join(CONTROLS)}, or all of them."}
+    )
+    pause_model: str | None = field(
+        default=None, metadata={"help": "A model trained with pause tokens instead of latents, as one more control."}
+    )
+    sweep_latents: bool = field(default=False, metadata={"help": "Also answer with 0 to twice as many latents."})
+    num_samples: int = field(default=1, metadata={"help": "Answers per problem: pass@k and majority vote."})
+    temperature: float | None = field(default=None, metadata={"help": "Sample at this temperature; greedy without it."})
+    top_k: int = field(default=0, metadata={"help": "Sample among the k likeliest tokens; 0 is all."})
+    top_p: float = field(default=1.0, metadata={"help": "Sample among the likeliest tokens of this mass."})
+    template: str = field(default="coconut", metadata={"help": "For a plain base model: how prompts are written."})
+    feedback: str | None = field(default=None, metadata={"help": "For a plain base model: let it think untrained (soft)."})
+    seed: int = field(default=0, metadata={"help": "Seed of sampling and controls."})
 
     def __post_init__(self):
-        check_choice("split", self.split, ("train", "validation", "test"))
-        for name, least in (("batch_size", 1), ("max_new_tokens", 1), ("num_latents", 0)):
+        check_choice("split", self.split, sorted({*SPLITS[1:], *(name for more in MORE_SPLITS.values() for name in more)}))
+        for name, least in (("batch_size", 1), ("max_new_tokens", 1), ("num_latents", 0), ("num_samples", 1), ("top_k", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name}={value} must be at least {least}")
+        if self.controls == ["all"]:
+            self.controls = list(CONTROLS)
+        for name in self.controls:
+            check_choice("control", name, [*CONTROLS, "all"])
+        if self.temperature is None and (self.num_samples > 1 or self.top_k or self.top_p != 1.0):
+            raise InputError("num_samples, top_k and top_p sample answers; give temperature too")
+        if self.temperature is not None and self.temperature <= 0:
+            raise InputError(f"temperature={self.temperature} must be above 0; leave it out for greedy decoding")
+        if self.num_samples > 1 and (self.controls or self.pause_model):
+            raise InputError("controls compare one answer a problem with one; leave num_samples at 1")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p={self.top_p} must be above 0 and at most 1")
+
+    @property
+    def sampling(self) -> dict | None:
+        """Return the options of sampling; None for greedy decoding."""
+        if self.temperature is None:
+            return None
+        return {"seed": self.seed, "temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
 
 
 def run(argv: list[str]) -> None:
-    """Evaluate, print the table row and write the record."""
+    """Evaluate, print the tables and write record, answers and figure."""
     args, data_args = parse("evaluate", (EvaluateArguments, DataArguments), argv)
     state = PartialState(cpu=not torch.accelerator.is_available())
     problems = as_problems(data_args.load(args.split))
-    model, tokenizer = load_saved(args.model)
-    max_new_tokens = args.max_new_tokens or model.generation_config.max_new_tokens or DEFAULT_NEW_TOKENS
-    model.to(state.device)
-    template = model.config.template or "coconut"
-    num_latents = model.config.num_latents if args.num_latents is None else args.num_latents
-    problems, dropped = _that_fit(problems, Encoder(tokenizer, template), model, num_latents, max_new_tokens)
-    answers = gather_object(
-        generate_answers(
-            model,
-            tokenizer,
-            problems[state.process_index :: state.num_processes],
-            num_latents,
-            template,
-            batch_size=args.batch_size,
-            max_new_tokens=max_new_tokens,
-            show_progress=state.is_main_process,
-        )
-    )
+    evaluator = _evaluator(args, args.model, problems, state)
+    num_latents = evaluator.num_latents
+    check_controls(args.controls, num_latents, len(evaluator.problems))
+    answers = {"intact": evaluator.intact()}
+    answers |= {name: evaluator.control(name) for name in args.controls}
+    if args.pause_model:
+        paused = _evaluator(args, args.pause_model, evaluator.problems, state, "pause")
+        if paused.dropped:
+            raise InputError(f"{paused.dropped} problems do not fit the context of pause_model; compare models of one size")
+        answers["pause"] = paused.intact()
+    swept = {}
+    if args.sweep_latents:
+        others = [number for number in range(2 * num_latents + 1) if number != num_latents]
+        swept = {number: evaluator.intact(number) for number in others} | {num_latents: answers["intact"]}
     if state.is_main_process:
-        summary = {**summarise(answers), "dropped": dropped}
-        print(
-            f"accuracy {summary['accuracy']:.4f} +- {summary['accuracy_stderr']:.4f} on {summary['problems']} problems, "
-            f"{summary['tokens_written']:.1f} tokens written, {num_latents} latents, {dropped} dropped"
+        record = {**summarise(answers["intact"]), "dropped": evaluator.dropped, "peak_memory_gb": peak_memory()}
+        record |= by_group(answers["intact"], evaluator.problems)
+        record["controls"] = {name: _compared(answers["intact"], own) for name, own in answers.items() if name != "intact"}
+        record["sweep"] = {str(number): _short(summarise(swept[number])) for number in sorted(swept)}
+        _report(args, data_args, record, evaluator)
+
+
+def _evaluator(args: EvaluateArguments, name: str, problems, state: PartialState, part: str = "") -> Evaluator:
+    model, tokenizer = load_any(name, args.template, args.feedback)
+    model.to(state.device)
+    num_latents = model.config.num_latents if args.num_latents is None else args.num_latents
+    return Evaluator(
+        model,
+        tokenizer,
+        problems,
+        num_latents,
+        2 * num_latents if args.sweep_latents else num_latents,
+        args.batch_size,
+        args.max_new_tokens or model.generation_config.max_new_tokens or DEFAULT_NEW_TOKENS,
+        samples=args.num_samples,
+        sampling=args.sampling,
+        seed=args.seed,
+        folder=Path(args.output).with_suffix(".answers") / part if args.output else None,
+        model_id=model_id(name),
+        show_progress=state.is_main_process,
+    )
+
+
+def _compared(intact, changed) -> dict[str, float]:
+    """Return a control's numbers and its paired comparison with the intact model."""
+    pair = [[answer.correct for answer in own] for own in (intact, changed)]
+    return {**_short(summarise(changed)), **mcnemar(*pair)}
+
+
+def _short(summary: dict[str, float]) -> dict[str, float]:
+    names = ("accuracy", "accuracy_stderr", "accuracy_flexible", "invalid", "tokens_written", "latents")
+    return {name: summary[name] for name in names}
+
+
+def _report(args: EvaluateArguments, data_args: DataArguments, record: dict, evaluator: Evaluator) -> None:
+    console = Console()
+    console.print(
+        f"accuracy {record['accuracy']:.4f} +- {record['accuracy_stderr']:.4f} on {record['problems']} problems, "
+        f"{record['tokens_written']:.1f} tokens written, {evaluator.num_latents} latents, {record['dropped']} dropped",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if record["controls"]:
+        console.print(_control_table(record))
+    if record["sweep"]:
+        console.print(_sweep_table(record["sweep"]))
+    if not args.output:
+        return
+    if record["controls"] or record["sweep"]:
+        figure = Path(args.output).with_suffix(".png")
+        figure.parent.mkdir(parents=True, exist_ok=True)
+        control_bars(record, figure)
+        console.print(f"figure in {figure}", soft_wrap=True, highlight=False)
+    as_trained = {name: getattr(evaluator, name) for name in ("num_latents", "max_new_tokens")}
+    config = {**vars(args), **vars(data_args), **as_trained}
+    write_record(args.output, record, config=config, problems=evaluator.problems)
+    console.print(f"record in {args.output}", soft_wrap=True, highlight=False)
+
+
+def _control_table(record: dict) -> Table:
+    table = Table(title="what the latents do")
+    headings = ("latents", "accuracy %", "lost", "only intact right", "only this right", "p (McNemar)", "Cohen's g")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "latents" else "right", no_wrap="%" in heading)
+    table.add_row("intact", f"{100 * record['accuracy']:.1f} ± {100 * record['accuracy_stderr']:.1f}", *[""] * 5)
+    for name, row in record["controls"].items():
+        table.add_row(
+            name,
+            f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f}",
+            f"{100 * row['difference']:.1f} ± {100 * row['difference_stderr']:.1f}",
+            str(row["only_intact"]),
+            str(row["only_changed"]),
+            f"{row['p_value']:.2g}",
+            f"{row['cohen_g']:+.2f}",
         )
-        if args.output:
-            write_record(args.output, summary, config={**vars(args), **vars(data_args)}, problems=problems)
-            print(f"record in {args.output}")
+    return table
 
 
-def _that_fit(problems, encoder: Encoder, model, num_latents: int, max_new_tokens: int):
-    """Leave out problems whose prompt and answer do not fit the context; say how many."""
-    longest = model.config.max_position_embeddings
-    kept = [
-        problem
-        for problem in problems
-        if longest is None or len(encoder.prompt(problem.question, num_latents)) + max_new_tokens <= longest
-    ]
-    if not kept:
-        raise InputError(f"no problem fits the context of {longest} tokens with max_new_tokens={max_new_tokens}")
-    return kept, len(problems) - len(kept)
+def _sweep_table(sweep: dict[str, dict]) -> Table:
+    table = Table(title="other numbers of latents")
+    for heading in ("latents", "accuracy", "tokens written"):
+        table.add_column(heading, justify="right")
+    for number, row in sweep.items():
+        accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f} %"
+        table.add_row(number, accuracy, f"{row['tokens_written']:.1f}")
+    return table

@@ -1,15 +1,17 @@
 """Batched generation of answers."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerBase
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
 from latent_trainer.data.encoding import encode_prompts
 from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.evaluation.answers import extract_answer, is_equivalent
+from latent_trainer.evaluation.sampling import sampler
 from latent_trainer.problem import Problem
 
 
@@ -19,16 +21,20 @@ class Answer:
 
     Args:
         id: the problem's id.
+        sample: number of the answer where a problem is answered several times.
         reference: the right answer.
         text: what the model wrote.
         strict, flexible: the extracted answers, None where there was none.
         correct, correct_flexible: whether they equal the reference.
-        tokens_written: generated tokens, the end-of-text token included.
+        tokens_written: generated tokens, the one that ends the text included; latents and the prompt are not written.
         latents: latents of the prompt.
-        seconds: wall time of the batch divided by its rows.
+        passes: decoder passes until the last token is chosen, those of the prompt and its latents included.
+        prefill_seconds: wall time until the first token can be chosen, divided by the batch's rows.
+        decode_seconds: the rest, divided by the batch's rows.
     """
 
     id: str
+    sample: int
     reference: str
     text: str
     strict: str | None
@@ -37,7 +43,9 @@ class Answer:
     correct_flexible: bool
     tokens_written: int
     latents: int
-    seconds: float
+    passes: int
+    prefill_seconds: float
+    decode_seconds: float
 
 
 @torch.no_grad()
@@ -50,6 +58,10 @@ def generate_answers(
     batch_size: int = 32,
     max_new_tokens: int = 64,
     show_progress: bool = False,
+    samples: list[int] | None = None,
+    sampling: dict | None = None,
+    latents: torch.Tensor | None = None,
+    on_batch: Callable[[list[Answer]], None] | None = None,
     **generation,
 ) -> list[Answer]:
     """Answer problems in batches of similar prompt length, in the order given.
@@ -57,16 +69,20 @@ def generate_answers(
     Args:
         model: anything with ``generate``.
         tokenizer: the tokenizer saved with the model.
-        problems: what to answer.
+        problems: N problems; one stands there once per answer wanted of it.
         num_latents: K of every prompt.
         template: how prompts are written.
         batch_size: rows per call of ``generate``.
         max_new_tokens: tokens written at most.
         show_progress: draw a progress bar.
-        generation: passed on to ``generate``; greedy unless it says otherwise.
+        samples: N numbers that tell answers to the same problem apart; zeros by default.
+        sampling: ``seed`` and the options of `latent_trainer.evaluation.sampling.sampler`; None is greedy.
+        latents: (N, K, H) embeddings that stand in for the thoughts (see `LatentForCausalLM.forward`).
+        on_batch: called with the answers of every batch as soon as they are graded.
+        generation: passed on to ``generate``.
     """
     template = resolve_template(template)
-    prefix = template.answer_prefix.format() if template.score_answer_prefix else ""
+    samples = [0] * len(problems) if samples is None else samples
     order = sorted(range(len(problems)), key=lambda index: -len(problems[index].question))
     answers: list[Answer | None] = [None] * len(problems)
     was_training = model.training
@@ -74,51 +90,101 @@ def generate_answers(
     for start in tqdm(range(0, len(order), batch_size), desc="generate", unit="batch", disable=not show_progress):
         chosen = order[start : start + batch_size]
         batch = encode_prompts([problems[index].question for index in chosen], tokenizer, num_latents, template)
-        batch = batch.to(model.device)
-        began = time.perf_counter()
-        written = model.generate(**batch, max_new_tokens=max_new_tokens, **{"do_sample": False, **generation})
-        seconds = (time.perf_counter() - began) / len(chosen)
+        batch = dict(batch.to(model.device))
+        if latents is not None:
+            batch["latents"] = latents[chosen].to(model.device, model.dtype)  # (B, K, H)
+        meter = Meter(model)
+        processors = LogitsProcessorList([meter])
+        if sampling is not None:
+            names = [f"{sampling['seed']}/{problems[index].id}/{samples[index]}" for index in chosen]
+            options = {name: value for name, value in sampling.items() if name != "seed"}
+            processors += sampler(names, model.device, **options)
+        with meter:
+            written = model.generate(
+                **batch,
+                max_new_tokens=max_new_tokens,
+                logits_processor=processors,
+                **{"do_sample": False, **generation},
+            )
         written = written[:, batch["input_ids"].shape[1] :].tolist()  # (B, new)
         for index, tokens in zip(chosen, written, strict=True):
-            answers[index] = _graded(problems[index], tokens, tokenizer, prefix, num_latents, seconds)
+            tokens = _until_end(tokens, model.generation_config.eos_token_id, tokenizer.eos_token_id)
+            graded = _graded(problems[index], tokens, tokenizer, template)
+            measured = meter.shares(len(tokens), len(chosen))
+            answers[index] = Answer(**graded, sample=samples[index], latents=num_latents, **measured)
+        if on_batch is not None:
+            on_batch([answers[index] for index in chosen])
     model.train(was_training)
     return answers
 
 
-def _graded(problem: Problem, tokens: list[int], tokenizer, prefix: str, latents: int, seconds: float) -> Answer:
-    if tokenizer.eos_token_id in tokens:
-        tokens = tokens[: tokens.index(tokenizer.eos_token_id) + 1]
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
-    strict = extract_answer(text, "strict", prefix)
-    flexible = extract_answer(text, "flexible", prefix)
-    return Answer(
-        id=problem.id,
-        reference=problem.answer,
-        text=text,
-        strict=strict,
-        flexible=flexible,
-        correct=is_equivalent(strict, problem.answer),
-        correct_flexible=is_equivalent(flexible, problem.answer),
-        tokens_written=len(tokens),
-        latents=latents,
-        seconds=seconds,
-    )
+class Meter(LogitsProcessor):
+    """Measure one call of ``generate``: decoder passes, and the seconds before and after the first token.
 
-
-def summarise(answers: list[Answer]) -> dict[str, float]:
-    """Return accuracy with its standard error, and the means of what it cost.
-
-    The standard error is that of a share: sqrt(p (1 - p) / n).
+    Args:
+        model: the model that generates.
     """
-    number = len(answers)
-    accuracy = sum(answer.correct for answer in answers) / number
+
+    def __init__(self, model):
+        self.model = model
+        self.passes = 0
+        self.first: float | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Note when the first token can be chosen; the scores stay as they are."""
+        if self.first is None:
+            self.first, self.prefill_passes = self._now(), self.passes
+        return scores
+
+    def __enter__(self):
+        self._hook = self.model.get_decoder().register_forward_pre_hook(self._count)
+        self.began = self._now()
+        return self
+
+    def __exit__(self, *error):
+        self.ended = self._now()
+        self._hook.remove()
+
+    def _count(self, *call) -> None:
+        self.passes += 1
+
+    def _now(self) -> float:
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def shares(self, tokens: int, rows: int) -> dict[str, float]:
+        """Return the passes up to an answer's last token and the answer's share of the seconds.
+
+        Args:
+            tokens: tokens of the answer; others of its batch may be longer.
+            rows: answers of the batch.
+        """
+        return {
+            "passes": min(self.passes, self.prefill_passes + tokens - 1),
+            "prefill_seconds": (self.first - self.began) / rows,
+            "decode_seconds": (self.ended - self.first) / rows,
+        }
+
+
+def _until_end(tokens: list[int], ends: int | list[int] | None, end: int) -> list[int]:
+    """Return the tokens up to the first that ends a text; what follows it is padding up to the longest row of the batch."""
+    known = {end, *(ends if isinstance(ends, list) else [ends])}
+    return tokens[: next((place for place, token in enumerate(tokens, 1) if token in known), len(tokens))]
+
+
+def _graded(problem: Problem, tokens: list[int], tokenizer, template: Template) -> dict:
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    prefix = template.answer_prefix.format() if template.score_answer_prefix else ""
+    strict, flexible = (extract_answer(text, mode, prefix) for mode in ("strict", "flexible"))
+    correct = is_equivalent(strict, problem.answer)
     return {
-        "accuracy": accuracy,
-        "accuracy_stderr": (accuracy * (1 - accuracy) / number) ** 0.5,
-        "accuracy_flexible": sum(answer.correct_flexible for answer in answers) / number,
-        "invalid": sum(answer.strict is None for answer in answers) / number,
-        "tokens_written": sum(answer.tokens_written for answer in answers) / number,
-        "latents": sum(answer.latents for answer in answers) / number,
-        "seconds_per_problem": sum(answer.seconds for answer in answers) / number,
-        "problems": number,
+        "id": problem.id,
+        "reference": problem.answer,
+        "text": text,
+        "strict": strict,
+        "flexible": flexible,
+        "correct": correct,
+        "correct_flexible": correct if flexible == strict else is_equivalent(flexible, problem.answer),
+        "tokens_written": len(tokens),
     }

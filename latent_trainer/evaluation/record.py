@@ -3,7 +3,9 @@
 import hashlib
 import json
 import platform
+import resource
 import subprocess
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -49,6 +51,14 @@ def environment() -> dict:
         "git_dirty": bool(_git("status", "--porcelain")),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def peak_memory() -> float:
+    """Return the most memory this process has held, in GB: of the accelerator where there is one, else resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def data_hash(problems: list[Problem]) -> str:

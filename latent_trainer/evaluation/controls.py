@@ -1,0 +1,84 @@
+"""Controls: the same model and problems, other latents. Do the latents do anything?"""
+
+import random
+import zlib
+from collections.abc import Callable
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from latent_trainer.data.encoding import encode_prompts
+from latent_trainer.data.template import Template
+from latent_trainer.errors import InputError
+from latent_trainer.problem import Problem
+
+
+@torch.no_grad()
+def collect_latents(
+    model,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: list[Problem],
+    num_latents: int,
+    template: str | dict | Template,
+    batch_size: int = 32,
+) -> torch.Tensor:
+    """Return the latents (N, K, H) a model thinks of each problem, on the CPU.
+
+    Args:
+        model: a `LatentForCausalLM`.
+        tokenizer: the tokenizer saved with the model.
+        problems: N problems.
+        num_latents: K.
+        template: how prompts are written.
+        batch_size: prompts per pass.
+    """
+    was_training = model.training
+    model.eval()
+    parts = []
+    for start in range(0, len(problems), batch_size):
+        questions = [problem.question for problem in problems[start : start + batch_size]]
+        batch = encode_prompts(questions, tokenizer, num_latents, template).to(model.device)
+        filled = model.run(batch["input_ids"], batch["attention_mask"]).latents  # (B, T, H)
+        own = filled[batch["input_ids"] == model.config.latent_token_id]
+        parts.append(own.view(len(questions), num_latents, -1).cpu())
+    model.train(was_training)
+    return torch.cat(parts)
+
+
+def zeroed(latents: torch.Tensor, problems: list[Problem], seed: int) -> torch.Tensor:
+    """Every latent becomes the zero vector."""
+    return torch.zeros_like(latents)
+
+
+def noised(latents: torch.Tensor, problems: list[Problem], seed: int) -> torch.Tensor:
+    """Every latent becomes a random direction of the same length."""
+    noise = torch.empty_like(latents)
+    for row, problem in enumerate(problems):
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{problem.id}".encode()))
+        noise[row] = torch.randn(latents.shape[1:], generator=generator)
+    return noise * latents.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
+
+
+def shuffled(latents: torch.Tensor, problems: list[Problem], seed: int) -> torch.Tensor:
+    """Every problem gets the latents of another problem; nobody keeps their own."""
+    order = list(range(len(latents)))
+    random.Random(seed).shuffle(order)
+    donors = dict(zip(order, order[1:] + order[:1], strict=True))  # one cycle through all problems
+    return latents[[donors[row] for row in range(len(latents))]]
+
+
+def frozen(latents: torch.Tensor, problems: list[Problem], seed: int) -> torch.Tensor:
+    """Every latent becomes the mean of that latent over all problems."""
+    return latents.mean(0, keepdim=True).expand_as(latents)
+
+
+Control = Callable[[torch.Tensor, list[Problem], int], torch.Tensor]
+CONTROLS: dict[str, Control] = {"zero": zeroed, "noise": noised, "shuffle": shuffled, "frozen": frozen}
+
+
+def check_controls(names: list[str], num_latents: int, problems: int) -> None:
+    """Raise an `InputError` where a control could not change anything."""
+    if names and num_latents == 0:
+        raise InputError(f"controls={','.join(names)} change latents, but prompts have none; give num_latents")
+    if "shuffle" in names and problems < 2:
+        raise InputError("control 'shuffle' needs at least two problems to exchange latents between")
