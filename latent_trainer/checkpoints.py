@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written under another name, renamed when complete, checked before they are used."""
+"""Checkpoints that are whole or not there: written under another name, renamed when complete, checked before use."""
 
 import contextlib
 import json
@@ -11,7 +11,8 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from torch import nn
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from latent_trainer.errors import InputError, TrainingError
 
@@ -60,7 +61,9 @@ def fault(folder: Path) -> str | None:
 
 def checkpoints(output_dir: str | Path) -> list[Path]:
     """Return the checkpoint folders of a run, oldest first, whole or not."""
-    folders = [path for path in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.rpartition("-")[2].isdigit()]
+    folders = [
+        path for path in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.rpartition("-")[2].isdigit()
+    ]
     return sorted(folders, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
@@ -106,22 +109,13 @@ def locked(output_dir: str, holds: bool):
     try:
         lock.acquire()
     except Timeout:
-        raise InputError(f"another run is training in output_dir={output_dir}; wait for it or choose another folder") from None
+        raise InputError(
+            f"another run is training in output_dir={output_dir}; wait for it or choose another folder"
+        ) from None
     try:
         yield
     finally:
         lock.release()
-
-
-@contextlib.contextmanager
-def reported(step: int, output_dir: str):
-    """Turn a failure to write a checkpoint into a `TrainingError` that names the last good one; leave nothing half-written."""
-    try:
-        yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        shutil.rmtree(Path(output_dir) / UNFINISHED, ignore_errors=True)
-        reason = " ".join(str(error).split())[:200]
-        raise TrainingError(f"cannot save the checkpoint of step {step}: {reason}; {last_good(output_dir)}") from error
 
 
 def last_good(output_dir: str) -> str:
@@ -146,4 +140,70 @@ def refuse_other_run(output_dir: str, resume_from_checkpoint) -> None:
         raise InputError(
             f"output_dir={output_dir} already holds another run ({sorted(existing)[-1]}); "
             "resume it with resume_from_checkpoint=True or choose another folder"
+        )
+
+
+class WholeCheckpoints:
+    """How a `Trainer` saves: into a folder beside the checkpoints, which gets its name when everything is written.
+
+    Comes before `Trainer`; the class it is mixed into has ``data_hash``.
+    """
+
+    _run_dir: str | None = None
+    _push_afterwards = False
+
+    def _get_output_dir(self, trial) -> str:
+        return super()._get_output_dir(trial) if self._run_dir is None else self._run_dir
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self._run_dir is None:
+            super()._push_from_checkpoint(checkpoint_folder)
+        else:
+            self._push_afterwards = True  # under its own name
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """Save a checkpoint under a name that nobody resumes from, then rename it.
+
+        Raises:
+            TrainingError: it could not be written, or the weights are not finite; nothing of it is left.
+        """
+        step, run_dir = self.state.global_step, Path(self._get_output_dir(trial))
+        broken = broken_weight(self.model)
+        if broken is not None:
+            raise TrainingError(f"weight {broken} is not finite after step {step}; {last_good(run_dir)}")
+        staging = run_dir / UNFINISHED
+        if self.args.should_save:
+            shutil.rmtree(staging, ignore_errors=True)  # what a killed run has left
+        self.accelerator.wait_for_everyone()
+        self._run_dir, self._push_afterwards = str(staging), False
+        try:
+            super()._save_checkpoint(model, trial)
+            self._run_dir = None
+            self.accelerator.wait_for_everyone()
+            self._finish_checkpoint(run_dir, staging, f"{PREFIX_CHECKPOINT_DIR}-{step}")
+        except (OSError, SafetensorError, RuntimeError) as error:  # what the writers raise, a full disk for one
+            shutil.rmtree(staging, ignore_errors=True)
+            reason = " ".join(str(error).split())[:200]
+            raise TrainingError(f"cannot save the checkpoint of step {step}: {reason}; {last_good(run_dir)}") from error
+        finally:
+            self._run_dir = None
+        self.accelerator.wait_for_everyone()
+        if self._push_afterwards:
+            self._push_from_checkpoint(str(run_dir / f"{PREFIX_CHECKPOINT_DIR}-{step}"))
+
+    def _finish_checkpoint(self, run_dir: Path, staging: Path, name: str) -> None:
+        """Correct the path of the best checkpoint, add the manifest, rename, and rotate."""
+        if self.state.best_global_step:
+            best = run_dir / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+            if best.name == name or best.exists():
+                self.state.best_model_checkpoint = str(best)
+        if not self.args.should_save:
+            return
+        self.state.save_to_json(str(staging / name / TRAINER_STATE_NAME))
+        write_manifest(staging / name, self.data_hash)
+        shutil.rmtree(run_dir / name, ignore_errors=True)  # of the same step, from before a resumption
+        (staging / name).rename(run_dir / name)
+        shutil.rmtree(staging)
+        rotate_checkpoints(
+            str(run_dir), self.args.save_total_limit, best_model_checkpoint=self.state.best_model_checkpoint, use_mtime=True
         )

@@ -111,7 +111,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
                 + ", ".join(f"{name}={value}" for name, value in ids.items())
             )
         if isinstance(base, str):
-            base = AutoModelForCausalLM.from_pretrained(base, **kwargs)
+            base = AutoModelForCausalLM.from_pretrained(base, **{"use_safetensors": True, **kwargs})
         if isinstance(base, LatentForCausalLM):
             raise InputError("from_base got a LatentForCausalLM; pass the model it wraps, model.base")
         known = None
@@ -155,6 +155,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             ValueError: an adapter whose base model has no name to load it by.
         """
         name = pretrained_model_name_or_path
+        kwargs = {"use_safetensors": True, **kwargs}  # weights in a pickle are never opened unless somebody insists
         where = {
             key: kwargs[key] for key in ("revision", "subfolder", "token", "cache_dir", "local_files_only") if key in kwargs
         }

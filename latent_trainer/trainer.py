@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-from pathlib import Path
 
 import torch
 from accelerate.utils import DistributedType, gather_object
@@ -10,15 +9,23 @@ from datasets import Dataset
 from peft import PeftConfig, PeftModel
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, Trainer
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from latent_trainer.adapters import add_adapters, latent_model, take_over, without_step_decoder
+from latent_trainer.checkpoints import (
+    WholeCheckpoints,
+    check_resumed,
+    last_checkpoint,
+    last_good,
+    locked,
+    refuse_other_run,
+)
 from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
-from latent_trainer.errors import InputError
+from latent_trainer.errors import InputError, TrainingError
 from latent_trainer.evaluation.generation import generate_answers
+from latent_trainer.evaluation.record import data_hash
 from latent_trainer.evaluation.summary import summarise
+from latent_trainer.interruption import StopOnSignal
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.objectives.steps import StepObjective
@@ -27,7 +34,7 @@ from latent_trainer.stages import StageCallback
 from latent_trainer.training_args import LatentTrainingArguments
 
 
-class LatentTrainer(Trainer):
+class LatentTrainer(WholeCheckpoints, Trainer):
     """Train a latent model on problems with any combination of objective, feedback, curriculum and rollout.
 
     Args:
@@ -91,7 +98,9 @@ class LatentTrainer(Trainer):
             processing_class=processing_class,
             **kwargs,
         )
+        self.interruption = StopOnSignal()
         self.add_callback(self.stages)
+        self.add_callback(self.interruption)
         self.loss_is_scaled_for_ga = True  # every term is a share of a global sum
         self.model_accepts_loss_kwargs = True
         self._on_stage(self.stages.stage)
@@ -135,6 +144,7 @@ class LatentTrainer(Trainer):
         views = [self._views(row, plan, scored) for (row, scored), plan in zip(chosen, plans, strict=True)]
         batch = self.collator([(row.prompt, own) for (row, _), own in zip(chosen, views, strict=True)])
         batch["rows"] = torch.tensor([scored for _, scored in chosen])
+        batch["ids"] = [row.problem.id for row, scored in chosen if scored]
         if self.step_objective is not None:
             targets = [
                 self.encoder.step_targets(row, plan, self.step_group) if scored else []
@@ -218,6 +228,11 @@ class LatentTrainer(Trainer):
         for name, term in terms.items():
             self._term_sums[name] = self._term_sums.get(name, 0.0) + term.detach()
         loss = sum(terms.values()) * self.accelerator.num_processes
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}, problems {inputs['ids']}; "
+                f"lower learning_rate or leave those problems out; {last_good(self.args.output_dir)}"
+            )
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -245,15 +260,21 @@ class LatentTrainer(Trainer):
             kwargs: passed on to `Trainer.train`.
 
         Raises:
-            ValueError: no training problems, or checkpoints of another run in the output folder.
+            ValueError: no training problems, checkpoints of another run in the output folder or another run that trains in
+                it, a damaged checkpoint, or other training problems than it was saved with.
+            TrainingError: a loss or a weight that is not finite, or a checkpoint that cannot be written.
         """
         if not self.rows:
             raise InputError("train() needs train_dataset; it is empty or was not given")
         refuse_other_run(self.args.output_dir, resume_from_checkpoint)
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_checkpoint(self.args.output_dir)
+        self.data_hash = data_hash([row.problem for row in self.rows])
+        if resume_from_checkpoint:
+            check_resumed(resume_from_checkpoint, self.data_hash)
         self.accelerator.wait_for_everyone()
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        with locked(self.args.output_dir, self.is_world_process_zero()):
+            return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def evaluate(
         self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval", stage: int | None = None
@@ -356,26 +377,3 @@ class LatentTrainer(Trainer):
             super()._save(output_dir, state_dict)
             if isinstance(model, PeftModel):
                 latent_model(model).config.save_pretrained(output_dir or self.args.output_dir)
-
-
-def last_checkpoint(output_dir: str) -> str | None:
-    """Return the newest complete checkpoint of a run, None where there is none.
-
-    A run that is killed while it saves leaves a checkpoint without the trainer's state, which is written last.
-    """
-    states = Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")
-    checkpoints = sorted((state.parent for state in states), key=lambda folder: int(folder.name.rpartition("-")[2]))
-    return str(checkpoints[-1]) if checkpoints else None
-
-
-def refuse_other_run(output_dir: str, resume_from_checkpoint) -> None:
-    """Raise an `InputError` where ``output_dir`` holds the checkpoints or the model of a run that is not being resumed."""
-    if resume_from_checkpoint or not Path(output_dir).is_dir():
-        return
-    names = [path.name for path in Path(output_dir).iterdir()]
-    existing = [name for name in names if name.startswith(f"{PREFIX_CHECKPOINT_DIR}-") or name.endswith(".safetensors")]
-    if existing:
-        raise InputError(
-            f"output_dir={output_dir} already holds another run ({sorted(existing)[-1]}); "
-            "resume it with resume_from_checkpoint=True or choose another folder"
-        )

@@ -14,11 +14,12 @@ NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 LAYERS = [
     {"errors", "version", "problem", "curriculum"},
     {"configuration", "feedback"},
-    {"data", "rollout", "jacobi", "cache", "checkpointing", "tokens", "heads", "loading", "step_decoder", "thinking", "weight_gradients"},
+    {"data", "rollout", "jacobi", "cache", "checkpointing", "tokens"}
+    | {"heads", "loading", "step_decoder", "thinking", "weight_gradients"},
     {"modeling", "views"},
     {"objectives"},
     {"evaluation", "analysis"},
-    {"trainer", "stages", "sampling", "adapters", "methods", "training_args", "hub", "sweep"},
+    {"trainer", "checkpoints", "interruption", "stages", "sampling", "adapters", "methods", "training_args", "hub", "sweep"},
     {"cli"},
 ]
 LAYER = {part: index for index, parts in enumerate(LAYERS) for part in parts}
