@@ -12,9 +12,21 @@ FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 
 LAYERS = [
-    {"errors", "version", "problem", "curriculum"},
+    {"errors", "version", "problem", "curriculum", "sharding"},
     {"configuration", "feedback"},
-    {"data", "rollout", "jacobi", "cache", "tokens", "heads", "loading", "step_decoder", "thinking", "weight_gradients"},
+    {
+        "data",
+        "rollout",
+        "jacobi",
+        "ranks",
+        "cache",
+        "tokens",
+        "heads",
+        "loading",
+        "step_decoder",
+        "thinking",
+        "weight_gradients",
+    },
     {"modeling", "views"},
     {"objectives"},
     {"evaluation", "analysis"},
@@ -27,6 +39,7 @@ ALLOWED["feedback"] = ALLOWED["objectives"] = LAYERS[0]
 ALLOWED["configuration"] = LAYERS[0] | {"feedback"}
 ALLOWED["data"] = LAYERS[0] | LAYERS[1] | {"tokens"}  # data never imports what computes
 ALLOWED["rollout"] = LAYERS[0] | LAYERS[1] | {"cache", "weight_gradients"}  # the rollout never imports data
+ALLOWED["ranks"] = ALLOWED["rollout"] | {"rollout"}
 ALLOWED["jacobi"] = ALLOWED["rollout"] | {"rollout"}
 for part in ("cache", "tokens", "heads", "loading", "step_decoder", "thinking", "modeling", "views"):
     ALLOWED[part] -= {"data"}
