@@ -1,4 +1,4 @@
-"""Parameters of which every rank holds a part (ZeRO-3, FSDP2): whether they are, their whole shape, and making them whole."""
+"""Parameters of which every rank holds a part (ZeRO-3, FSDP2): whether that is so, and how to have them whole."""
 
 import contextlib
 
@@ -25,6 +25,6 @@ def gathered(parameters: list[nn.Parameter]):
     """Return a context in which parameters that ZeRO-3 has partitioned are whole; every rank keeps what rank 0 changes."""
     if not any(hasattr(parameter, "ds_id") for parameter in parameters):
         return contextlib.nullcontext()
-    from deepspeed.zero import GatheredParameters  # an optional dependency, there because it has made ``ds_id``
+    import deepspeed  # an optional dependency, there because it has made ``ds_id``
 
-    return GatheredParameters(parameters, modifier_rank=0)
+    return deepspeed.zero.GatheredParameters(parameters, modifier_rank=0)

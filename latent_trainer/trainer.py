@@ -5,7 +5,7 @@ import itertools
 from pathlib import Path
 
 import torch
-from accelerate.utils import DistributedType, gather_object
+from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftConfig, PeftModel
 from tqdm.auto import tqdm
@@ -18,6 +18,7 @@ from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import generate_answers, summarise
+from latent_trainer.launching import refuse_adapters, refuse_launch
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.objectives.steps import StepObjective
@@ -70,6 +71,7 @@ class LatentTrainer(Trainer):
         take_over(model, args, self.step_group)
         latent.config.template = template.to_dict()
         latent.generation_config.max_new_tokens = args.max_new_tokens
+        refuse_adapters(model, peft_config, args)
         if peft_config is not None:
             model = add_adapters(model, peft_config)
         self.rows: list[EncodedProblem] = []
@@ -94,11 +96,7 @@ class LatentTrainer(Trainer):
         self.loss_is_scaled_for_ga = True  # every term is a share of a global sum
         self.model_accepts_loss_kwargs = True
         self._on_stage(self.stages.stage)
-        if self.accelerator.distributed_type == DistributedType.DEEPSPEED and args.reset_optimizer != "never":
-            raise InputError(
-                f"reset_optimizer='{args.reset_optimizer}' cannot reach the partitioned optimizer of DeepSpeed; "
-                "set reset_optimizer=never or launch without DeepSpeed"
-            )
+        refuse_launch(self.accelerator, args)
 
     # ---- problems to batches ----
 

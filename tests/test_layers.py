@@ -30,7 +30,7 @@ LAYERS = [
     {"modeling", "views"},
     {"objectives"},
     {"evaluation", "analysis"},
-    {"trainer", "stages", "sampling", "adapters", "methods", "training_args", "hub", "sweep"},
+    {"trainer", "stages", "sampling", "adapters", "launching", "methods", "training_args", "hub", "sweep"},
     {"cli"},
 ]
 LAYER = {part: index for index, parts in enumerate(LAYERS) for part in parts}
