@@ -82,8 +82,6 @@ def trained(name: str, base: Path, folder: Path, resume: str | None = None):
     """Return the trainer of one of ``RUNS`` after training."""
     changes = {**COMMON, **RUNS[name]}
     rows = changes.pop("rows", 8) // changes.get("gradient_accumulation_steps", 1)
-    if DEEPSPEED:
-        changes |= {"use_cpu": False, "ddp_backend": "gloo"}  # it has to be told the backend of the CPU
     model = AutoModelForCausalLM.from_pretrained(base)  # a new one would draw other weights under ZeRO-3
     trainer = make_trainer(folder, base=model, per_device_train_batch_size=rows // processes(), **changes)
     trainer.train(resume_from_checkpoint=resume)
