@@ -13,7 +13,7 @@ from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.heads import logits_of, token_losses
 from latent_trainer.jacobi import jacobi_rollout
 from latent_trainer.loading import generation_config, load_adapter
-from latent_trainer.ranks import agree
+from latent_trainer.ranks import agree, with_feedback
 from latent_trainer.rollout import RolloutOutput, count_positions, rollout
 from latent_trainer.sharding import is_sharded, whole_shape
 from latent_trainer.step_decoder import StepDecoder
@@ -317,6 +317,8 @@ class LatentForCausalLM(PreTrainedModel, GenerationMixin):
             **self.config.rollout_options,
             **kwargs,
         )
+        if self.feedback.sequential:
+            output.hidden = with_feedback(self.feedback, self._next_embedding, output.hidden)
         if use_cache:
             write_thought(output.cache, output.hidden, ~thinking)
         return output

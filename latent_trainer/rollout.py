@@ -174,7 +174,7 @@ class Passes:
         thought = hidden[:1, -1]  # (1, H)
         for _ in range(number):
             thought = self._alone(self.feedback(thought).to(hidden.dtype))
-        return torch.where(hidden.new_zeros((), dtype=torch.bool), thought.unsqueeze(1), hidden)
+        return with_unread(hidden, thought)
 
     def _alone(self, embed: torch.Tensor) -> torch.Tensor:
         """Return the hidden state (1, H) of a pass over one column that neither reads nor writes a cache."""
@@ -228,6 +228,11 @@ def count_positions(attention_mask: torch.Tensor | None, cache, embeds: torch.Te
         return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -width:]
     past = 0 if cache is None else cache.get_seq_length()
     return torch.arange(past, past + width, device=embeds.device).expand(batch, width)
+
+
+def with_unread(hidden: torch.Tensor, unread: torch.Tensor) -> torch.Tensor:
+    """Return ``hidden`` (B, T, H) unchanged; back-propagation reaches what ``unread`` (1, H) came from with zeros."""
+    return torch.where(hidden.new_zeros((), dtype=torch.bool), unread.to(hidden.dtype).unsqueeze(1), hidden)
 
 
 def _columns(mask: torch.Tensor) -> list[int]:
