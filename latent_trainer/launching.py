@@ -51,3 +51,17 @@ def refuse_launch(accelerator: Accelerator, args: LatentTrainingArguments) -> No
         raise InputError(
             "fsdp_version=1 cannot run a layer several times in a step; set fsdp_version: 2, as fsdp2.yaml does"
         )
+
+
+def refuse_evaluation(model: nn.Module, engine) -> None:
+    """Raise an `InputError` where ZeRO-3 has partitioned a model as it was made, and no engine is there to gather it.
+
+    Args:
+        model: the model to evaluate.
+        engine: what DeepSpeed has made of it for training, None before that.
+    """
+    if engine is None and hasattr(next(model.parameters()), "ds_id"):
+        raise InputError(
+            "evaluate() before train() finds the model partitioned by ZeRO-3; use eval_on_start=True, or latent-trainer "
+            "evaluate on a saved model"
+        )

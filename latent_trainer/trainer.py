@@ -18,7 +18,7 @@ from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import generate_answers, summarise
-from latent_trainer.launching import refuse_adapters, refuse_launch
+from latent_trainer.launching import refuse_adapters, refuse_evaluation, refuse_launch
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.objectives.steps import StepObjective
@@ -272,6 +272,7 @@ class LatentTrainer(Trainer):
                 metrics |= self.evaluate(one, ignore_keys, f"{metric_key_prefix}_{name}", stage)
             return metrics
         model = self.accelerator.unwrap_model(self.model)
+        refuse_evaluation(model, self.deepspeed)
         rows, dropped = self._encode(eval_dataset, latent_model(model).config.max_position_embeddings, "evaluation")
         if stage is not None and not 0 <= stage <= self.stages.last_stage:
             raise InputError(f"evaluate(stage={stage}): the curriculum has stages 0 to {self.stages.last_stage}")

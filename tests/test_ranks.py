@@ -195,3 +195,24 @@ def test_a_table_that_changes_without_a_version_is_measured_anew():
     before = model._next_embedding(hidden).norm()
     model.get_input_embeddings().weight.data.mul_(3)
     assert_close(model.train()._next_embedding(hidden).norm(), 3 * before)
+
+
+@pytest.mark.parametrize("rows", ["none", "many"])
+def test_every_weight_has_a_gradient_under_deepspeed(monkeypatch, rows):
+    """Where DeepSpeed reduces gradients, rows without latents give the feedback's weights zeros and change nothing else."""
+    model = sharpen(make_latent(feedback="projection")).train()
+    batch, labels = batch_of(RANKS[rows])
+    found = []
+    for config in (None, {}):
+        monkeypatch.setattr(ranks, "deepspeed_config", lambda config=config: config)
+        model.zero_grad()
+        output = model(**batch, labels=labels)
+        output.loss.backward()
+        found.append((output.logits, {name: parameter.grad for name, parameter in model.named_parameters()}))
+    (logits, without), (same, with_zeros) = found
+    assert torch.equal(logits, same)
+    for name, gradient in with_zeros.items():
+        expected = without[name]
+        assert name.startswith("feedback.") or expected is not None
+        assert_close(gradient, torch.zeros_like(gradient) if expected is None else expected)
+    assert (without["feedback.projection.1.weight"] is None) == (rows == "none")
