@@ -348,6 +348,9 @@ class LatentTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Save the model, and beside an adapter the latent configuration it needs."""
         model = self.accelerator.unwrap_model(self.model)
+        if state_dict is not None:  # gathered from all ranks, where a tied head is a second tensor
+            tied = latent_model(model).all_tied_weights_keys
+            state_dict = {name: value for name, value in state_dict.items() if name not in tied}
         with without_step_decoder(model) if self._drops_step_decoder else contextlib.nullcontext():
             if self._drops_step_decoder and state_dict is not None:
                 state_dict = {name: value for name, value in state_dict.items() if "step_decoder." not in name}
