@@ -4,7 +4,7 @@ import contextlib
 import itertools
 
 import torch
-from accelerate.utils import DistributedType, gather_object
+from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftConfig, PeftModel
 from tqdm.auto import tqdm
@@ -26,6 +26,7 @@ from latent_trainer.evaluation.generation import generate_answers
 from latent_trainer.evaluation.record import data_hash
 from latent_trainer.evaluation.summary import summarise
 from latent_trainer.interruption import StopOnSignal
+from latent_trainer.launching import refuse_adapters, refuse_evaluation, refuse_launch
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.objectives.steps import StepObjective
@@ -78,6 +79,7 @@ class LatentTrainer(WholeCheckpoints, Trainer):
         take_over(model, args, self.step_group)
         latent.config.template = template.to_dict()
         latent.generation_config.max_new_tokens = args.max_new_tokens
+        refuse_adapters(model, peft_config, args)
         if peft_config is not None:
             model = add_adapters(model, peft_config)
         self.rows: list[EncodedProblem] = []
@@ -104,11 +106,7 @@ class LatentTrainer(WholeCheckpoints, Trainer):
         self.loss_is_scaled_for_ga = True  # every term is a share of a global sum
         self.model_accepts_loss_kwargs = True
         self._on_stage(self.stages.stage)
-        if self.accelerator.distributed_type == DistributedType.DEEPSPEED and args.reset_optimizer != "never":
-            raise InputError(
-                f"reset_optimizer='{args.reset_optimizer}' cannot reach the partitioned optimizer of DeepSpeed; "
-                "set reset_optimizer=never or launch without DeepSpeed"
-            )
+        refuse_launch(self.accelerator, args)
 
     # ---- problems to batches ----
 
@@ -296,6 +294,7 @@ class LatentTrainer(WholeCheckpoints, Trainer):
                 metrics |= self.evaluate(one, ignore_keys, f"{metric_key_prefix}_{name}", stage)
             return metrics
         model = self.accelerator.unwrap_model(self.model)
+        refuse_evaluation(model, self.deepspeed)
         rows, dropped = self._encode(eval_dataset, latent_model(model).config.max_position_embeddings, "evaluation")
         if stage is not None and not 0 <= stage <= self.stages.last_stage:
             raise InputError(f"evaluate(stage={stage}): the curriculum has stages 0 to {self.stages.last_stage}")
@@ -371,9 +370,12 @@ class LatentTrainer(WholeCheckpoints, Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Save the model, and beside an adapter the latent configuration it needs."""
         model = self.accelerator.unwrap_model(self.model)
+        if state_dict is not None:  # gathered from all ranks, where a tied head is a second tensor
+            tied = latent_model(model).all_tied_weights_keys
+            state_dict = {name: value for name, value in state_dict.items() if name not in tied}
         with without_step_decoder(model) if self._drops_step_decoder else contextlib.nullcontext():
             if self._drops_step_decoder and state_dict is not None:
                 state_dict = {name: value for name, value in state_dict.items() if "step_decoder." not in name}
             super()._save(output_dir, state_dict)
-            if isinstance(model, PeftModel):
+            if isinstance(model, PeftModel) and self.args.should_save:
                 latent_model(model).config.save_pretrained(output_dir or self.args.output_dir)
