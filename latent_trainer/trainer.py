@@ -19,6 +19,8 @@ from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, a
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import generate_answers
 from latent_trainer.evaluation.summary import summarise
+from latent_trainer.hub.publishing import Publishing
+from latent_trainer.hub.settings import write_training_arguments
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.objectives.steps import StepObjective
@@ -27,7 +29,7 @@ from latent_trainer.stages import StageCallback
 from latent_trainer.training_args import LatentTrainingArguments
 
 
-class LatentTrainer(Trainer):
+class LatentTrainer(Publishing, Trainer):
     """Train a latent model on problems with any combination of objective, feedback, curriculum and rollout.
 
     Args:
@@ -348,14 +350,17 @@ class LatentTrainer(Trainer):
         super().save_model(output_dir, _internal_call)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Save the model, and beside an adapter the latent configuration it needs."""
+        """Save the model and readable arguments, and beside an adapter the latent and generation settings it needs."""
         model = self.accelerator.unwrap_model(self.model)
         with without_step_decoder(model) if self._drops_step_decoder else contextlib.nullcontext():
             if self._drops_step_decoder and state_dict is not None:
                 state_dict = {name: value for name, value in state_dict.items() if "step_decoder." not in name}
             super()._save(output_dir, state_dict)
+            output_dir = output_dir or self.args.output_dir
             if isinstance(model, PeftModel):
-                latent_model(model).config.save_pretrained(output_dir or self.args.output_dir)
+                latent_model(model).config.save_pretrained(output_dir)
+                latent_model(model).generation_config.save_pretrained(output_dir)
+            write_training_arguments(self.args, output_dir)
 
 
 def last_checkpoint(output_dir: str) -> str | None:
