@@ -14,6 +14,9 @@ class PushArguments:
     folder: str = field(metadata={"help": "Folder training left; also the first word after push."})
     private: bool = field(default=False, metadata={"help": "Make a new repository private; refuse a public one."})
     merge: bool = field(default=False, metadata={"help": "Merge an adapter into its base model and push a full model."})
+    dataset: str | None = field(
+        default=None, metadata={"help": "What it was trained on; by default what the train command was given."}
+    )
     license: str | None = field(
         default=None, metadata={"help": "Licence of the weights, as the Hub names it; by default the base model's."}
     )

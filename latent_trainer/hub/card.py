@@ -34,7 +34,7 @@ def model_card(found: Published, repo_id: str, license: str | None) -> str:
     metadata = ModelCardData(
         base_model=base or None,
         base_model_relation=("adapter" if found.kind == "adapter" else "finetune") if base else None,
-        datasets=[HUB_IDS[name]] if (name := found.data.get("dataset")) in HUB_IDS else None,
+        datasets=_hub_datasets(found.data.get("dataset", "")),
         library_name="peft" if found.kind == "adapter" else "transformers",
         pipeline_tag="text-generation",
         tags=["latent-reasoning", "latent_trainer", *([method] if method else [])],
@@ -133,6 +133,12 @@ def _records(found: Published) -> list[dict]:
         config = {"dataset": found.data.get("dataset", "unknown"), "split": "validation"}
         records = [{**metrics, "config": config}]
     return records
+
+
+def _hub_datasets(name: str) -> list[str] | None:
+    """Return the Hub's name of a data set; None for one that is generated or a file of one's own."""
+    known = HUB_IDS.get(name, name)
+    return [known] if "/" in known else None
 
 
 def _eval_results(record: dict) -> list[EvalResult]:

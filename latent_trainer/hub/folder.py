@@ -70,8 +70,9 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
     files["config.json"] = to_json(settings).encode()
     if kind == "adapter":
         files[ADAPTER] = to_json(_clean_adapter(read_json(folder / ADAPTER), folder)).encode()
-    if (source / "generation_config.json").is_file():
-        files["generation_config.json"] = source / "generation_config.json"
+    if generation := read_json(source / "generation_config.json"):
+        # pipelines sample unless told otherwise; answers are greedy here, as they were in evaluation
+        files["generation_config.json"] = to_json({"do_sample": False, **generation}).encode()
     config = LatentConfig(**{name: value for name, value in settings.items() if name != "model_type"})
     if config.template is None:
         raise InputError(

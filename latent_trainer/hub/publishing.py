@@ -27,7 +27,7 @@ class Publishing:
             commit_message: first line of the commit.
             blocking: whether to wait; otherwise the first process gets a future.
             token, revision, private: by default ``hub_token``, ``hub_revision`` and ``hub_private_repo`` of the arguments.
-            kwargs: ``merge`` and ``license`` of `push_folder`.
+            kwargs: ``merge``, ``dataset`` and ``license`` of `push_folder`.
 
         Returns:
             The commit, on the first process; None on others.

@@ -33,6 +33,7 @@ def push_folder(
     *,
     private: bool | None = None,
     merge: bool = False,
+    dataset: str | None = None,
     license: str | None = None,
     token: str | None = None,
     revision: str | None = None,
@@ -48,6 +49,7 @@ def push_folder(
         repo_id: "me/name"; "name" alone belongs to the token's owner. Created where there is none.
         private: whether a new repository is private; True also refuses an existing public one. None leaves it to the Hub.
         merge: push an adapter merged into the model it was trained on.
+        dataset: what it was trained on, a key of ``DATASETS`` or a name on the Hub; `latent-trainer train` keeps it itself.
         license: identifier of the Hub; by default that of the base model, where the Hub states one.
         token: by default the one saved by ``hf auth login`` or in ``HF_TOKEN``.
         revision: branch; by default the main one.
@@ -61,6 +63,7 @@ def push_folder(
         if "/" not in repo_id:
             repo_id = f"{api.whoami()['name']}/{repo_id}"
         found = published(Path(folder), merge, Path(scratch))
+        found.data |= {"dataset": dataset} if dataset else {}
         license = license or _license(api, found.config.base_name_or_path)
         files = {**found.files, "README.md": model_card(found, repo_id, license).encode()}
         api.create_repo(repo_id, private=private, exist_ok=True)

@@ -4,14 +4,14 @@ import json
 import logging
 
 import pytest
-from server import MY_TOKEN, TOKENS, YOUR_TOKEN
+from hub_server import MY_TOKEN, TOKENS, YOUR_TOKEN
 from training import make_trainer
 
 from latent_trainer.cli import main
 from latent_trainer.errors import InputError
 from latent_trainer.hub import push_folder
 
-pytest_plugins = ["sharing"]
+pytest_plugins = ["hub_fixtures"]
 # huggingface_hub 2.4 gives httpx2 a large file by the old name
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
 
