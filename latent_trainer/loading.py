@@ -24,7 +24,7 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
         InputError: the adapter's base model has no name to load it by, or there is no PEFT to load it with.
     """
     if not is_peft_available():
-        raise InputError(f"{name} is an adapter, and peft is not installed; install it, or push the adapter merged")
+        raise InputError(f"{name} is an adapter, and peft is not installed; install it, or push it merged")
     config = kwargs.pop("config", None) or LatentConfig.from_pretrained(name, **where)
     options = {"dtype": config.dtype, **kwargs, "revision": "main", "subfolder": ""}  # those two are the adapter's
     latent_base = PeftConfig.from_pretrained(name, **where).base_model_name_or_path

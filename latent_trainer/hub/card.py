@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -13,10 +14,12 @@ from latent_trainer.hub.code import AUTO_MAP
 from latent_trainer.hub.folder import CURVE, Published
 from latent_trainer.methods import METHODS
 from latent_trainer.tokens import LATENT_TOKEN
+from latent_trainer.training_args import LatentTrainingArguments
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 HUB_IDS = {"gsm8k": gsm8k.HUB_ID, "gsm8k_aug": gsm8k_aug.HUB_ID}
 QUESTIONS = {"arithmetic": "7 +3 x7 -5"}
+ALWAYS = ("seed", "learning_rate", "per_device_train_batch_size")  # of interest even where they are the usual ones
 QUESTION = "A shelf holds 48 books and 6 boxes of 10 more arrive. How many books are there?"
 
 
@@ -63,14 +66,14 @@ def model_card(found: Published, repo_id: str, license: str | None) -> str:
         training=_training_rows(found),
         curve=CURVE if CURVE in found.files else None,
         limits=_limits(found, records, controls),
-        citation=escaped(METHODS[method].citation) + "." if method in METHODS else "See the method named above.",
+        citation=escaped(METHODS[method].citation) + "." if method in METHODS else "The method is not known.",
     )
     return str(card)
 
 
 def escaped(value) -> str:
     """Return a value as one line of plain text in Markdown: no markup, HTML, link or table border of its own."""
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
     text = html.escape(" ".join(text.split()), quote=False)
     return re.sub(r"([\\`*_~\[\]|#!])", r"\\\1", text)
 
@@ -135,6 +138,11 @@ def _records(found: Published) -> list[dict]:
     return records
 
 
+def _measured_on(record: dict) -> tuple[str, str]:
+    """Return the data set and the split of a record."""
+    return record["config"].get("dataset", "unknown"), record["config"].get("split", "unknown")
+
+
 def _hub_datasets(name: str) -> list[str] | None:
     """Return the Hub's name of a data set; None for one that is generated or a file of one's own."""
     known = HUB_IDS.get(name, name)
@@ -143,7 +151,7 @@ def _hub_datasets(name: str) -> list[str] | None:
 
 def _eval_results(record: dict) -> list[EvalResult]:
     """Return accuracy and its standard error for the card's model-index."""
-    name, split = record["config"]["dataset"], record["config"]["split"]
+    name, split = _measured_on(record)
     metrics = {"accuracy": "accuracy", "accuracy_stderr": "standard error of the accuracy"}
     return [
         EvalResult(
@@ -164,9 +172,9 @@ def _share(row: dict, name: str = "accuracy") -> str:
 
 
 def _result_row(record: dict) -> list[str]:
-    config = record["config"]
+    name, split = _measured_on(record)
     counts = [f"{record['problems']}", f"{record['tokens_written']:.1f}", f"{record['latents']:.1f}"]
-    return [escaped(config["dataset"]), escaped(config["split"]), _share(record), *counts]
+    return [escaped(name), escaped(split), _share(record), *counts]
 
 
 def _control_row(name: str, row: dict) -> list[str]:
@@ -174,10 +182,12 @@ def _control_row(name: str, row: dict) -> list[str]:
 
 
 def _training_rows(found: Published) -> list[list[str]]:
-    """Return the settings that decide the result, and what the run came to; settings without a value are left out."""
+    """Return the settings that differ from the usual ones, and what the run came to; those without a value are left out."""
     run = found.results.get("train_results", {})
     names = {"train_loss": "training loss", "train_runtime": "seconds", "train_samples_per_second": "problems per second"}
-    settings = {**found.data, **found.training, **{title: run[name] for name, title in names.items() if name in run}}
+    usual = {one.name: one.default for one in fields(LatentTrainingArguments) if one.name not in ALWAYS}
+    chosen = {name: value for name, value in found.training.items() if value != usual.get(name)}
+    settings = {**found.data, **chosen, **{title: run[name] for name, title in names.items() if name in run}}
     return [[escaped(name), escaped(value)] for name, value in settings.items() if value not in (None, {}, [])]
 
 
@@ -191,7 +201,7 @@ def _limits(found: Published, records: list[dict], controls: dict) -> list[str]:
         if not controls:
             limits.append("No controls were measured, so nothing here shows that the answers depend on the latents.")
     if records:
-        names = sorted({escaped(record["config"]["dataset"]) for record in records})
+        names = sorted({escaped(_measured_on(record)[0]) for record in records})
         limits.append(f"Accuracy was measured on {', '.join(names)} only; elsewhere it is unknown.")
     else:
         limits.append("Accuracy was not measured.")

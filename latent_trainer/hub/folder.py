@@ -96,7 +96,7 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        return AutoTokenizer.from_pretrained(str(folder))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{folder} has no tokenizer ({str(error).splitlines()[0]}); save it there: tokenizer.save_pretrained('{folder}')"

@@ -7,7 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HFValidationError, HTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HFValidationError,
+    HTTPError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from latent_trainer.errors import InputError
 from latent_trainer.hub.card import model_card
@@ -52,7 +58,7 @@ def push_folder(
         dataset: what it was trained on, a key of ``DATASETS`` or a name on the Hub; `latent-trainer train` keeps it itself.
         license: identifier of the Hub; by default that of the base model, where the Hub states one.
         token: by default the one saved by ``hf auth login`` or in ``HF_TOKEN``.
-        revision: branch; by default the main one.
+        revision: an existing branch; by default the main one.
         commit_message: first line of the commit.
 
     Raises:
@@ -102,6 +108,8 @@ def _explained(repo_id: str) -> Iterator[None]:
         raise InputError(f"pushing {repo_id} needs a token; run hf auth login, or set HF_TOKEN") from None
     except HFValidationError as error:
         raise InputError(f"repo_id={repo_id} is no name of a repository; {str(error).splitlines()[0]}") from None
+    except RevisionNotFoundError:
+        raise InputError(f"{repo_id} has no such branch; create it on the Hub, or leave out revision") from None
     except HTTPError as error:
         raise InputError(_advice(repo_id, error)) from None
     except (RuntimeError, ValueError) as error:  # how `huggingface_hub` wraps trouble with a large file, or with a card

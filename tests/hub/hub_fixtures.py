@@ -39,7 +39,16 @@ def trained(server, tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         enter(server, monkeypatch, folder)
         full = str(folder / "full")
-        argv = ["--config", str(ROOT / "recipes/tiny/arithmetic-coconut.yaml"), "--output_dir", full, "--max_steps", "4"]
+        argv = [
+            "--config",
+            str(ROOT / "recipes/tiny/arithmetic-coconut.yaml"),
+            "--output_dir",
+            full,
+            "--max_steps",
+            "4",
+            "--first_stage",
+            "2",
+        ]
         argv += ["--eval_steps", "2", "--logging_steps", "1", "--max_eval_problems", "8", "--max_train_problems", "64"]
         main("train", [*argv, "--log_level", "error", "--disable_tqdm", "true", "--save_strategy", "no"])
         data = ["--dataset", "arithmetic", "--dataset_options", '{"operations": 3}', "--max_eval_problems", "8"]

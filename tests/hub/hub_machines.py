@@ -31,6 +31,11 @@ def enter(server, monkeypatch, folder: Path) -> None:
     server.forget()
 
 
+def documented(page: str, holding: str) -> list[str]:
+    """Return the Python blocks of a page that hold a text."""
+    return [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if holding in code]
+
+
 def clean_machine(folder: Path, *packages: str) -> Path:
     """Return the Python of a virtual environment that has these packages and what they require, and nothing else.
 
@@ -75,6 +80,7 @@ def run_program(program: str, *words: str, python=sys.executable, server, folder
         [str(python), "-c", program, *words],
         env=environment(server, folder) | path,
         cwd=folder,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import yaml
 
-TOKENS = {"hf_loopbackTokenOfMe0000000000000001": "me", "hf_loopbackTokenOfYou000000000000002": "you"}
+TOKENS = {"secret-of-me-on-loopback": "me", "secret-of-you-on-loopback": "you"}
 MY_TOKEN, YOUR_TOKEN = TOKENS
 LICENSES = {"mit", "apache-2.0", "other"}
 
@@ -181,8 +181,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def tree(self, name: str, revision: str):
         """List a repository's files."""
-        if (found := self.readable(name)) is not None:
-            files = found.at(revision)[1]
+        if (found := self.readable(name)) is None:
+            return
+        if (commit := found.at(revision)) is None:
+            self.refuse(404, "no such revision", "RevisionNotFound")
+        else:
+            files = commit[1]
             self.answer(
                 200,
                 [

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import shutil
 
 import pytest
+from hub_machines import ROOT
 from hub_server import MY_TOKEN, TOKENS, YOUR_TOKEN
 from training import make_trainer
 
+from latent_trainer import LatentForCausalLM
 from latent_trainer.cli import main
 from latent_trainer.errors import InputError
 from latent_trainer.hub import push_folder
@@ -108,7 +111,7 @@ def test_a_name_alone_belongs_to_the_owner_of_the_token(hub, trained):
     assert "README.md" in hub.files("me/alone")
 
 
-@pytest.mark.parametrize("token", ["hf_nobodyKnowsThisToken00000000000003", None])
+@pytest.mark.parametrize("token", ["secret-of-nobody-on-loopback", None])
 def test_bad_token(hub, trained, capfd, monkeypatch, token):
     monkeypatch.delenv("HF_TOKEN") if token is None else monkeypatch.setenv("HF_TOKEN", token)
     for name in ("me/never", "never"):
@@ -142,6 +145,37 @@ def test_server_error_then_retry(hub, trained, capfd, monkeypatch, request_):
     assert len(sent) == (0 if "commit" in request_ else 1)  # what had arrived is not sent twice
 
 
+def test_an_update_that_fails_leaves_what_was_there(hub, trained, capfd):
+    push(trained / "adapter", "me/kept")
+    before = dict(hub.files("me/kept"))
+    hub.fail("POST .*/commit/")
+    assert "nothing was published" in complaint(capfd, trained / "full", "me/kept")
+    assert hub.files("me/kept") == before
+
+
+def test_shards(hub, trained, tmp_path):
+    """A model in several files is pushed with their index; in one file again, the index and the shards go."""
+    shutil.copytree(trained / "full", tmp_path / "out")
+    (tmp_path / "out" / "model.safetensors").unlink()
+    LatentForCausalLM.from_pretrained(str(trained / "full")).save_pretrained(tmp_path / "out", max_shard_size="200KB")
+    push(tmp_path / "out", "me/shards")
+    shards = {name for name in hub.files("me/shards") if name.endswith(".safetensors")}
+    assert len(shards) > 1 and "model.safetensors.index.json" in hub.files("me/shards")
+    push(trained / "full", "me/shards")
+    assert not (shards | {"model.safetensors.index.json"}) & set(hub.files("me/shards"))
+
+
+def test_from_a_recipe(hub, tmp_path):
+    """``push_to_hub`` pushes at the end of the run, with what was measured."""
+    argv = ["--config", str(ROOT / "recipes/tiny/arithmetic-coconut.yaml"), "--output_dir", str(tmp_path / "out")]
+    argv += ["--max_steps", "1", "--eval_steps", "1", "--max_eval_problems", "4", "--max_train_problems", "16"]
+    argv += ["--push_to_hub", "true", "--hub_model_id", "me/by-recipe", "--disable_tqdm", "true", "--log_level", "error"]
+    main("train", argv)
+    files = hub.files("me/by-recipe")
+    assert {"results/eval_results.json", "learning_curve.png", "data_arguments.json"} <= set(files)
+    assert b"| arithmetic | validation |" in files["README.md"]
+
+
 def test_a_hiccup_is_not_even_noticed(hub, trained, monkeypatch):
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     hub.large.clear()
@@ -160,6 +194,7 @@ def test_no_server(hub, trained, capfd, monkeypatch):
     [
         (["me/x y"], "is no name of a repository"),
         (["me/refused", "--license", "beer"], '"license" must be one of'),
+        (["me/refused", "--revision", "side"], "me/refused has no such branch"),
         (["me/x", "--merge"], "nothing to merge"),
     ],
 )

@@ -1,12 +1,11 @@
 """What is pushed comes back the same: in a fresh process with the library, and on machines that have only transformers."""
 
 import json
-import re
 import sys
 
 import pytest
 import torch
-from hub_machines import QUESTION, clean_machine, enter, run_program
+from hub_machines import QUESTION, ROOT, clean_machine, documented, enter, run_program
 from hub_server import MY_TOKEN
 from transformers import AutoTokenizer
 
@@ -57,6 +56,21 @@ for name in repositories:
         with contextlib.redirect_stdout(io.StringIO()) as out:
             exec(compile(block, name, "exec"), {})
         result["printed"].append(out.getvalue())
+if kind == "transformers":
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+    try:
+        AutoModelForCausalLM.from_pretrained(repositories[0])
+    except ValueError as error:
+        results["untrusted"] = str(error)
+    try:
+        get_class_from_dynamic_module("latent_modeling.LatentForCausalLM", "me/adapter").from_pretrained("me/adapter")
+    except ValueError as error:
+        results["adapter"] = str(error)
+    model.save_pretrained("saved")
+    model = AutoModelForCausalLM.from_pretrained("saved", trust_remote_code=True)
+    with torch.no_grad():
+        results["saved"] = model(**batch).logits[0].tolist()
+print()  # a question about remote code, which nobody answered, may stand on this line
 print(json.dumps(results))
 """
 
@@ -86,13 +100,13 @@ def thought_of(folder, cache):
     return {"ids": batch["input_ids"][0].tolist(), "logits": logits, "text": text, "latents": model.config.num_latents}
 
 
-def blocks(server, name: str, heading: str) -> list[str]:
-    """Return the Python blocks of a card that follow a line holding ``heading``."""
-    card = server.files(name)["README.md"].decode()
-    found = re.findall(r"^([^\n]*)\n\n```python\n(.*?)```", card, re.DOTALL | re.MULTILINE)
-    chosen = [code for line, code in found if heading in line]
-    assert len(found) == 2 and len(chosen) == 1
-    return chosen
+def blocks(server, name: str, holding: str) -> list[str]:
+    """Return the Python blocks that show how to load a repository: the one of its card, and those of docs/hub.md."""
+    page = (ROOT / "docs" / "hub.md").read_text(encoding="utf-8").replace("me/arithmetic-adapter", "me/adapter")
+    shown = documented(page.replace('"me/arithmetic"', '"me/full"'), holding)
+    card = documented(server.files(name)["README.md"].decode(), holding)
+    assert len(card) == 1
+    return card + [code for code in shown if f'"{name}"' in code]
 
 
 def check(result: dict, expected: dict) -> None:
@@ -101,20 +115,22 @@ def check(result: dict, expected: dict) -> None:
     torch.testing.assert_close(torch.tensor(result["logits"]), expected["logits"], rtol=1e-5, atol=1e-6)
     assert result["text"] == expected["text"]
     assert result.get("pipeline", expected["text"]).strip() == expected["text"].strip()
-    assert len(result["printed"]) == 1 and expected["text"].strip() in result["printed"][0]
+    for printed in result["printed"]:
+        assert expected["text"].strip() in printed
     if expected["latents"]:  # the latents carry something: with other ones the logits differ
         assert (torch.tensor(result["silent"]) - expected["logits"]).abs().max() > 1e-3
 
 
 def test_with_the_library(server, pushed, tmp_path):
     """Plain loading takes the library's classes, whatever code the repository carries."""
-    cards = {name: blocks(server, name, "library") for name in pushed}
+    cards = {name: blocks(server, name, "encode_prompts") for name in pushed}
     words = ["library", QUESTION, json.dumps(list(pushed)), json.dumps(cards)]
     results = run_program(PROGRAM, *words, python=sys.executable, server=server, folder=tmp_path, library=True)
     assert set(results) == {"me/adapter", "me/merged", "me/full"}
     for name, result in results.items():
         check(result, pushed[name])
         assert result["module"] == result.get("plain", result["module"]) == "latent_trainer.modeling"
+        assert len(result["printed"]) == (2 if name == "me/adapter" else 1)
 
 
 @pytest.mark.parametrize("kind", ["transformers", "peft"])
@@ -124,13 +140,19 @@ def test_without_the_library(server, pushed, tmp_path, request, kind):
         request.config.cache.mkdir(f"hub-{kind}"), *(("torch", "transformers", "peft")[: 2 + (kind == "peft")])
     )
     names = ["me/adapter"] if kind == "peft" else ["me/merged", "me/full"]
-    cards = {name: blocks(server, name, "alone") for name in names}
+    cards = {name: blocks(server, name, "trust_remote_code") for name in names}
     words = [kind, QUESTION, json.dumps(names), json.dumps(cards)]
     results = run_program(PROGRAM, *words, python=python, server=server, folder=tmp_path, library=False)
+    if kind == "transformers":
+        assert "trust_remote_code=True" in results.pop("untrusted")  # nothing runs that nobody asked for
+        assert results.pop("adapter") == "me/adapter is an adapter, and peft is not installed; install it, or push it merged"
+        saved = torch.tensor(results.pop("saved"))  # what the pushed code saves, it also loads
+        torch.testing.assert_close(saved, pushed[names[-1]]["logits"], rtol=1e-5, atol=1e-6)
     assert list(results) == names
     for name, result in results.items():
         check(result, pushed[name])
         assert result["module"].startswith("transformers_modules.") and result["module"].endswith(".latent_modeling")
+        assert len(result["printed"]) == (3 if name == "me/full" else 1)
 
 
 def test_the_adapter_was_trained(pushed):
