@@ -1,6 +1,5 @@
 """What a folder that training left publishes: weights as they are, everything else read, cleaned and written anew."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,7 +80,7 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
     set_chat_template(tokenizer, config.template, config.num_latents)
     tokenizer.save_pretrained(scratch / "tokenizer")
     files |= {path.name: path for path in (scratch / "tokenizer").iterdir()}
-    files |= {name: source.encode() for name, source in modelling_code().items()}
+    files |= {name: code.encode() for name, code in modelling_code().items()}
     found = Published(files, kind, config, tokenizer)
     found.training, found.data = read_json(folder / TRAINING_FILE), read_json(folder / DATA_FILE)
     found.results = _results(folder)
@@ -146,19 +145,15 @@ def _clean_adapter(settings: dict, folder: Path) -> dict:
 def _results(folder: Path) -> dict[str, dict]:
     """Return the metrics of training and every result record in a folder, and the record evaluation left beside it."""
     metrics = {name: read_json(folder / f"{name}.json") for name in ("train_results", "eval_results")}
-    beside = folder.with_name(folder.name + ".json")
+    beside = folder.absolute().with_name(folder.absolute().name + ".json")
     records = {path.stem: _record(path) for path in [*sorted(folder.glob("*.json")), beside] if path.is_file()}
     return {name: record for name, record in {**records, **metrics}.items() if record}
 
 
 def _record(path: Path) -> dict:
     """Return a result record that `latent_trainer.evaluation.record` wrote; an empty one for any other file."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
-        return {}
-    known = isinstance(record, dict) and {"accuracy", "accuracy_stderr", "config", "versions"} <= record.keys()
-    return record if known else {}
+    record = read_json(path)
+    return record if {"accuracy", "accuracy_stderr", "config", "versions"} <= record.keys() else {}
 
 
 def _add_curve(found: Published, path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import TrainingArguments
 
+from latent_trainer.errors import InputError
 from latent_trainer.training_args import LatentTrainingArguments
 
 TRAINING_FILE = "training_arguments.json"
@@ -73,5 +74,13 @@ def without_folders(value):
 
 
 def read_json(path: Path) -> dict:
-    """Return the mapping in a JSON file; an empty one where there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """Return the mapping in a JSON file; an empty one where there is no such file, or it holds something else.
+
+    Raises:
+        InputError: it is no JSON.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: malformed JSON in line {error.lineno}; mend the file or take it away") from None
+    return value if isinstance(value, dict) else {}

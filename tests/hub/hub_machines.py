@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import venv
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -41,8 +41,9 @@ def clean_machine(folder: Path, *packages: str) -> Path:
 
     Their files are linked, not copied, so it is made in a second and a later session finds it ready.
     """
-    python = folder / "bin" / "python"
-    if (folder / "ready").exists():
+    python, ready = folder / "bin" / "python", folder / "ready"
+    stamp = repr([sys.version, [(name, version(name)) for name in packages]])
+    if ready.exists() and ready.read_text() == stamp:
         return python
     venv.create(folder, with_pip=False, clear=True, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
@@ -62,7 +63,7 @@ def clean_machine(folder: Path, *packages: str) -> Path:
             source, link = Path(found.locate_file(top)), site / top
             if not top.startswith(("..", "__pycache__")) and not top.endswith(".pth") and not link.exists():
                 link.symlink_to(source, target_is_directory=source.is_dir())
-    (folder / "ready").touch()
+    ready.write_text(stamp)
     return python
 
 

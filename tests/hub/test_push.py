@@ -88,6 +88,13 @@ def test_what_an_earlier_push_left_goes(hub, trained):
     assert {"model.safetensors", "notes.md", "mine/model.safetensors"} <= now
 
 
+def test_the_folder_one_stands_in(hub, trained, monkeypatch):
+    """Its record lies beside it there too."""
+    monkeypatch.chdir(trained / "full")
+    push(".", "me/here")
+    assert "results/full.json" in hub.files("me/here")
+
+
 def test_merged(hub, trained):
     push(trained / "adapter", "me/merged-here", "--merge")
     files = hub.files("me/merged-here")
@@ -215,6 +222,8 @@ def test_a_folder_that_cannot_be_published(hub, trained, capfd, tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (pickled / name).unlink()
     assert "has no tokenizer" in complaint(capfd, pickled, "me/x")
+    (pickled / "config.json").write_text("{")
+    assert "config.json: malformed JSON in line 1" in complaint(capfd, pickled, "me/x")
     assert "me/x" not in hub.repositories
 
 
