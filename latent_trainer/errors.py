@@ -10,6 +10,10 @@ class InputError(ValueError):
     """Settings or data that cannot work as they are; the command line prints its message without a traceback."""
 
 
+class TrainingError(RuntimeError):
+    """A run that cannot go on; its message says at which step, why, and which checkpoint it can go on from."""
+
+
 def nearest(value: str, choices: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the choice closest to ``value``, or an empty string."""
     close = difflib.get_close_matches(str(value), list(choices), n=1, cutoff=0.4)

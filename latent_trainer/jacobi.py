@@ -25,6 +25,7 @@ def jacobi_rollout(
     iterations: int = 3,
     tolerance: float | None = None,
     checkpoint: bool = False,
+    least: tuple[int, int] | None = None,
     **kwargs,
 ) -> RolloutOutput:
     """Run the decoder over T columns, refining all latents in parallel.
@@ -39,6 +40,8 @@ def jacobi_rollout(
         iterations: T, at least 1.
         tolerance: a row whose latents all changed by less (largest absolute entry) is not refined further; the loop ends
             when that holds for every row. None never stops early.
+        least: latents of the rank that has most, as the sum of two numbers: see `latent_trainer.ranks`. Where they are two
+            or more, all ranks run every iteration, over their last column if they have no latent. None where nobody waits.
         decoder, embeds, latent_mask, attention_mask, position_ids, cache, thought, use_cache, output_hidden_states,
             checkpoint: as in `rollout`.
         feedback: as in `rollout`, for (B, n, H) too.
@@ -52,10 +55,11 @@ def jacobi_rollout(
     """
     check_rollout("jacobi", {"iterations": iterations}, backprop)
     columns = latent_mask.any(0).nonzero().flatten().tolist()  # a device synchronisation
-    if len(columns) < 2:  # a single latent has nothing to be refined with
+    if len(columns) < 2 and (least is None or sum(least) < 2):  # a single latent has nothing to be refined with
         common = {"cache": cache, "thought": thought, "use_cache": use_cache, "output_hidden_states": output_hidden_states}
         one = (decoder, feedback, embeds, latent_mask, attention_mask, position_ids)
-        return rollout(*one, **common, backprop=backprop, checkpoint=checkpoint, **kwargs)
+        return rollout(*one, **common, backprop=backprop, checkpoint=checkpoint, least=least, **kwargs)
+    columns = columns or [embeds.shape[1] - 1]
     first, last = columns[0], columns[-1] + 1
     if first == 0 and thought is None:
         raise InputError("a latent stands in the first column, where there is no hidden state to think from")
@@ -73,7 +77,7 @@ def jacobi_rollout(
             moving = change >= tolerance if moving is None else moving & (change >= tolerance)
             refined = torch.where(moving[:, None, None], refined, block)
         block = refined
-        if iteration == iterations or (moving is not None and not moving.any()):
+        if iteration == iterations or (least is None and moving is not None and not moving.any()):
             break
         again = passes.one(block, first, branch(cache, length)).last_hidden_state
         hidden = torch.cat([hidden[:, :1], again[:, :-1]], 1)  # (B, n, H): the columns before the latents

@@ -2,13 +2,7 @@
 
 import torch
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    GenerationMixin,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.peft_utils import find_adapter_config_file
 
@@ -20,7 +14,9 @@ from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.heads import logits_of, token_losses
 from latent_trainer.jacobi import jacobi_rollout
 from latent_trainer.loading import generation_config, load_adapter
-from latent_trainer.rollout import RolloutOutput, rollout
+from latent_trainer.ranks import agree, with_feedback
+from latent_trainer.rollout import RolloutOutput, count_positions, rollout
+from latent_trainer.sharding import is_sharded, whole_shape
 from latent_trainer.step_decoder import StepDecoder
 from latent_trainer.tokens import add_thought_tokens, fill_new_rows, place_latents, thinking_columns
 from latent_trainer.views import ViewOutput, forward_views
@@ -111,16 +107,16 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
                 + ", ".join(f"{name}={value}" for name, value in ids.items())
             )
         if isinstance(base, str):
-            base = AutoModelForCausalLM.from_pretrained(base, **kwargs)
+            base = AutoModelForCausalLM.from_pretrained(base, **{"use_safetensors": True, **kwargs})
         if isinstance(base, LatentForCausalLM):
             raise InputError("from_base got a LatentForCausalLM; pass the model it wraps, model.base")
         known = None
         if tokenizer is not None:
             # a tokenizer may have the tokens already, from an earlier call
-            known = min(len(tokenizer), base.get_input_embeddings().weight.shape[0])
+            known = min(len(tokenizer), whole_shape(base.get_input_embeddings().weight)[0])
             ids = add_thought_tokens(tokenizer, bot_token, eot_token)
             fill_new_rows(base, known, len(tokenizer))
-        vocab_size = base.get_input_embeddings().weight.shape[0]
+        vocab_size = whole_shape(base.get_input_embeddings().weight)[0]
         for name, value in ids.items():
             if not 0 <= value < vocab_size:
                 raise InputError(f"{name}={value} is outside the vocabulary of {vocab_size} rows")
@@ -155,6 +151,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             ValueError: an adapter whose base model has no name to load it by.
         """
         name = pretrained_model_name_or_path
+        kwargs = {"use_safetensors": True, **kwargs}  # weights in a pickle are never opened unless somebody insists
         where = {
             key: kwargs[key] for key in ("revision", "subfolder", "token", "cache_dir", "local_files_only") if key in kwargs
         }
@@ -228,6 +225,14 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         """Leave the mask (B, P + T) as it is: a static cache changes its width from one pass of a rollout to the next."""
         return attention_mask
 
+    def generate(self, *args, synced_gpus: bool | None = None, **kwargs):
+        """Generate as any causal language model does; ranks that share out the parameters write until the last one is done.
+
+        transformers 5.23 knows that of ZeRO-3 but not of a model that accelerate has sharded with FSDP2.
+        """
+        synced_gpus = is_sharded(self) if synced_gpus is None else synced_gpus
+        return super().generate(*args, synced_gpus=synced_gpus, **kwargs)
+
     def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits (.., V) of last hidden states (.., H)."""
         return logits_of(self.base, hidden)
@@ -246,15 +251,26 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         if isinstance(module, (nn.Linear, nn.LayerNorm)) and not getattr(module, "_is_hf_initialized", False):
             module.reset_parameters()
 
+    def thought_columns(self, input_ids: torch.Tensor, closed: torch.Tensor | None = None) -> tuple:
+        """Return the columns (B, T) the rollout fills and those at which a thought is open.
+
+        Args:
+            input_ids: (B, T).
+            closed: (B,) whether the thought was closed before the first column; None means it was open.
+        """
+        thinking = thinking_columns(input_ids, self.config.bot_token_id, self.config.eot_token_id, closed)
+        return thinking & (input_ids == self.config.latent_token_id) & self.feedback.sequential, thinking
+
     def run(
         self,
-        input_ids: torch.Tensor | None,
+        input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None,
         position_ids: torch.Tensor | None = None,
         past_key_values=None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool = False,
         latents: torch.Tensor | None = None,
+        least: tuple[int, int] | None = None,
         **kwargs,
     ) -> RolloutOutput:
         """Embed, fill the latents and return hidden states: what training and generation share.
@@ -264,9 +280,10 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             attention_mask: (B, P + T), 1 for real columns; None means all are.
             position_ids: (B, T); by default counted over the real columns of each row.
             past_key_values: cache of the P columns before.
-            inputs_embeds: (B, T, H) instead of ``input_ids``; such a call has no latents.
+            inputs_embeds: (B, T, H); by default those of ``input_ids``.
             use_cache: return a cache that also carries the thought.
             latents: (B, K, H) as in `forward`.
+            least: what the ranks agreed on for these tokens (`latent_trainer.ranks.agree`).
             kwargs: passed on to `latent_trainer.rollout.rollout`.
         """
         if self.training:
@@ -274,15 +291,13 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, T, H)
         thought, closed = read_thought(past_key_values)
-        if input_ids is None:
-            input_ids = torch.full(inputs_embeds.shape[:2], -1, device=inputs_embeds.device)  # (B, T): no token of any kind
-        thinking = thinking_columns(input_ids, self.config.bot_token_id, self.config.eot_token_id, closed)  # (B, T)
-        latent_mask = thinking & (input_ids == self.config.latent_token_id)  # (B, T)
+        latent_mask, thinking = self.thought_columns(input_ids, closed)
         if latents is not None and thought is None:
-            inputs_embeds, latent_mask = place_latents(inputs_embeds, latent_mask, latents)
-        latent_mask = latent_mask & self.feedback.sequential  # pause tokens are embeddings already
+            places = thinking & (input_ids == self.config.latent_token_id)  # those of learned embeddings too
+            inputs_embeds, left = place_latents(inputs_embeds, places, latents)
+            latent_mask = latent_mask & left
         if position_ids is None:
-            position_ids = _positions(attention_mask, past_key_values, inputs_embeds)
+            position_ids = count_positions(attention_mask, past_key_values, inputs_embeds)
         output = ROLLOUTS[self.config.rollout](
             self.get_decoder(),
             self._next_embedding,
@@ -295,9 +310,12 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             backprop=self.config.backprop,
             use_cache=use_cache,
             checkpoint=self.gradient_checkpointing and self.training,
+            least=least,
             **self.config.rollout_options,
             **kwargs,
         )
+        if self.feedback.sequential:
+            output.hidden = with_feedback(self.feedback, self._next_embedding, output.hidden)
         if use_cache:
             write_thought(output.cache, output.hidden, ~thinking)
         return output
@@ -326,7 +344,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             attention_mask: (B, P + T).
             position_ids: (B, T).
             past_key_values: cache of the P columns before; it also carries the thought.
-            inputs_embeds: (B, T, H) instead of ``input_ids``.
+            inputs_embeds: (B, T, H) instead of ``input_ids``; such a call has no latents.
             labels: (B, T), -100 where nothing is scored; gives the mean cross-entropy over scored tokens, or their sum over
                 ``num_items_in_batch``.
             steps: with ``views``, what the step decoder reads; adds the output "steps".
@@ -345,15 +363,19 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         if views is not None:
             return forward_views(self, input_ids, attention_mask, views, steps, output_hidden_states)
         use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
+        cache = past_key_values if use_cache else None
+        if input_ids is None:
+            input_ids = torch.full(inputs_embeds.shape[:2], -1, device=inputs_embeds.device)  # (B, T): no token of any kind
         output = self.run(
             input_ids,
             attention_mask,
             position_ids,
-            past_key_values if use_cache else None,
+            cache,
             inputs_embeds,
             use_cache=use_cache,
             latents=latents,
             output_hidden_states=output_hidden_states,
+            least=agree(self, [input_ids], cache)[0],
             **kwargs,
         )
         columns = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else logits_to_keep
@@ -370,15 +392,6 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             past_key_values=output.cache if use_cache else None,
             hidden_states=output.hidden_states,
         )
-
-
-def _positions(attention_mask, cache, embeds: torch.Tensor) -> torch.Tensor:
-    """Return position ids (B, T), counted over the real columns of each row."""
-    batch, width = embeds.shape[:2]
-    if attention_mask is not None:
-        return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -width:]
-    past = 0 if cache is None else cache.get_seq_length()
-    return torch.arange(past, past + width, device=embeds.device).expand(batch, width)
 
 
 AutoConfig.register("latent", LatentConfig)

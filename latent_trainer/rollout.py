@@ -46,6 +46,7 @@ def rollout(
     use_cache: bool = False,
     output_hidden_states: bool = False,
     checkpoint: bool = False,
+    least: tuple[int, int] | None = None,
     **kwargs,
 ) -> RolloutOutput:
     """Run the decoder over T columns, filling each latent with feedback(hidden state of the column before it).
@@ -66,34 +67,74 @@ def rollout(
         use_cache: return the cache also where one pass would do without.
         output_hidden_states: return every layer's hidden states.
         checkpoint: recompute the decoder's layers on the way back (`latent_trainer.checkpointing`).
+        least: passes that begin with a latent, without and with gradient, of the rank that needs most of them: see
+            `latent_trainer.ranks`. Idle passes make up for what these rows need less. None where nobody waits.
 
     Raises:
         ValueError: a latent in the first column with no hidden state before it.
 
     Source: Hao et al. 2024 (Coconut); truncation as in the answer-only recipe with ``backprop="last"``.
     """
-    latent_columns = latent_mask.any(0).nonzero().flatten().tolist()  # the one device synchronisation
+    latent_columns = _columns(latent_mask)  # the one device synchronisation
     if latent_columns and latent_columns[0] == 0 and thought is None:
         raise InputError(
             "a latent stands in the first column, where there is no hidden state to think from; "
             "put a token before it or pass the cache of the text before"
         )
-    passes = Passes(decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs, checkpoint)
+    passes = Passes(
+        decoder,
+        feedback,
+        attention_mask,
+        position_ids,
+        output_hidden_states,
+        kwargs,
+        checkpoint=checkpoint,
+        shared=least is None and not checkpoint,
+    )
+    without = 0
     if latent_columns and backprop != "full" and torch.is_grad_enabled():
-        constant = _constant_latents(latent_mask, {"none": 0, "last": 1}.get(backprop, backprop))
-        constant_columns = constant.any(0).nonzero().flatten().tolist()
+        constant = _constant_latents(latent_mask, backprop)
+        constant_columns = _columns(constant)
         if constant_columns:
             with torch.no_grad():
                 stop = constant_columns[-1] + 1
                 prefix = rollout_cache() if cache is None else branch(cache, cache.get_seq_length())
-                filled, _ = _one_by_one(passes, embeds[:, :stop], latent_mask, latent_columns, prefix, thought, False)
+                filled, outputs = _one_by_one(passes, embeds[:, :stop], latent_mask, latent_columns, prefix, thought, False)
+            without = len(outputs)
             embeds = torch.cat([torch.where(constant[:, :stop, None], filled, embeds[:, :stop]), embeds[:, stop:]], 1)
             latent_mask = latent_mask & ~constant
-            latent_columns = latent_mask.any(0).nonzero().flatten().tolist()
+            latent_columns = _columns(latent_mask)
     if cache is None and (use_cache or latent_columns):
         cache = rollout_cache()
+    if least is None:
+        filled, outputs = _one_by_one(passes, embeds, latent_mask, latent_columns, cache, thought)
+        return passes.joined(outputs, filled, cache)
+    with torch.no_grad():
+        passes.idle_before(embeds[:1, 0], least[0] - without)
+    if thought is not None and least[1]:  # the first column too begins with a latent, on some rank or on none
+        latent_columns = sorted({0, *latent_columns})
     filled, outputs = _one_by_one(passes, embeds, latent_mask, latent_columns, cache, thought)
-    return passes.joined(outputs, filled, cache)
+    output = passes.joined(outputs, filled, cache)
+    output.hidden = passes.idle_after(output.hidden, least[1] - len(latent_columns))
+    return output
+
+
+def count_passes(latent_mask: torch.Tensor, backprop: str | int, continues: bool) -> tuple[int, int]:
+    """Return the passes of a sequential rollout that begin with a latent, without and with gradient.
+
+    Args:
+        latent_mask, backprop: as in `rollout`.
+        continues: whether there is a thought to continue; then the first column counts as a latent wherever there is one.
+    """
+    columns = set(_columns(latent_mask))
+    without: list[int] = []
+    if backprop != "full" and torch.is_grad_enabled():
+        constant = _constant_latents(latent_mask, backprop)
+        constant_columns = _columns(constant)
+        if constant_columns:
+            without = [column for column in columns if column <= constant_columns[-1]]
+            columns = set(_columns(latent_mask & ~constant))
+    return len(without), len(columns | {0}) if columns and continues else len(columns)
 
 
 class Passes:
@@ -104,9 +145,22 @@ class Passes:
         feedback: as in `rollout`.
         kwargs: passed on to every call of the decoder.
         checkpoint: as in `rollout`.
+        shared: whether the passes share one gradient of each weight (`latent_trainer.weight_gradients`); not where
+            parameters are gathered for every pass, whose gathered copies the first pass would keep in memory, and not under
+            checkpoints, whose recomputation would not see it.
     """
 
-    def __init__(self, decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs, checkpoint=False):
+    def __init__(
+        self,
+        decoder,
+        feedback,
+        attention_mask,
+        position_ids,
+        output_hidden_states,
+        kwargs,
+        checkpoint: bool = False,
+        shared: bool = True,
+    ):
         self.decoder = decoder
         self.feedback = feedback
         self.attention_mask = attention_mask
@@ -114,6 +168,7 @@ class Passes:
         self.output_hidden_states = output_hidden_states
         self.kwargs = kwargs
         self.checkpointed = checkpointed_layers(decoder) if checkpoint and torch.is_grad_enabled() else []
+        self.shared = shared
         self.past = 0 if attention_mask is None else attention_mask.shape[1] - position_ids.shape[1]  # P
 
     def one(self, piece: torch.Tensor, start: int, cache):
@@ -129,6 +184,28 @@ class Passes:
                 output_hidden_states=self.output_hidden_states,
                 **self.kwargs,
             )
+
+    def idle_before(self, embed: torch.Tensor, number: int) -> None:
+        """Run ``number`` passes over one column, each followed by the feedback, and forget them; ``embed`` is (1, H)."""
+        for _ in range(number):
+            embed = self.feedback(self._alone(embed)).to(embed.dtype)
+
+    def idle_after(self, hidden: torch.Tensor, number: int) -> torch.Tensor:
+        """Run ``number`` latents of one row and column, and return ``hidden`` (B, T, H) unchanged.
+
+        Nothing of the idle passes is read, but back-propagation walks through them, with a gradient of zero.
+        """
+        if number <= 0:
+            return hidden
+        thought = hidden[:1, -1]  # (1, H)
+        for _ in range(number):
+            thought = self._alone(self.feedback(thought).to(hidden.dtype))
+        return with_unread(hidden, thought)
+
+    def _alone(self, embed: torch.Tensor) -> torch.Tensor:
+        """Return the hidden state (1, H) of a pass over one column that neither reads nor writes a cache."""
+        position = self.position_ids[:1, :1]
+        return self.decoder(inputs_embeds=embed.unsqueeze(1), position_ids=position, use_cache=False).last_hidden_state[:, 0]
 
     def joined(self, outputs: list, filled: torch.Tensor, cache) -> RolloutOutput:
         """Return the outputs of passes over adjoining columns as one."""
@@ -150,7 +227,7 @@ def _one_by_one(passes: Passes, embeds, latent_mask, latent_columns, cache, thou
     latent_columns = [column for column in latent_columns if column < width]
     starts = sorted({0, *latent_columns})
     pieces, outputs = [], []
-    shared = torch.is_grad_enabled() and len(starts) > 1 and not passes.checkpointed  # a recomputation would not see it
+    shared = passes.shared and torch.is_grad_enabled() and len(starts) > 1
     together = WeightGradients() if shared else contextlib.nullcontext()
     for start, end in zip(starts, [*starts[1:], width], strict=True):
         piece = embeds[:, start:end]  # (B, n, H)
@@ -170,7 +247,27 @@ def _join(pieces: list[torch.Tensor]) -> torch.Tensor:
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
 
-def _constant_latents(latent_mask: torch.Tensor, window: int) -> torch.Tensor:
-    """Return (B, T), True for the latents of each row that are not among its last ``window``."""
+def count_positions(attention_mask: torch.Tensor | None, cache, embeds: torch.Tensor) -> torch.Tensor:
+    """Return position ids (B, T) for ``embeds`` (B, T, H) after ``cache``, counted over the real columns of each row."""
+    batch, width = embeds.shape[:2]
+    if attention_mask is not None:
+        return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -width:]
+    past = 0 if cache is None else cache.get_seq_length()
+    return torch.arange(past, past + width, device=embeds.device).expand(batch, width)
+
+
+def with_unread(hidden: torch.Tensor, unread: torch.Tensor) -> torch.Tensor:
+    """Return ``hidden`` (B, T, H) unchanged; back-propagation reaches what ``unread`` (1, H) came from with zeros."""
+    return torch.where(hidden.new_zeros((), dtype=torch.bool), unread.to(hidden.dtype).unsqueeze(1), hidden)
+
+
+def _columns(mask: torch.Tensor) -> list[int]:
+    """Return the columns in which any row of ``mask`` (B, T) is True."""
+    return mask.any(0).nonzero().flatten().tolist()
+
+
+def _constant_latents(latent_mask: torch.Tensor, backprop: str | int) -> torch.Tensor:
+    """Return (B, T), True for the latents of each row that ``backprop`` cuts off from the gradient."""
+    window = {"none": 0, "last": 1}.get(backprop, backprop)
     from_the_right = latent_mask.flip(1).cumsum(1).flip(1)  # 1 for the last latent of a row, 2 for the one before
     return latent_mask & (from_the_right > window)

@@ -5,6 +5,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from latent_trainer.heads import logits_of, token_losses
+from latent_trainer.sharding import gathered
 
 
 class StepDecoder(nn.Module):
@@ -30,8 +31,10 @@ class StepDecoder(nn.Module):
     def copy_weights(self, base: PreTrainedModel) -> None:
         """Start from the base model's weights."""
         if self.decoder is not None:
-            self.decoder.load_state_dict(base.state_dict())
             self.decoder.to(device=base.device, dtype=base.dtype)
+            own, given = list(self.decoder.parameters()), list(base.parameters())
+            with gathered([*own, *given]):
+                self.decoder.load_state_dict(base.state_dict())
 
     def forward(self, latents: torch.Tensor, steps: dict[str, torch.Tensor], base: PreTrainedModel) -> torch.Tensor:
         """Return the cross-entropy (N,) of every token of every step.

@@ -4,6 +4,7 @@ import torch
 from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
 
 from latent_trainer.errors import InputError
+from latent_trainer.sharding import gathered, whole_shape
 
 LATENT_TOKEN = "<|latent|>"
 
@@ -43,15 +44,16 @@ def fill_new_rows(base: PreTrainedModel, known: int, wanted: int) -> None:
     """
     if known == wanted:
         return
-    rows = base.get_input_embeddings().weight.shape[0]
+    rows = whole_shape(base.get_input_embeddings().weight)[0]
     if wanted > rows:
         base.resize_token_embeddings(wanted, mean_resizing=False)
     tables = [base.get_input_embeddings().weight]
     head = base.get_output_embeddings()
     if head is not None and head.weight is not tables[0]:
         tables.append(head.weight)
-    for table in tables:
-        table[known:wanted] = table[: min(known, rows)].float().mean(0).to(table.dtype)
+    with gathered(tables):
+        for table in tables:
+            table[known:wanted] = table[: min(known, rows)].float().mean(0).to(table.dtype)
 
 
 def thinking_columns(

@@ -2,25 +2,32 @@
 
 import contextlib
 import itertools
-from pathlib import Path
 
 import torch
-from accelerate.utils import DistributedType, gather_object
+from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftConfig, PeftModel
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, Trainer
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from latent_trainer.adapters import add_adapters, latent_model, take_over, without_step_decoder
+from latent_trainer.checkpoints import (
+    WholeCheckpoints,
+    check_resumed,
+    last_checkpoint,
+    last_good,
+    locked,
+    refuse_other_run,
+)
 from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
-from latent_trainer.errors import InputError
+from latent_trainer.errors import InputError, TrainingError
 from latent_trainer.evaluation.generation import generate_answers
+from latent_trainer.evaluation.record import data_hash
 from latent_trainer.evaluation.summary import summarise
 from latent_trainer.hub.publishing import Publishing
-from latent_trainer.hub.settings import write_training_arguments
+from latent_trainer.interruption import StopOnSignal
+from latent_trainer.launching import refuse_adapters, refuse_evaluation, refuse_launch
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.objectives.steps import StepObjective
@@ -29,7 +36,7 @@ from latent_trainer.stages import StageCallback
 from latent_trainer.training_args import LatentTrainingArguments
 
 
-class LatentTrainer(Publishing, Trainer):
+class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
     """Train a latent model on problems with any combination of objective, feedback, curriculum and rollout.
 
     Args:
@@ -73,6 +80,7 @@ class LatentTrainer(Publishing, Trainer):
         take_over(model, args, self.step_group)
         latent.config.template = template.to_dict()
         latent.generation_config.max_new_tokens = args.max_new_tokens
+        refuse_adapters(model, peft_config, args)
         if peft_config is not None:
             model = add_adapters(model, peft_config)
         self.rows: list[EncodedProblem] = []
@@ -93,15 +101,13 @@ class LatentTrainer(Publishing, Trainer):
             processing_class=processing_class,
             **kwargs,
         )
+        self.interruption = StopOnSignal()
         self.add_callback(self.stages)
+        self.add_callback(self.interruption)
         self.loss_is_scaled_for_ga = True  # every term is a share of a global sum
         self.model_accepts_loss_kwargs = True
         self._on_stage(self.stages.stage)
-        if self.accelerator.distributed_type == DistributedType.DEEPSPEED and args.reset_optimizer != "never":
-            raise InputError(
-                f"reset_optimizer='{args.reset_optimizer}' cannot reach the partitioned optimizer of DeepSpeed; "
-                "set reset_optimizer=never or launch without DeepSpeed"
-            )
+        refuse_launch(self.accelerator, args)
 
     # ---- problems to batches ----
 
@@ -137,6 +143,7 @@ class LatentTrainer(Publishing, Trainer):
         views = [self._views(row, plan, scored) for (row, scored), plan in zip(chosen, plans, strict=True)]
         batch = self.collator([(row.prompt, own) for (row, _), own in zip(chosen, views, strict=True)])
         batch["rows"] = torch.tensor([scored for _, scored in chosen])
+        batch["ids"] = [row.problem.id for row, scored in chosen if scored]
         if self.step_objective is not None:
             targets = [
                 self.encoder.step_targets(row, plan, self.step_group) if scored else []
@@ -220,6 +227,11 @@ class LatentTrainer(Publishing, Trainer):
         for name, term in terms.items():
             self._term_sums[name] = self._term_sums.get(name, 0.0) + term.detach()
         loss = sum(terms.values()) * self.accelerator.num_processes
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}, problems {inputs['ids']}; "
+                f"lower learning_rate or leave those problems out; {last_good(self.args.output_dir)}"
+            )
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -247,15 +259,21 @@ class LatentTrainer(Publishing, Trainer):
             kwargs: passed on to `Trainer.train`.
 
         Raises:
-            ValueError: no training problems, or checkpoints of another run in the output folder.
+            ValueError: no training problems, checkpoints of another run in the output folder or another run that trains in
+                it, a damaged checkpoint, or other training problems than it was saved with.
+            TrainingError: a loss or a weight that is not finite, or a checkpoint that cannot be written.
         """
         if not self.rows:
             raise InputError("train() needs train_dataset; it is empty or was not given")
         refuse_other_run(self.args.output_dir, resume_from_checkpoint)
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_checkpoint(self.args.output_dir)
+        self.data_hash = data_hash([row.problem for row in self.rows])
+        if resume_from_checkpoint:
+            check_resumed(resume_from_checkpoint, self.data_hash)
         self.accelerator.wait_for_everyone()
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        with locked(self.args.output_dir, self.is_world_process_zero()):
+            return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def evaluate(
         self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval", stage: int | None = None
@@ -277,6 +295,7 @@ class LatentTrainer(Publishing, Trainer):
                 metrics |= self.evaluate(one, ignore_keys, f"{metric_key_prefix}_{name}", stage)
             return metrics
         model = self.accelerator.unwrap_model(self.model)
+        refuse_evaluation(model, self.deepspeed)
         rows, dropped = self._encode(eval_dataset, latent_model(model).config.max_position_embeddings, "evaluation")
         if stage is not None and not 0 <= stage <= self.stages.last_stage:
             raise InputError(f"evaluate(stage={stage}): the curriculum has stages 0 to {self.stages.last_stage}")
@@ -350,37 +369,14 @@ class LatentTrainer(Publishing, Trainer):
         super().save_model(output_dir, _internal_call)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Save the model and readable arguments, and beside an adapter the latent and generation settings it needs."""
+        """Save the model, and beside an adapter the latent configuration it needs."""
         model = self.accelerator.unwrap_model(self.model)
+        if state_dict is not None:  # gathered from all ranks, where a tied head is a second tensor
+            tied = latent_model(model).all_tied_weights_keys
+            state_dict = {name: value for name, value in state_dict.items() if name not in tied}
         with without_step_decoder(model) if self._drops_step_decoder else contextlib.nullcontext():
             if self._drops_step_decoder and state_dict is not None:
                 state_dict = {name: value for name, value in state_dict.items() if "step_decoder." not in name}
             super()._save(output_dir, state_dict)
-            output_dir = output_dir or self.args.output_dir
-            if isinstance(model, PeftModel):
-                latent_model(model).config.save_pretrained(output_dir)
-                latent_model(model).generation_config.save_pretrained(output_dir)
-            write_training_arguments(self.args, output_dir)
-
-
-def last_checkpoint(output_dir: str) -> str | None:
-    """Return the newest complete checkpoint of a run, None where there is none.
-
-    A run that is killed while it saves leaves a checkpoint without the trainer's state, which is written last.
-    """
-    states = Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")
-    checkpoints = sorted((state.parent for state in states), key=lambda folder: int(folder.name.rpartition("-")[2]))
-    return str(checkpoints[-1]) if checkpoints else None
-
-
-def refuse_other_run(output_dir: str, resume_from_checkpoint) -> None:
-    """Raise an `InputError` where ``output_dir`` holds the checkpoints or the model of a run that is not being resumed."""
-    if resume_from_checkpoint or not Path(output_dir).is_dir():
-        return
-    names = [path.name for path in Path(output_dir).iterdir()]
-    existing = [name for name in names if name.startswith(f"{PREFIX_CHECKPOINT_DIR}-") or name.endswith(".safetensors")]
-    if existing:
-        raise InputError(
-            f"output_dir={output_dir} already holds another run ({sorted(existing)[-1]}); "
-            "resume it with resume_from_checkpoint=True or choose another folder"
-        )
+            if isinstance(model, PeftModel) and self.args.should_save:
+                latent_model(model).config.save_pretrained(output_dir or self.args.output_dir)

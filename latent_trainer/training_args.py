@@ -1,6 +1,5 @@
 """`LatentTrainingArguments`: everything `TrainingArguments` has, and what latents need."""
 
-import os
 from dataclasses import dataclass, field
 
 import torch
@@ -100,7 +99,7 @@ class LatentTrainingArguments(TrainingArguments):
         self._check_combination()
         self.remove_unused_columns = False  # a batch is put together from problems, not from columns
         self.dataloader_pin_memory = False  # the loader yields row numbers
-        if not torch.accelerator.is_available() and os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true":
+        if not torch.accelerator.is_available():
             self.use_cpu = True  # accelerate 1.15 would let several processes on the CPU each train alone
         super().__post_init__()
 

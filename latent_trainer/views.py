@@ -7,6 +7,7 @@ from transformers.utils import ModelOutput
 
 from latent_trainer.cache import branch
 from latent_trainer.heads import token_losses
+from latent_trainer.ranks import agree
 
 
 @dataclass
@@ -39,20 +40,24 @@ def forward_views(
     """
     prompt_width = input_ids.shape[1]
     (first, first_view), *others = views.items()
+    whole = torch.cat([input_ids, first_view["input_ids"]], 1)  # (B, Tp + Tv)
+    least, *leasts = agree(model, [whole, *(view["input_ids"] for _, view in others)])
     output = model.run(
-        torch.cat([input_ids, first_view["input_ids"]], 1),  # (B, Tp + Tv)
+        whole,
         torch.cat([attention_mask, first_view["attention_mask"]], 1),
         use_cache=bool(others),
         output_hidden_states=output_hidden_states,
+        least=least,
     )
     results = {first: _score(model, first_view, output.hidden, output.hidden_states, prompt_width - 1)}
     prompt_hidden = output.hidden[:, prompt_width - 1 : prompt_width]  # (B, 1, H): predicts the first token of every view
-    for name, view in others:
+    for (name, view), least in zip(others, leasts, strict=True):
         continued = model.run(
             view["input_ids"],
             torch.cat([attention_mask, view["attention_mask"]], 1),
             past_key_values=branch(output.cache, prompt_width),
             output_hidden_states=output_hidden_states,
+            least=least,
         )
         hidden = torch.cat([prompt_hidden, continued.hidden], 1)  # (B, 1 + Tv, H)
         layers = None

@@ -12,13 +12,15 @@ FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 
 LAYERS = [
-    {"errors", "version", "problem", "curriculum"},
+    {"errors", "version", "problem", "curriculum", "sharding"},
     {"configuration", "feedback"},
-    {"data", "rollout", "jacobi", "cache", "checkpointing", "tokens", "heads", "loading", "step_decoder", "thinking", "weight_gradients"},
+    {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens"}
+    | {"heads", "loading", "step_decoder", "thinking", "weight_gradients"},
     {"modeling", "views"},
     {"objectives"},
     {"evaluation", "analysis"},
-    {"trainer", "stages", "sampling", "adapters", "methods", "training_args", "hub", "sweep"},
+    {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "adapters", "methods", "training_args"}
+    | {"hub", "sweep"},
     {"cli"},
 ]
 LAYER = {part: index for index, parts in enumerate(LAYERS) for part in parts}
@@ -27,6 +29,7 @@ ALLOWED["feedback"] = ALLOWED["objectives"] = LAYERS[0]
 ALLOWED["configuration"] = LAYERS[0] | {"feedback"}
 ALLOWED["data"] = LAYERS[0] | LAYERS[1] | {"tokens"}  # data never imports what computes
 ALLOWED["rollout"] = LAYERS[0] | LAYERS[1] | {"cache", "checkpointing", "weight_gradients"}  # the rollout never imports data
+ALLOWED["ranks"] = ALLOWED["rollout"] | {"rollout"}
 ALLOWED["jacobi"] = ALLOWED["rollout"] | {"rollout"}
 for part in ("cache", "tokens", "heads", "loading", "step_decoder", "thinking", "modeling", "views"):
     ALLOWED[part] -= {"data"}

@@ -47,7 +47,7 @@ def make_tokenizer():
     return train_tokenizer(["= + 0 1 2 3 4 5 6 7 8 9"])
 
 
-def make_trainer(output_dir, kind=LatentTrainer, architecture="gpt2", dtype=torch.float32, number=20, **changes):
+def make_trainer(output_dir, kind=LatentTrainer, architecture="gpt2", dtype=torch.float32, number=20, base=None, **changes):
     """Return a trainer of a tiny model, always the same one.
 
     Args:
@@ -55,13 +55,16 @@ def make_trainer(output_dir, kind=LatentTrainer, architecture="gpt2", dtype=torc
         kind: class of the trainer.
         architecture, dtype: of the base.
         number: training problems.
+        base: a model to start from instead; what the trainer adds to it is drawn from seed 0.
         changes: keyword arguments of the trainer, and training arguments that differ from ``QUICK``.
     """
     given = ("train_dataset", "eval_dataset", "peft_config", "callbacks", "optimizers")
     settings = {"train_dataset": uneven_problems(number)} | {key: changes.pop(key) for key in given if key in changes}
     tokenizer = make_tokenizer()
-    base = make_base(architecture, vocab_size=len(tokenizer), dtype=dtype)
-    model = LatentForCausalLM.from_base(base, tokenizer=tokenizer)
+    start = base or make_base(architecture, vocab_size=len(tokenizer), dtype=dtype)
+    model = LatentForCausalLM.from_base(start, tokenizer=tokenizer)
+    if base is not None:
+        torch.manual_seed(0)
     args = LatentTrainingArguments(str(output_dir), **{**QUICK, **changes})
     return kind(model, args, processing_class=tokenizer, **settings)
 

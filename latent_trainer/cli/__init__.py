@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from latent_trainer.errors import InputError, check_choice
+from latent_trainer.errors import InputError, TrainingError, check_choice
 
 COMMANDS = {
     "train": "train a model from a YAML recipe",
@@ -17,7 +17,7 @@ COMMANDS = {
 
 
 def main(command: str | None = None, argv: list[str] | None = None) -> None:
-    """Run a command; a mistake in the input ends it with one line and exit status 2.
+    """Run a command; a mistake in the input ends it with one line and exit status 2, a run that cannot go on with status 1.
 
     Args:
         command: a key of ``COMMANDS``; None takes the first word of ``argv``.
@@ -37,3 +37,6 @@ def main(command: str | None = None, argv: list[str] | None = None) -> None:
     except (InputError, FileNotFoundError) as error:
         print(f"latent-trainer: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except TrainingError as error:
+        print(f"latent-trainer: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

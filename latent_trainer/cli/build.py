@@ -71,7 +71,9 @@ def _config(settings: dict, tokenizer: PreTrainedTokenizerBase) -> PreTrainedCon
 
 
 def _saved(kind: type, name: str, **options):
-    """Return what ``kind.from_pretrained`` finds under a folder's or a Hub name."""
+    """Return what ``kind.from_pretrained`` finds under a folder's or a Hub name; weights from safetensors only."""
+    if kind is AutoModelForCausalLM:
+        options["use_safetensors"] = True
     try:
         return kind.from_pretrained(name, **options)
     except OSError as error:

@@ -1,14 +1,16 @@
 """``latent-trainer train``: a recipe from start to saved model."""
 
+import shlex
 from pathlib import Path
 
 from peft import LoraConfig
 from transformers import set_seed
 
+from latent_trainer.checkpoints import refuse_other_run
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
 from latent_trainer.cli.build import build_model
 from latent_trainer.hub.settings import DATA_FILE, write_settings
-from latent_trainer.trainer import LatentTrainer, refuse_other_run
+from latent_trainer.trainer import LatentTrainer
 from latent_trainer.training_args import LatentTrainingArguments
 
 
@@ -16,6 +18,15 @@ def run(argv: list[str]) -> None:
     """Train as the arguments say, save the model and its tokenizer, and leave the metrics beside them."""
     trainer, resume = make_trainer(argv)
     result = trainer.train(resume_from_checkpoint=resume)
+    if trainer.interruption.received is not None:
+        name = trainer.interruption.received.name
+        if trainer.is_world_process_zero():
+            words = [*_without_resume(argv), "--resume_from_checkpoint", "true"]
+            print(
+                f"stopped by {name} after step {trainer.state.global_step}, checkpoint saved; "
+                f"go on with: latent-trainer train {shlex.join(words)}"
+            )
+        raise SystemExit(128 + trainer.interruption.received)
     trainer.save_model()
     trainer.save_state()
     trainer.save_metrics("train", result.metrics)
@@ -28,6 +39,14 @@ def run(argv: list[str]) -> None:
         trainer.push_to_hub()  # once more, with what was measured
     if trainer.is_world_process_zero():
         print(f"saved to {trainer.args.output_dir}")
+
+
+def _without_resume(argv: list[str]) -> list[str]:
+    """Return the words of a command without the option that resumes and its value."""
+    option = "--resume_from_checkpoint"
+    words = [word for word in argv if not word.startswith(f"{option}=")]
+    at = words.index(option) if option in words else len(words)
+    return words[:at] + words[at + 2 :]
 
 
 def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | bool | None]:

@@ -12,7 +12,8 @@ try:
     from lm_eval.api.registry import register_model
     from lm_eval.models.huggingface import HFLM
 except ModuleNotFoundError as error:
-    raise InputError(f"the harness needs {error.name}; install the extra: pip install 'latent_trainer[harness]'") from None
+    package = error.name.partition(".")[0]
+    raise InputError(f"the harness needs {package}; install it with pip install -e '.[harness]'") from None
 
 __all__ = ["LatentLM", "main"]
 

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from latent_trainer.errors import InputError
+from latent_trainer.sharding import whole_shape
 
 
 class HiddenFeedback(nn.Module):
@@ -27,7 +28,15 @@ class HiddenFeedback(nn.Module):
         if (isinstance(norm, str) and norm != "embedding") or (isinstance(norm, int | float) and norm <= 0):
             raise InputError(f"hidden feedback: norm={norm!r} must be a number above 0, 'embedding' or None")
         self.norm = norm
-        self._measured: tuple[tuple[int, int], torch.Tensor] | None = None
+        self._measured: tuple[tuple, torch.Tensor] | None = None
+
+    def train(self, mode: bool = True) -> "HiddenFeedback":
+        """Set the mode, as the trainer does before every step, and measure anew after it.
+
+        Where ranks share out the table or the optimizer, the table changes without a new version.
+        """
+        self._measured = None
+        return super().train(mode)
 
     def forward(self, hidden: torch.Tensor, embed: nn.Module, head) -> torch.Tensor:
         """Return the latent (B, H) for ``hidden`` (B, H)."""
@@ -40,8 +49,8 @@ class HiddenFeedback(nn.Module):
     def _embedding_norm(self, embed: nn.Module) -> torch.Tensor:
         """Return the mean norm of what ``embed`` gives for every token, measured anew only after its table has changed."""
         table = embed.weight  # (V, H)
-        state = (table.data_ptr(), table._version)
+        state = (id(table), table._version, table.device)  # on all ranks the same changes, as the measurement may gather
         if self._measured is None or self._measured[0] != state:
-            tokens = torch.arange(table.shape[0], device=table.device)
+            tokens = torch.arange(whole_shape(table)[0], device=table.device)
             self._measured = (state, embed(tokens).norm(dim=-1).mean())  # Gemma scales the rows of its table
         return self._measured[1]

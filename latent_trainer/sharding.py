@@ -1,0 +1,32 @@
+"""Parameters of which every rank holds a part (ZeRO-3, FSDP2): whether that is so, and how to have them whole."""
+
+import contextlib
+import importlib
+
+import torch
+from torch import distributed, nn
+from torch.distributed.fsdp import FSDPModule
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Return whether each of several ranks holds only a part of every parameter."""
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return False
+    if hasattr(next(model.parameters()), "ds_id"):  # ZeRO-3 marks the parameters it has partitioned
+        return True
+    return any(isinstance(module, FSDPModule) for module in model.modules())
+
+
+def whole_shape(parameter: nn.Parameter) -> torch.Size:
+    """Return the shape of a parameter, which ZeRO-3 leaves empty between two uses."""
+    return getattr(parameter, "ds_shape", parameter.shape)
+
+
+def gathered(parameters: list[nn.Parameter]):
+    """Return a context in which parameters that ZeRO-3 has partitioned are whole; every rank keeps what rank 0 changes."""
+    if not any(hasattr(parameter, "ds_id") for parameter in parameters):
+        return contextlib.nullcontext()
+    # an optional dependency, there because it has made ``ds_id``; transformers would ask everyone who loads this file with a
+    # pushed model to install what an import statement names
+    deepspeed = importlib.import_module("deepspeed")
+    return deepspeed.zero.GatheredParameters(parameters, modifier_rank=0)
