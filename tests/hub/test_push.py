@@ -3,9 +3,11 @@
 import json
 import logging
 import shutil
+import subprocess
+import sys
 
 import pytest
-from hub_machines import ROOT
+from hub_machines import ROOT, environment
 from hub_server import MY_TOKEN, TOKENS, YOUR_TOKEN
 from training import make_trainer
 
@@ -258,6 +260,29 @@ def test_from_the_trainer(hub, tmp_path, capfd, caplog):
     published = b"".join(hub.files("me/by-trainer").values())
     assert MY_TOKEN not in printed.out + printed.err + caplog.text and MY_TOKEN.encode() not in published
     assert MY_TOKEN.encode() not in b"".join(path.read_bytes() for path in (tmp_path / "out").glob("*.json"))
+
+
+def test_the_recipe_in_a_fresh_process(hub, trained, tmp_path):
+    """What a user runs, told of the Hub by its environment alone."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "recipes" / "push_to_hub.py"),
+            str(trained / "adapter"),
+            "--repo-id",
+            "recipe",
+            "--merge",
+        ],
+        env=environment(hub, tmp_path) | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(f"pushed as {hub.url}/me/recipe/commit/")
+    assert MY_TOKEN not in done.stdout + done.stderr
+    assert {"model.safetensors", "latent_modeling.py"} <= set(hub.files("me/recipe"))
 
 
 def test_checkpoints_are_never_pushed(tmp_path):
