@@ -85,6 +85,8 @@ def _synchronise() -> None:
 def report(name: str, results: dict, config: dict) -> None:
     """Print a line a measurement and write results/benchmarks/NAME.json."""
     for label, row in results.items():
+        if "seconds" not in row:
+            continue
         print(
             f"{label:44} {row['seconds']:8.3f} s   {row['ratio']:5.2f} x plain   "
             f"(quartiles {row['ratio_low']:.2f} to {row['ratio_high']:.2f})"

@@ -66,7 +66,7 @@ def answered(trainer, dataset: str, split: str) -> dict:
 
 
 def table(outcomes: dict[int, dict]) -> dict:
-    """Return accuracy per split, family and difficulty over seeds; with one seed the standard error is that over problems."""
+    """Return accuracy per split, family and difficulty over seeds; of one seed the standard error is that over problems."""
     first = next(iter(outcomes.values()))
     rows = {split: combined([own[split] for own in outcomes.values()]) for split in (*SPLITS, "untrained")}
     for group in ("by_family", "by_difficulty"):

@@ -4,7 +4,8 @@ Run: python benchmarks/training.py [--shape gpt2] [--batch 8] [--rounds 5]
 """
 
 import torch
-from common import argument_parser, compare, make_model, report
+from accelerate.utils import send_to_device
+from common import DEVICE, argument_parser, compare, make_model, report
 
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
@@ -13,7 +14,7 @@ from latent_trainer.objectives import OBJECTIVES
 QUESTION, STEPS, ANSWER = 64, 30, 10
 
 
-def rows(batch: int, vocabulary: int, latents: int, latent_id: int, views: tuple[str, ...]):
+def rows(batch: int, vocabulary: int, latents: int, latent_id: int, views: tuple[str, ...], prompt: int = QUESTION):
     """Return ``batch`` rows of random tokens with the views an objective needs."""
     generator = torch.Generator().manual_seed(0)
 
@@ -22,7 +23,7 @@ def rows(batch: int, vocabulary: int, latents: int, latent_id: int, views: tuple
 
     made = []
     for _ in range(batch):
-        question, steps, answer = draw(QUESTION), draw(STEPS), draw(ANSWER)
+        question, steps, answer = draw(prompt), draw(STEPS), draw(ANSWER)
         given = [latent_id + 1, *[latent_id] * latents, latent_id + 2]
         own = {
             "latent": View(given + answer, [-100] * len(given) + answer, len(given) + 1),
@@ -35,8 +36,8 @@ def rows(batch: int, vocabulary: int, latents: int, latent_id: int, views: tuple
 def plain_step(model, optimizer, made, view: str):
     """Return a step of plain fine-tuning: the stock model over the same rows and labels, every position in one pass."""
     base = model.base
-    ids = torch.tensor([question + own[view].input_ids for question, own in made])
-    labels = torch.tensor([[-100] * len(question) + own[view].labels for question, own in made])
+    ids = torch.tensor([question + own[view].input_ids for question, own in made], device=DEVICE)
+    labels = torch.tensor([[-100] * len(question) + own[view].labels for question, own in made], device=DEVICE)
 
     def step():
         base(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss.backward()
@@ -50,6 +51,7 @@ def latent_step(model, optimizer, made, objective, feedback="hidden", rollout="s
     """Return a step of a latent method through the model's training path."""
     batch = LatentCollator(0)(made)
     batch["rows"] = torch.ones(len(made), dtype=torch.bool)
+    batch = send_to_device(batch, DEVICE)
     counts = {"rows": len(made)}
     counts |= {f"{name}_tokens": int((view["labels"] != -100).sum()) for name, view in batch["views"].items()}
 

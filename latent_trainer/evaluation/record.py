@@ -38,8 +38,9 @@ def write_record(path: str, metrics: dict, config: dict, problems: list[Problem]
 
 
 def _without_folder(name: str, value):
-    """Return a setting without the folders of this machine: of a local file only its name is kept."""
-    return Path(value).name if name.endswith("_path") and isinstance(value, str) and Path(value).exists() else value
+    """Return a setting without the folders of this machine: of a local file or an absolute path only its name is kept."""
+    local = isinstance(value, str) and (Path(value).is_absolute() or (name.endswith("_path") and Path(value).exists()))
+    return Path(value).name if local else value
 
 
 def environment() -> dict:
