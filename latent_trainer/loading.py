@@ -1,11 +1,14 @@
 """Loading what is not a plain latent model: adapters; and the generation settings a new model starts with."""
 
-from peft import PeftConfig, PeftModel
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers.utils import GENERATION_CONFIG_NAME, cached_file, is_peft_available
 
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
 from latent_trainer.tokens import fill_new_rows
+
+if is_peft_available():  # a full model whose code came with it loads without
+    from peft import PeftConfig, PeftModel
 
 
 def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
@@ -18,8 +21,10 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
         args, kwargs: as for ``from_pretrained``; they hold for the model below the adapter.
 
     Raises:
-        InputError: the adapter's base model has no name to load it by.
+        InputError: the adapter's base model has no name to load it by, or there is no PEFT to load it with.
     """
+    if not is_peft_available():
+        raise InputError(f"{name} is an adapter, and peft is not installed; install it, or push it merged")
     config = kwargs.pop("config", None) or LatentConfig.from_pretrained(name, **where)
     options = {"dtype": config.dtype, **kwargs, "revision": "main", "subfolder": ""}  # those two are the adapter's
     latent_base = PeftConfig.from_pretrained(name, **where).base_model_name_or_path
@@ -41,6 +46,8 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
     model.add_step_decoder(config.step_decoder, config.step_decoder_group)
     model.config.template, model.config.num_latents = config.template, config.num_latents
     model = PeftModel.from_pretrained(model, name, **where).merge_and_unload()
+    if cached_file(name, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **where) is not None:
+        model.generation_config = GenerationConfig.from_pretrained(name, **where)
     model.name_or_path = model.config.name_or_path = name  # what a further adapter is trained on
     return model
 

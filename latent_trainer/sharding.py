@@ -1,6 +1,7 @@
 """Parameters of which every rank holds a part (ZeRO-3, FSDP2): whether that is so, and how to have them whole."""
 
 import contextlib
+import importlib
 
 import torch
 from torch import distributed, nn
@@ -25,6 +26,7 @@ def gathered(parameters: list[nn.Parameter]):
     """Return a context in which parameters that ZeRO-3 has partitioned are whole; every rank keeps what rank 0 changes."""
     if not any(hasattr(parameter, "ds_id") for parameter in parameters):
         return contextlib.nullcontext()
-    import deepspeed  # an optional dependency, there because it has made ``ds_id``
-
+    # an optional dependency, there because it has made ``ds_id``; transformers would ask everyone who loads this file with a
+    # pushed model to install what an import statement names
+    deepspeed = importlib.import_module("deepspeed")
     return deepspeed.zero.GatheredParameters(parameters, modifier_rank=0)

@@ -25,6 +25,7 @@ from latent_trainer.errors import InputError, TrainingError
 from latent_trainer.evaluation.generation import generate_answers
 from latent_trainer.evaluation.record import data_hash
 from latent_trainer.evaluation.summary import summarise
+from latent_trainer.hub.publishing import Publishing
 from latent_trainer.interruption import StopOnSignal
 from latent_trainer.launching import refuse_adapters, refuse_evaluation, refuse_launch
 from latent_trainer.modeling import LatentForCausalLM
@@ -35,7 +36,7 @@ from latent_trainer.stages import StageCallback
 from latent_trainer.training_args import LatentTrainingArguments
 
 
-class LatentTrainer(WholeCheckpoints, Trainer):
+class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
     """Train a latent model on problems with any combination of objective, feedback, curriculum and rollout.
 
     Args:

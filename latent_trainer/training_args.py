@@ -128,6 +128,10 @@ class LatentTrainingArguments(TrainingArguments):
                 raise InputError(f"step_decoder={self.step_decoder} has nothing to read: {why}; leave it out")
         elif self.keep_step_decoder:
             raise InputError("keep_step_decoder=True has nothing to keep; set step_decoder to copy or shared")
+        if self.push_to_hub and self.hub_strategy in ("checkpoint", "all_checkpoints"):
+            raise InputError(
+                f"hub_strategy={self.hub_strategy} would push checkpoints, which hold pickles; use hub_strategy=end"
+            )
         if self.rollout == "jacobi" and self.feedback == "learned":
             raise InputError("rollout=jacobi has nothing to refine with feedback=learned; use rollout=sequential")
         if self.objective == "self_distillation" and self.curriculum == "fixed" and self.keep_steps:

@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train a model from a YAML recipe",
     "evaluate": "grade generated answers of a saved model",
     "generate": "answer questions with a saved model",
+    "push": "publish a trained model or adapter on the Hub",
     "data": "write problems to a file, or check a file of your own",
     "demo": "train a tiny model four ways and compare them",
     "env": "print versions and devices for a bug report",

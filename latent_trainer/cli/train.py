@@ -1,6 +1,7 @@
 """``latent-trainer train``: a recipe from start to saved model."""
 
 import shlex
+from pathlib import Path
 
 from peft import LoraConfig
 from transformers import set_seed
@@ -8,6 +9,7 @@ from transformers import set_seed
 from latent_trainer.checkpoints import refuse_other_run
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
 from latent_trainer.cli.build import build_model
+from latent_trainer.hub.settings import DATA_FILE, write_settings
 from latent_trainer.trainer import LatentTrainer
 from latent_trainer.training_args import LatentTrainingArguments
 
@@ -33,6 +35,8 @@ def run(argv: list[str]) -> None:
         trainer.save_metrics("eval", metrics)
         if trainer.is_world_process_zero() and "eval_accuracy" in metrics:
             print(f"validation accuracy {metrics['eval_accuracy']:.3f} +- {metrics['eval_accuracy_stderr']:.3f}")
+    if trainer.args.push_to_hub:
+        trainer.push_to_hub()  # once more, with what was measured
     if trainer.is_world_process_zero():
         print(f"saved to {trainer.args.output_dir}")
 
@@ -71,6 +75,9 @@ def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | bool | None]:
         processing_class=tokenizer,
         peft_config=peft_config,
     )
+    if trainer.is_world_process_zero():
+        Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+        write_settings(vars(data_args), Path(args.output_dir) / DATA_FILE)
     if trainer.dropped and trainer.is_world_process_zero():
         print(f"dropped {trainer.dropped} of {len(train_problems)} problems: longer than the model's context")
     return trainer, resume

@@ -1,0 +1,167 @@
+"""What a folder that training left publishes: weights as they are, everything else read, cleaned and written anew."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from latent_trainer.configuration import LatentConfig
+from latent_trainer.errors import InputError
+from latent_trainer.hub.chat import set_chat_template
+from latent_trainer.hub.code import AUTO_MAP, modelling_code
+from latent_trainer.hub.settings import DATA_FILE, TRAINING_FILE, is_local, read_json, to_json
+from latent_trainer.modeling import LatentForCausalLM
+
+ADAPTER = "adapter_config.json"
+CURVE = "learning_curve.png"
+RESULTS = "results"
+
+
+@dataclass
+class Published:
+    """A folder ready to be pushed, all but its card.
+
+    Args:
+        files: path in the repository -> a file of this machine, or the bytes to push.
+        kind: "adapter" or "model".
+        config: the model's configuration.
+        tokenizer: with the chat template it is pushed with.
+        training, data: arguments of the run; empty where the folder has none.
+        results: name -> metrics or record found in the folder.
+        history: what the trainer logged.
+    """
+
+    files: dict[str, Path | bytes]
+    kind: str
+    config: LatentConfig
+    tokenizer: PreTrainedTokenizerBase
+    training: dict = field(default_factory=dict)
+    data: dict = field(default_factory=dict)
+    results: dict[str, dict] = field(default_factory=dict)
+    history: list[dict] = field(default_factory=list)
+
+
+def published(folder: Path, merge: bool, scratch: Path) -> Published:
+    """Return what a folder publishes.
+
+    Args:
+        folder: holds a model or an adapter, and its tokenizer.
+        merge: publish the adapter merged into the model it was trained on.
+        scratch: an empty folder for the files that are written anew; must outlive the push.
+
+    Raises:
+        InputError: no latent model there, weights that are a pickle, an adapter whose base is on this machine only, or
+            nothing to merge.
+    """
+    if read_json(folder / "config.json").get("model_type") != LatentConfig.model_type:
+        raise InputError(f"{folder} holds no latent model (config.json with model_type latent); give a folder training left")
+    adapter = (folder / ADAPTER).is_file()
+    if merge and not adapter:
+        raise InputError(f"{folder} holds a full model, so there is nothing to merge; leave out merge")
+    tokenizer = _tokenizer(folder)
+    source = folder
+    if merge:
+        source = scratch / "merged"
+        LatentForCausalLM.from_pretrained(str(folder)).save_pretrained(source)
+    kind = "adapter" if adapter and not merge else "model"
+    files: dict[str, Path | bytes] = dict(_weights(source, kind))
+    settings = _clean_config(read_json(source / "config.json"), folder, kind)
+    files["config.json"] = to_json(settings).encode()
+    if kind == "adapter":
+        files[ADAPTER] = to_json(_clean_adapter(read_json(folder / ADAPTER), folder)).encode()
+    if generation := read_json(source / "generation_config.json"):
+        # pipelines sample unless told otherwise; answers are greedy here, as they were in evaluation
+        files["generation_config.json"] = to_json({"do_sample": False, **generation}).encode()
+    config = LatentConfig(**{name: value for name, value in settings.items() if name != "model_type"})
+    if config.template is None:
+        raise InputError(
+            f"{folder}: its config.json has no template, so no prompt can be written; set model.config.template"
+        )
+    set_chat_template(tokenizer, config.template, config.num_latents)
+    tokenizer.save_pretrained(scratch / "tokenizer")
+    files |= {path.name: path for path in (scratch / "tokenizer").iterdir()}
+    files |= {name: code.encode() for name, code in modelling_code().items()}
+    found = Published(files, kind, config, tokenizer)
+    found.training, found.data = read_json(folder / TRAINING_FILE), read_json(folder / DATA_FILE)
+    found.results = _results(folder)
+    found.history = read_json(folder / "trainer_state.json").get("log_history", [])
+    for name, settings in ((TRAINING_FILE, found.training), (DATA_FILE, found.data)):
+        if settings:
+            files[name] = to_json(settings).encode()
+    files |= {f"{RESULTS}/{name}.json": to_json(record).encode() for name, record in found.results.items()}
+    _add_curve(found, scratch / CURVE)
+    return found
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder} has no tokenizer ({str(error).splitlines()[0]}); save it there: tokenizer.save_pretrained('{folder}')"
+        ) from None
+
+
+def _weights(folder: Path, kind: str) -> list[tuple[str, Path]]:
+    """Return the weight files of a folder; safetensors only, because anything else runs code when it is loaded."""
+    pattern = "adapter_model*.safetensors" if kind == "adapter" else "model*.safetensors"
+    found = [*folder.glob(pattern), *(folder.glob("model.safetensors.index.json") if kind == "model" else ())]
+    if not found:
+        pickles = [path.name for path in folder.glob("*.bin") if path.name.startswith(("pytorch_model", "adapter_model"))]
+        why = f"its weights are a pickle ({pickles[0]})" if pickles else f"no {pattern}"
+        raise InputError(f"{folder} has no weights to push: {why}; save the model as safetensors")
+    return sorted((path.name, path) for path in found)
+
+
+def _clean_config(settings: dict, folder: Path, kind: str) -> dict:
+    """Return a model's configuration with the map to its code and without folders of this machine.
+
+    Raises:
+        InputError: an adapter on a base that nobody else can load.
+    """
+    base = settings.get("base_name_or_path", "")
+    if is_local(base):
+        if kind == "adapter":
+            raise InputError(
+                f"the adapter in {folder} belongs to the base model in a folder of this machine ({Path(base).name}), which "
+                "others cannot load; push it with merge"
+            )
+        settings["base_name_or_path"] = ""
+    (settings.get("base_config") or {}).pop("_name_or_path", None)
+    return {**settings, "auto_map": AUTO_MAP}
+
+
+def _clean_adapter(settings: dict, folder: Path) -> dict:
+    """Return an adapter's configuration; an `InputError` where it was trained on a latent model of this machine."""
+    base = settings.get("base_model_name_or_path") or ""
+    if is_local(base):
+        raise InputError(
+            f"the adapter in {folder} was trained on the latent model in a folder of this machine ({Path(base).name}), "
+            "which others cannot load; push it with merge"
+        )
+    return settings
+
+
+def _results(folder: Path) -> dict[str, dict]:
+    """Return the metrics of training and every result record in a folder, and the record evaluation left beside it."""
+    metrics = {name: read_json(folder / f"{name}.json") for name in ("train_results", "eval_results")}
+    beside = folder.absolute().with_name(folder.absolute().name + ".json")
+    records = {path.stem: _record(path) for path in [*sorted(folder.glob("*.json")), beside] if path.is_file()}
+    return {name: record for name, record in {**records, **metrics}.items() if record}
+
+
+def _record(path: Path) -> dict:
+    """Return a result record that `latent_trainer.evaluation.record` wrote; an empty one for any other file."""
+    record = read_json(path)
+    return record if {"accuracy", "accuracy_stderr", "config", "versions"} <= record.keys() else {}
+
+
+def _add_curve(found: Published, path: Path) -> None:
+    """Draw validation accuracy over the run, where it was measured."""
+    measured = [entry["eval_accuracy"] for entry in found.history if "eval_accuracy" in entry]
+    if measured:
+        from latent_trainer.analysis.figures import learning_curves  # loads matplotlib, which training does not need
+
+        title = f"Validation accuracy: {100 * max(measured):.1f} % at its best"
+        learning_curves({found.training.get("method", "training"): found.history}, path, title)
+        found.files[CURVE] = path

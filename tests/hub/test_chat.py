@@ -1,0 +1,98 @@
+"""The chat template writes the prompt of training, token by token."""
+
+import pytest
+from tokenizers.processors import TemplateProcessing
+from training import make_tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from latent_trainer.data import TEMPLATES, Encoder, Template, encode_prompts
+from latent_trainer.data.tokenizer import train_tokenizer
+from latent_trainer.errors import InputError
+from latent_trainer.hub.chat import set_chat_template
+from latent_trainer.tokens import add_thought_tokens
+
+HOSTILE = Template(question='{question}{{{{ 1 }}}} "quoted" {{% if x %}}\\n é\U0001f600\n', answer_prefix="'''\n{{{{")
+KINDS = {
+    **TEMPLATES,
+    "inside": Template(remaining_steps="inside"),
+    "given": Template(score_answer_prefix=False),
+    "both": Template(remaining_steps="inside", score_answer_prefix=False),
+    "bare": Template(markers=False),
+    "hostile": HOSTILE,
+}
+
+
+def byte_tokenizer(template: Template) -> PreTrainedTokenizerFast:
+    """Return a byte-level tokenizer with a template's thought tokens."""
+    tokenizer = train_tokenizer(["1 + 2 = 3"], 300)
+    add_thought_tokens(tokenizer, template.bot, template.eot)
+    return tokenizer
+
+
+def ids(tokenizer, messages: list[dict], **options) -> list[int]:
+    """Return the token ids of a chat."""
+    return tokenizer.apply_chat_template(messages, return_dict=True, **options)["input_ids"]
+
+
+@pytest.mark.parametrize("num_latents", [0, 3])
+@pytest.mark.parametrize("name", KINDS)
+def test_the_prompt_of_training(name, num_latents):
+    template = KINDS[name]
+    tokenizer = byte_tokenizer(template)
+    set_chat_template(tokenizer, template.to_dict(), num_latents)
+    questions = ["1 + 2", "How {{ many }}?\n\n  <b>'\"\\n", "é"]
+    for question in questions:
+        chat = [{"role": "user", "content": question}]
+        assert ids(tokenizer, chat, add_generation_prompt=True) == Encoder(tokenizer, template).prompt(question, num_latents)
+    chats = [[{"role": "user", "content": question}] for question in questions]
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+    )
+    expected = encode_prompts(questions, tokenizer, num_latents, template)
+    assert batch["input_ids"].tolist() == expected["input_ids"].tolist()
+    assert batch["attention_mask"].tolist() == expected["attention_mask"].tolist()
+
+
+def test_words():
+    tokenizer = make_tokenizer()
+    add_thought_tokens(tokenizer, "<|bot|>", "<|eot|>")
+    set_chat_template(tokenizer, TEMPLATES["plain"].to_dict(), 2)
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "1 + 2"}], tokenize=False, add_generation_prompt=True)
+    assert text == "1 + 2 <|bot|><|latent|><|latent|><|eot|>"
+    assert tokenizer.padding_side == "left" and tokenizer.pad_token == tokenizer.eos_token
+
+
+def test_a_begin_of_text_token():
+    """It starts the chat once, as it starts a prompt; a tokenizer that does not write its own gets none."""
+    for writes in (True, False):
+        tokenizer = byte_tokenizer(TEMPLATES["coconut"])
+        tokenizer.add_special_tokens({"bos_token": "<s>"})
+        if writes:
+            processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)])
+            tokenizer.backend_tokenizer.post_processor = processor
+        set_chat_template(tokenizer, TEMPLATES["coconut"].to_dict(), 1)
+        chat = [{"role": "user", "content": "1 + 2"}, {"role": "assistant", "content": "3"}]
+        assert tokenizer.apply_chat_template(chat, tokenize=False).count("<s>") == writes
+
+
+def test_an_answer_in_the_chat_has_its_thought():
+    tokenizer = byte_tokenizer(TEMPLATES["coconut"])
+    set_chat_template(tokenizer, TEMPLATES["coconut"].to_dict(), 1)
+    chat = [{"role": "user", "content": "1 + 2"}, {"role": "assistant", "content": "### 3"}]
+    assert tokenizer.apply_chat_template(chat, tokenize=False) == "1 + 2\n<|bot|><|latent|><|eot|>### 3<|endoftext|>"
+
+
+def test_other_roles_are_refused():
+    tokenizer = byte_tokenizer(TEMPLATES["coconut"])
+    set_chat_template(tokenizer, TEMPLATES["coconut"].to_dict(), 1)
+    with pytest.raises(Exception, match="user and assistant messages only"):
+        tokenizer.apply_chat_template([{"role": "system", "content": "Be brief."}], tokenize=False)
+
+
+def test_a_template_whose_parts_the_tokenizer_joins():
+    """Without any token between them, question and prefix become one word in a chat, but were two in training."""
+    template = Template(question="{question}", answer_prefix="5", score_answer_prefix=False, markers=False)
+    tokenizer = train_tokenizer(["-55 -5 7 +3 x7"])
+    add_thought_tokens(tokenizer, template.bot, template.eot)
+    with pytest.raises(InputError, match="splits the prompt of '7 \\+3 x7 -5'"):
+        set_chat_template(tokenizer, template.to_dict(), 0)
