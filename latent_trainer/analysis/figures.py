@@ -97,6 +97,22 @@ def control_bars(record: dict, path: str | Path) -> None:
     pyplot.close(figure)
 
 
+def compared_records(rows: dict[str, dict], figure) -> None:
+    """Draw the accuracy of records, a bar each, with error bars of one standard error where there is one.
+
+    Args:
+        rows: name -> ``accuracy`` and ``accuracy_stderr``, shares.
+        figure: an empty figure.
+    """
+    figure.set_size_inches(max(4.6, 0.9 * len(rows)), 4)
+    axes = figure.subplots()
+    _bars(axes, {name: {**row, "accuracy_stderr": row["accuracy_stderr"] or 0} for name, row in rows.items()}, COLOURS[:1])
+    best = max(rows, key=lambda name: rows[name]["accuracy"])
+    axes.set_title(f"Highest accuracy: {best}, {100 * rows[best]['accuracy']:.1f} %")
+    axes.set(ylabel="accuracy (% of problems)", ylim=(-2, 102))
+    axes.tick_params(axis="x", labelrotation=30)
+
+
 def _bars(axes, rows: dict[str, dict], colours: list[str]) -> None:
     """Draw a bar a row with error bars of one standard error."""
     means, errors = ([100 * row[name] for row in rows.values()] for name in ("accuracy", "accuracy_stderr"))

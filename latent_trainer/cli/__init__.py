@@ -10,6 +10,7 @@ COMMANDS = {
     "evaluate": "grade generated answers of a saved model",
     "generate": "answer questions with a saved model",
     "probe": "look at what the latents of a saved model hold",
+    "compare": "compare result records, with paired tests",
     "data": "write problems to a file, or check a file of your own",
     "demo": "train a tiny model four ways and compare them",
     "env": "print versions and devices for a bug report",
