@@ -97,7 +97,10 @@ class LocalLauncher:
                 if self.alive(job):
                     process.send_signal(signal.SIGINT)
                     ended.append(process)
-        psutil.wait_procs(ended, timeout=60)
+        _, left = psutil.wait_procs(ended, timeout=15)
+        for process in left:  # a sweep started with interrupts ignored has jobs that ignore them too
+            for one in (*process.children(recursive=True), process):
+                one.kill()
 
 
 class SlurmLauncher:
