@@ -16,7 +16,7 @@ from latent_trainer.cli import main
 from latent_trainer.cli.arguments import parse
 from latent_trainer.cli.sweep import SweepArguments
 from latent_trainer.errors import InputError
-from latent_trainer.sweep.launch import SlurmLauncher
+from latent_trainer.sweep.launch import LocalLauncher, SlurmLauncher
 from latent_trainer.sweep.loop import run_sweep
 from latent_trainer.sweep.points import Space
 from latent_trainer.sweep.state import SweepState
@@ -86,6 +86,21 @@ def test_a_killed_sweep_goes_on(tmp_path, capfd):
     assert len(list((tmp_path / "out" / "jobs").glob("*_submitted.pkl"))) == 6
     assert (tmp_path / "out" / "axis-learning_rate.png").is_file()
     assert "eval_accuracy, best first" in capfd.readouterr().out
+
+
+def test_local_jobs_are_followed_and_ended(tmp_path):
+    """A job is found again by its process, as a later sweep does, and none is left after they are cancelled."""
+    scope = {"__name__": "__main__"}
+    exec("def wait(spec):\n    import time\n    time.sleep(600)\n", scope)
+    launcher = LocalLauncher(tmp_path / "jobs", parallel=1)
+    (job,) = launcher.submit(scope["wait"], [{}])
+    later = LocalLauncher(tmp_path / "jobs", parallel=1)
+    assert launcher.alive(job)
+    assert later.alive(later.attach(job.job_id))
+    assert not later.alive(later.attach(str(os.getpid())))  # a process of somebody else
+    launcher.cancel([job])
+    assert not launcher.alive(job)
+    assert not later.alive(later.attach(job.job_id))
 
 
 SBATCH = """#!/bin/bash
