@@ -14,7 +14,7 @@ from pathlib import Path
 from latent_trainer.data import combinatorics, convex
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/methods.md", "docs/log.md", "docs/data.md")
+PAGES = ("README.md", "docs/methods.md", "docs/log.md", "docs/data.md", "docs/analysis.md")
 PART = re.compile(r"(<!-- (results/[\w./-]+\.json|families of \w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -103,6 +103,33 @@ def domain(record: dict) -> str:
     return "\n".join(lines)
 
 
+def probes(record: dict) -> str:
+    """Return the table of what the latents of one model hold."""
+    found, config = record["probes"], record["config"]
+    patched = {(row["others"], row["latent"]): row for row in found["patching"]["rows"]}
+    lines = [
+        "| latent | lens: its step's value | linear probe | shuffled labels "
+        "| patched, later ones thought anew | patched, others kept |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row, own in zip(found["lens"]["layers"][-1]["latents"], found["linear"]["own"], strict=True):
+        number = own["latent"]
+        cells = [(row["match"], row["match_stderr"])]
+        cells += [(own[name], own[f"{name}_stderr"]) for name in ("accuracy", "shuffled")]
+        ways = [patched[way, number] for way in ("rethought", "kept")]
+        cells += [(way["follows"], way["follows_stderr"]) for way in ways]
+        lines.append(f"| {number} | {' | '.join(f'{100 * mean:.1f} ± {100 * error:.1f}' for mean, error in cells)} |")
+    pairs = [row["pairs"] for row in patched.values()]
+    lines += [
+        "",
+        f"% of {found['lens']['problems']} test problems, ± one standard error; model {config['model']}. The lens reads the "
+        "last layer at the column a latent is thought from. Patched: answers that follow the donor, of the "
+        f"{min(pairs)} to {max(pairs)} pairs for which it implies another answer. From "
+        "[results/probes.json](../results/probes.json), rewritten by `latent-trainer probe`.",
+    ]
+    return "\n".join(lines)
+
+
 def _share(row: dict) -> str:
     return f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f}"
 
@@ -130,6 +157,7 @@ TABLES = {
     "results/convex.json": domain,
     "results/demo.json": demo,
     "results/methods.json": methods,
+    "results/probes.json": probes,
     "results/benchmarks/training-gpt2.json": training,
 }
 

@@ -1,15 +1,44 @@
 """Figures, one function each; colours are safe for colour-blind readers."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")  # files only, no screen
+from cycler import cycler
 from matplotlib import pyplot
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
+STYLE = {
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.titlesize": 9,
+    "errorbar.capsize": 2,
+    "figure.constrained_layout.use": True,
+    "figure.figsize": (6.4, 4.2),
+    "legend.frameon": False,
+    "lines.markersize": 4,
+    "svg.hashsalt": "latent_trainer",  # the same numbers give the same file
+}
+
+
+def save_figure(draw: Callable, result: dict, path: str | Path) -> None:
+    """Let ``draw(result, figure)`` fill an empty figure in the library's style, and write it as PNG and as SVG.
+
+    Args:
+        draw: a drawing function, such as those of ``PROBES``.
+        result: the numbers it draws.
+        path: file name without its ending.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(STYLE):
+        figure = pyplot.figure()
+        draw(result, figure)
+        figure.savefig(f"{path}.png", dpi=150)
+        figure.savefig(f"{path}.svg", metadata={"Date": None})
+        pyplot.close(figure)
 
 
 def learning_curves(histories: dict[str, list[dict]], path: str | Path, title: str, stages_of: str | None = None) -> None:
@@ -66,6 +95,22 @@ def control_bars(record: dict, path: str | Path) -> None:
         axes.set(ylabel="accuracy (% of problems)", ylim=(-2, 102))
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
+
+
+def compared_records(rows: dict[str, dict], figure) -> None:
+    """Draw the accuracy of records, a bar each, with error bars of one standard error where there is one.
+
+    Args:
+        rows: name -> ``accuracy`` and ``accuracy_stderr``, shares.
+        figure: an empty figure.
+    """
+    figure.set_size_inches(max(4.6, 0.9 * len(rows)), 4)
+    axes = figure.subplots()
+    _bars(axes, {name: {**row, "accuracy_stderr": row["accuracy_stderr"] or 0} for name, row in rows.items()}, COLOURS[:1])
+    best = max(rows, key=lambda name: rows[name]["accuracy"])
+    axes.set_title(f"Highest accuracy: {best}, {100 * rows[best]['accuracy']:.1f} %")
+    axes.set(ylabel="accuracy (% of problems)", ylim=(-2, 102))
+    axes.tick_params(axis="x", labelrotation=30)
 
 
 def _bars(axes, rows: dict[str, dict], colours: list[str]) -> None:

@@ -10,10 +10,15 @@ COMMANDS = {
     "evaluate": "grade generated answers of a saved model",
     "generate": "answer questions with a saved model",
     "push": "publish a trained model or adapter on the Hub",
+    "probe": "look at what the latents of a saved model hold",
+    "sweep": "train a recipe over axes, points or a search, here or on Slurm",
+    "compare": "compare result records, with paired tests",
     "data": "write problems to a file, or check a file of your own",
     "demo": "train a tiny model four ways and compare them",
     "env": "print versions and devices for a bug report",
 }
+
+EXTRAS = {"optuna": "sweep", "submitit": "sweep", "sklearn": "analysis"}  # packages that come only with an extra
 
 
 def main(command: str | None = None, argv: list[str] | None = None) -> None:
@@ -34,6 +39,14 @@ def main(command: str | None = None, argv: list[str] | None = None) -> None:
     try:
         check_choice("command", command, COMMANDS)
         importlib.import_module(f"latent_trainer.cli.{command}").run(argv)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        print(
+            f"latent-trainer: {command} needs {error.name}; pip install 'latent_trainer[{EXTRAS[error.name]}]'",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
     except (InputError, FileNotFoundError) as error:
         print(f"latent-trainer: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -49,7 +49,7 @@ def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
             raise InputError(f"unknown key '{key}' in {given.config}{nearest(key, known)}")
     try:
         *instances, rest = parser.parse_args_into_dataclasses(
-            _words(settings) + argv, return_remaining_strings=True, look_for_args_file=False
+            as_words(settings) + argv, return_remaining_strings=True, look_for_args_file=False
         )
     except InputError:
         raise
@@ -77,7 +77,7 @@ def _read(path: str) -> dict:
     return settings
 
 
-def _words(settings: dict) -> list[str]:
+def as_words(settings: dict) -> list[str]:
     """Return settings as words of a command line, so that both are checked alike; a key without a value is left out."""
     words = []
     for key, value in settings.items():

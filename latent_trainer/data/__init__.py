@@ -16,6 +16,7 @@ from latent_trainer.errors import InputError, check_choice, check_options
 from latent_trainer.problem import Problem
 
 __all__ = [
+    "CONTINUATIONS",
     "DATASETS",
     "SPLITS",
     "TEMPLATES",
@@ -39,6 +40,7 @@ DATASETS = {
     "jsonl": jsonl.load,
     "textbook": textbook.load,
 }
+CONTINUATIONS = {"arithmetic": arithmetic.continued}  # of a problem from another value of a step, where it can be computed
 SPLITS = ("train", "validation", "test")
 MORE_SPLITS = dict.fromkeys(("combinatorics", "convex"), ("test_families", "test_harder"))
 

@@ -59,3 +59,11 @@ def _draw(rng: random.Random, operations: int) -> Problem:
         steps.append(str(value))
     question = " ".join(words)
     return Problem(question, tuple(steps), str(value), question)
+
+
+def continued(problem: Problem, step: int, value: str) -> str:
+    """Return the answer of a problem whose step number ``step``, from 0, had arrived at ``value`` instead."""
+    result = int(value)
+    for word in problem.question.split()[step + 2 :]:
+        result = OPERATIONS[word[0]](result, int(word[1:]))
+    return str(result)
