@@ -2,7 +2,7 @@
 
 import torch
 from transformers import Cache, DynamicCache
-from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer, StaticLayer
 
 
 class PieceLayer(DynamicLayer):
@@ -155,6 +155,18 @@ def write_thought(cache: Cache | None, hidden: torch.Tensor, closed: torch.Tenso
     if not isinstance(cache.layers[-1], ThoughtLayer):
         cache.layers.append(ThoughtLayer())
     cache.layers[-1].hidden, cache.layers[-1].closed = hidden, closed
+
+
+def fitted_mask(mask: torch.Tensor, cache: Cache | None) -> torch.Tensor:
+    """Return a mask (B, columns) as wide as a cache of fixed size, so that every pass of one column has the same shapes.
+
+    The columns to come are masked by causality whatever stands there. Other caches get the mask as it is.
+    """
+    layers = [layer for layer in cache.layers if not isinstance(layer, ThoughtLayer)] if cache is not None else []
+    fixed = {layer.max_cache_len for layer in layers if isinstance(layer, StaticLayer) and not layer.is_sliding}
+    if len(fixed) != 1 or any(layer.is_sliding for layer in layers):
+        return mask
+    return torch.nn.functional.pad(mask, (0, max(0, fixed.pop() - mask.shape[1])))
 
 
 def branch(cache: Cache, length: int) -> Cache:

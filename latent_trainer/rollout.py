@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from transformers import Cache
 
-from latent_trainer.cache import branch, rollout_cache
+from latent_trainer.cache import branch, fitted_mask, rollout_cache
 from latent_trainer.checkpointing import checkpointed, checkpointed_layers
 from latent_trainer.errors import InputError
 from latent_trainer.weight_gradients import WeightGradients
@@ -177,7 +177,9 @@ class Passes:
         with checkpointed(self.checkpointed):
             return self.decoder(
                 inputs_embeds=piece,
-                attention_mask=None if self.attention_mask is None else self.attention_mask[:, : self.past + end],
+                attention_mask=None
+                if self.attention_mask is None
+                else fitted_mask(self.attention_mask[:, : self.past + end], cache),
                 position_ids=self.position_ids[:, start:end],
                 past_key_values=cache,
                 use_cache=cache is not None,

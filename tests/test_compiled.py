@@ -29,15 +29,14 @@ def fresh():
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 def test_one_compiled_step(architecture):
-    """Twelve single-column passes and one prompt, at most three graphs: the prompt, one column, a recompiled symbolic shape."""
+    """Six latents and eight written tokens use the graphs of a prompt and of one column, however many there are."""
     model = make_latent(architecture).eval()
-    settings = {"max_new_tokens": 8, "do_sample": False, "cache_implementation": "static", "min_new_tokens": 8}
-    expected = model.generate(**batch(), **settings)
+    settings = {"do_sample": False, "cache_implementation": "static"}
+    expected = model.generate(**batch(), **settings, max_new_tokens=8, min_new_tokens=8)
     counter = CompileCounter()
     model.get_decoder().compile(backend=counter, dynamic=False)
-    assert torch.equal(model.generate(**batch(), **settings), expected)
+    assert torch.equal(model.generate(**batch(), **settings, max_new_tokens=8, min_new_tokens=8), expected)
     first = counter.frame_count
-    assert 0 < first
-    assert torch.equal(model.generate(**batch(), **settings), expected)
-    assert counter.frame_count == first  # nothing is compiled again
-    print(first)
+    assert 2 <= first <= 4  # the passes before and after the cache has its memory are graphs of their own
+    assert torch.equal(model.generate(**batch(), **settings, max_new_tokens=8, min_new_tokens=8), expected)
+    assert counter.frame_count == first
