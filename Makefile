@@ -26,10 +26,10 @@ $(VENV)/.installed-dev: $(INPUTS) | $(VENV)/.installed
 demo: $(VENV)/.installed  ## train one tiny model four ways and compare them (five minutes)
 	$(BIN)/latent-trainer demo
 
-test: $(VENV)/.installed-dev  ## run the tests (under ten minutes)
+test: $(VENV)/.installed-dev  ## run the tests (under fifteen minutes)
 	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --maxprocesses 8 --dist worksteal
 
-test-slow: $(VENV)/.installed-dev  ## run the tests that take minutes: the demonstration and its claims
+test-slow: $(VENV)/.installed-dev  ## run the tests that take minutes: the demonstration's claims, kills, a full disk
 	$(BIN)/python -m pytest -q -m slow
 
 verify-data: $(VENV)/.installed-dev  ## check 2,000 generated problems of every family by a different route

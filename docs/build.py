@@ -62,6 +62,60 @@ def methods(record: dict) -> str:
     return "\n".join(lines)
 
 
+def controls(record: dict) -> str:
+    """Return the table of an evaluation with controls, and its sweep over the number of latents."""
+    titles = {"zero": "zeros", "noise": "noise of the same length", "shuffle": "latents of another problem"}
+    titles |= {"frozen": "the mean latent", "pause": "pause tokens, trained for it"}
+    lines = ["| in place of the latents | test accuracy | lost | p (McNemar) |", "|---|---:|---:|---:|"]
+    lines.append(f"| nothing: intact | {_share(record)} % | | |")
+    for name, row in record["controls"].items():
+        lost = f"{100 * row['difference']:.1f} ± {100 * row['difference_stderr']:.1f}"
+        lines.append(f"| {titles[name]} | {_share(row)} % | {lost} | {row['p_value']:.0e} |")
+    sweep = "; ".join(f"{number}: {100 * row['accuracy']:.1f} %" for number, row in record["sweep"].items())
+    model, paused = record["config"]["model"], record["config"]["pause_model"]
+    command = f"latent-trainer evaluate --model {model} --pause_model {paused} --dataset {record['config']['dataset']}"
+    lines += [
+        "",
+        f"Accuracy with other numbers of latents: {sweep}.",
+        "",
+        f"{record['problems']} test problems, one model, ± is one standard error (paired for what is lost). Rewritten by "
+        f"`{command} --controls all --sweep_latents true --batch_size {record['config']['batch_size']} "
+        "--output results/controls.json`.",
+    ]
+    return "\n".join(lines)
+
+
+def generation(record: dict) -> str:
+    """Return the table of generation speed."""
+    lines = ["| evaluation | problems a second | times plain | quartiles |", "|---|---:|---:|---:|"]
+    for name, row in record["rows"].items():
+        quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
+        lines.append(f"| {name} | {row['rows_per_second']:.2f} | {row['ratio']:.2f} | {quartiles} |")
+    config = record["config"]
+    lines += [
+        "",
+        f"{config['shape']} shape, random weights, {config['rows']} questions, {config['new_tokens']} new tokens, "
+        f"{config['rounds']} interleaved rounds, {record['device']}; at batch 1 the first {config['slow_rows']} of them. "
+        "Rewritten by `python benchmarks/generation.py`.",
+    ]
+    return "\n".join(lines)
+
+
+def memory(record: dict) -> str:
+    """Return the table of peak memory."""
+    lines = ["| step | gigabytes above the model | times plain | seconds, times plain |", "|---|---:|---:|---:|"]
+    for name, row in record["rows"].items():
+        time = f"{row['ratio']:.2f}" if "ratio" in row else ""
+        lines.append(f"| {name} | {row['gigabytes']:.2f} | {row['memory_ratio']:.2f} | {time} |")
+    config = record["config"]
+    lines += [
+        "",
+        f"{config['shape']} shape, batch {config['short']['batch']} and {config['long']['batch']}, {record['device']}. "
+        "Rewritten by `python benchmarks/memory.py`.",
+    ]
+    return "\n".join(lines)
+
+
 def training(record: dict) -> str:
     """Return the table of training steps."""
     lines = ["| step | seconds | times plain | quartiles |", "|---|---:|---:|---:|"]
@@ -153,6 +207,9 @@ def _literal(text: str) -> str:
 
 
 TABLES = {
+    "results/controls.json": controls,
+    "results/benchmarks/generation-gpt2.json": generation,
+    "results/benchmarks/memory-gpt2.json": memory,
     "results/combinatorics.json": domain,
     "results/convex.json": domain,
     "results/demo.json": demo,

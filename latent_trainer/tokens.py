@@ -87,6 +87,8 @@ def place_latents(
         latent_mask: (B, T) bool, True where a latent goes.
         latents: (B, K, H), the k-th of a row for its k-th latent; NaN, or none left, where the model is to think itself.
     """
+    if latents.shape[1] == 0:
+        return embeds, latent_mask
     number = (latent_mask.cumsum(1) - 1).clamp(min=0)  # (B, T): which latent of its row
     within = latent_mask & (number < latents.shape[1])
     chosen = latents.gather(1, number.clamp(max=latents.shape[1] - 1).unsqueeze(-1).expand_as(embeds))  # (B, T, H)

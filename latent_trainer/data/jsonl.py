@@ -1,5 +1,7 @@
 """A user's own problems: a ``.jsonl`` or ``.parquet`` file with question, steps and answer."""
 
+from pathlib import Path
+
 from latent_trainer.data.files import carve, field, read_rows
 from latent_trainer.errors import InputError
 from latent_trainer.problem import Problem
@@ -43,7 +45,7 @@ def problem(row: dict, place: str) -> Problem:
         field(row, "question", place),
         tuple(steps),
         field(row, "answer", place),
-        id=str(row.get("id") or place),
+        id=str(row.get("id") or Path(place).name),  # the same wherever the file lies
         family=str(row.get("family") or ""),
         difficulty=difficulty,
     )
