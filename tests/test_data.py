@@ -44,12 +44,29 @@ def gsm8k_aug(path, number: int, name: str = "question") -> str:
     return str(path)
 
 
+def textbook(path, number: int) -> str:
+    """Write exercises."""
+    rows = [
+        {
+            "exercise": f"1.{row}",
+            "text": f"exercise {row}",
+            "type": "answer-based",
+            "answer": str(row),
+            "steps": [f"step {row}"],
+        }
+        for row in range(number)
+    ]
+    path.write_text(json.dumps(rows))
+    return str(path)
+
+
 @pytest.fixture
 def sources(tmp_path):
     """Return the options under which a data set is loaded here; one that is not listed generates its problems."""
     return {
         "jsonl": {"path": jsonl(tmp_path / "a.jsonl", 50), "test_path": jsonl(tmp_path / "b.jsonl", 9, "other")},
         "gsm8k_aug": {"path": gsm8k_aug(tmp_path / "a.txt", 50), "test_path": gsm8k_aug(tmp_path / "b.txt", 9, "other")},
+        "textbook": {"path": textbook(tmp_path / "book.json", 50)},
         "gsm8k": {"path": gsm8k(tmp_path / "train.jsonl", 50), "test_path": gsm8k(tmp_path / "test.jsonl", 9, "other")},
     }
 
@@ -61,7 +78,7 @@ def test_data_set(sources, name):
     splits = {split: load_problems(name, split, **options) for split in SPLITS}
     questions = {}
     for split, problems in splits.items():
-        assert problems.column_names == ["question", "steps", "answer", "id"]
+        assert problems.column_names == ["question", "steps", "answer", "id", "family", "difficulty"]
         assert as_problems(problems)  # every row is a valid problem
         assert all(isinstance(step, str) and step for row in problems for step in row["steps"])
         assert len(set(problems["id"])) == len(problems)
@@ -125,9 +142,9 @@ def test_jsonl(tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
     assert as_problems(load_problems("jsonl", "test", path=str(path))) == [
-        Problem("a", (), "7", f"{path}:1"),
+        Problem("a", (), "7", "data.jsonl:1"),
         Problem("b", (), "2.5", "mine"),
-        Problem("ç", ("x", "y"), "z", f"{path}:5"),
+        Problem("ç", ("x", "y"), "z", "data.jsonl:5"),
     ]
 
 
