@@ -58,7 +58,8 @@ def sources(tmp_path_factory):
     models = {}
     for architecture in ("gpt2", "llama", "qwen2"):
         models[architecture] = str(folder / architecture)
-        base = make_base(architecture, vocab_size=len(tokenizer), dtype=torch.float32)
+        context = {"n_positions": 1024} if architecture == "gpt2" else {"max_position_embeddings": 1024}
+        base = make_base(architecture, vocab_size=len(tokenizer), dtype=torch.float32, **context)
         base.save_pretrained(models[architecture])
         tokenizer.save_pretrained(models[architecture])
     return {"gsm8k": str(folder / "train.jsonl"), "gsm8k_aug": str(folder / "train.txt"), "models": models}
@@ -75,8 +76,10 @@ def test_recipe_trains(path, sources, tmp_path):
     argv += ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2", "--log_level", "error"]
     if settings["dataset"] in sources:
         argv += ["--dataset_path", sources[settings["dataset"]]]
-    else:
+    elif settings["dataset"] == "arithmetic":
         argv += ["--max_train_problems", "64"]
+    else:
+        argv += ["--dataset_options", '{"size": 64}']
     if "model_name_or_path" in settings:
         name = settings["model_name_or_path"].lower()
         architecture = next(one for one in ("llama", "qwen", "gpt2") if one in name)

@@ -122,7 +122,7 @@ def check_project_line(p, answer):
     s = cp.Variable(nonneg=p["ray"])
     base, direction = np.array(p["base"]), np.array(p["direction"])
     solved(cp.Minimize(cp.sum_squares(base + s * direction - np.array(p["point"]))))
-    agree(answer, base + s.value * direction)
+    agree(answer, base + s.value * direction, 1e-3)  # a flat objective leaves the solver far from exact
 
 
 def check_project_ball(p, answer):
