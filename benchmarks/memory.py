@@ -62,10 +62,9 @@ def make_step(shape: str, name: str) -> Callable[[], None]:
 
 
 def measure(shape: str, name: str) -> float:
-    """Return the gigabytes that two steps add to the peak of a process with the model in it."""
+    """Return the gigabytes that a step adds to the peak of a process with the model in it."""
     step = make_step(shape, name)
     before = peak()
-    step()
     step()
     return peak() - before
 
