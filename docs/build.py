@@ -14,7 +14,15 @@ from pathlib import Path
 from latent_trainer.data import combinatorics, convex
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/methods.md", "docs/log.md", "docs/data.md", "docs/analysis.md", "docs/evaluation.md", "docs/scaling.md")
+PAGES = (
+    "README.md",
+    "docs/methods.md",
+    "docs/log.md",
+    "docs/data.md",
+    "docs/analysis.md",
+    "docs/evaluation.md",
+    "docs/scaling.md",
+)
 PART = re.compile(r"(<!-- (results/[\w./-]+\.json|families of \w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
