@@ -134,7 +134,8 @@ def check_project_simplex(p, answer):
 
 
 def check_project_second_order_cone(p, answer):
-    agree(answer, nearest([*p["head"], p["height"]], lambda x: [cp.SOC(x[-1], x[:-1])]), 1e-3)
+    # at the apex the solver stops early
+    agree(answer, nearest([*p["head"], p["height"]], lambda x: [cp.SOC(x[-1], x[:-1])]), 3e-3)
 
 
 def check_distance_to_polyhedron(p, answer):
