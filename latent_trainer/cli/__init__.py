@@ -47,7 +47,7 @@ def main(command: str | None = None, argv: list[str] | None = None) -> None:
             file=sys.stderr,
         )
         raise SystemExit(2) from None
-    except (InputError, FileNotFoundError) as error:
+    except (InputError, FileNotFoundError, ConnectionError) as error:
         print(f"latent-trainer: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except TrainingError as error:
