@@ -77,11 +77,16 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
     return None
 
 
-def check_resumed(folder: str, data_hash: str) -> None:
-    """Raise an `InputError` where a checkpoint is damaged or was trained on other data."""
+def whole_checkpoint(folder: str) -> str:
+    """Return a checkpoint somebody has named; an `InputError` where it is damaged."""
     reason = fault(Path(folder))
     if reason is not None:
         raise InputError(f"checkpoint {folder} is damaged: {reason}; resume_from_checkpoint=True takes the newest whole one")
+    return folder
+
+
+def check_data(folder: str, data_hash: str) -> None:
+    """Raise an `InputError` where a whole checkpoint was trained on other problems."""
     before = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["data_hash"]
     if before != data_hash:
         raise InputError(

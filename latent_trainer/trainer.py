@@ -13,11 +13,12 @@ from transformers import PreTrainedTokenizerBase, Trainer
 from latent_trainer.adapters import add_adapters, latent_model, take_over, without_step_decoder
 from latent_trainer.checkpoints import (
     WholeCheckpoints,
-    check_resumed,
+    check_data,
     last_checkpoint,
     last_good,
     locked,
     refuse_other_run,
+    whole_checkpoint,
 )
 from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
@@ -268,9 +269,11 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         refuse_other_run(self.args.output_dir, resume_from_checkpoint)
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_checkpoint(self.args.output_dir)
+        elif resume_from_checkpoint:
+            resume_from_checkpoint = whole_checkpoint(resume_from_checkpoint)
         self.data_hash = data_hash([row.problem for row in self.rows])
         if resume_from_checkpoint:
-            check_resumed(resume_from_checkpoint, self.data_hash)
+            check_data(resume_from_checkpoint, self.data_hash)
         self.accelerator.wait_for_everyone()
         with locked(self.args.output_dir, self.is_world_process_zero()):
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)

@@ -11,6 +11,7 @@ import torch
 from conftest import make_base
 
 from latent_trainer.cli import COMMANDS, main
+from latent_trainer.data import combinatorics, convex
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.methods import METHODS
 
@@ -85,6 +86,11 @@ def test_methods_and_commands_are_listed():
     assert set(re.search(r"`latent-trainer \{([\w,]+)\}`", README)[1].split(",")) == set(COMMANDS)
     sections = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     assert set(METHODS) == set(re.findall(r"\(`(\w+)`\)", " ".join(re.findall(r"^## .*", sections, re.MULTILINE))))
+
+
+def test_number_of_families():
+    """README counts the generated families as they are."""
+    assert f"{len(combinatorics.FAMILIES) + len(convex.FAMILIES)} generated families" in README
 
 
 def test_links_and_tree():

@@ -49,6 +49,31 @@ class Exercise:
 Family = Callable[[random.Random, bool], Exercise]
 
 
+def loader(dataset: str, registered: dict[str, Family], held_out: Iterable[str]) -> Callable[..., list[Problem]]:
+    """Return the ``load`` of a data set made of families; arguments as in `generate`."""
+
+    def load(
+        split: str, path: str | None = None, seed: int = 0, size: int | None = None, families: list[str] | None = None
+    ) -> list[Problem]:
+        """Generate different problems, the families in turn.
+
+        Args:
+            split: train, validation, test, test_families (families never trained on) or test_harder (larger parameters).
+            path: not taken.
+            seed: decides which problems are drawn.
+            size: number of problems.
+            families: draw from these families only.
+
+        Raises:
+            ValueError: a path is given, an unknown family, or fewer different problems exist than asked for.
+        """
+        if path is not None:
+            raise InputError(f"dataset '{dataset}' is generated and reads no file; leave dataset_path out")
+        return generate(dataset, registered, held_out, split, seed, size, families)
+
+    return load
+
+
 def generate(
     dataset: str,
     registered: dict[str, Family],

@@ -19,9 +19,7 @@ from latent_trainer.data.combinatorics import (
     sieve,
     symmetry,
 )
-from latent_trainer.data.families import Family, generate
-from latent_trainer.errors import InputError
-from latent_trainer.problem import Problem
+from latent_trainer.data.families import Family, loader
 
 FAMILIES: dict[str, Family] = {
     "drawers": pigeonhole.drawers,
@@ -76,23 +74,4 @@ FAMILIES: dict[str, Family] = {
     "weighted_column_sum": binomials.weighted_column_sum,
 }
 HELD_OUT = ("cycle_types", "paths_closed_form", "restricted_strings", "neighbours", "chromatic_polynomial")
-
-
-def load(
-    split: str, path: str | None = None, seed: int = 0, size: int | None = None, families: list[str] | None = None
-) -> list[Problem]:
-    """Generate different problems, the families in turn.
-
-    Args:
-        split: train, validation, test, test_families (families never trained on) or test_harder (larger parameters).
-        path: not taken.
-        seed: decides which problems are drawn.
-        size: number of problems.
-        families: draw from these families only.
-
-    Raises:
-        ValueError: a path is given, an unknown family, or fewer different problems exist than asked for.
-    """
-    if path is not None:
-        raise InputError("dataset 'combinatorics' is generated and reads no file; leave dataset_path out")
-    return generate("combinatorics", FAMILIES, HELD_OUT, split, seed, size, families)
+load = loader("combinatorics", FAMILIES, HELD_OUT)

@@ -14,9 +14,7 @@ from latent_trainer.data.convex import (
     proximal,
     sets,
 )
-from latent_trainer.data.families import Family, generate
-from latent_trainer.errors import InputError
-from latent_trainer.problem import Problem
+from latent_trainer.data.families import Family, loader
 
 FAMILIES: dict[str, Family] = {
     "epigraph_membership": bounds.epigraph_membership,
@@ -87,23 +85,4 @@ FAMILIES: dict[str, Family] = {
     "frank_wolfe_step": algorithms.frank_wolfe_step,
 }
 HELD_OUT = ("quasiconvexity", "conjugate_piecewise", "project_simplex", "lp_multipliers", "exact_line_search")
-
-
-def load(
-    split: str, path: str | None = None, seed: int = 0, size: int | None = None, families: list[str] | None = None
-) -> list[Problem]:
-    """Generate different problems, the families in turn.
-
-    Args:
-        split: train, validation, test, test_families (families never trained on) or test_harder (larger parameters).
-        path: not taken.
-        seed: decides which problems are drawn.
-        size: number of problems.
-        families: draw from these families only.
-
-    Raises:
-        ValueError: a path is given, an unknown family, or fewer different problems exist than asked for.
-    """
-    if path is not None:
-        raise InputError("dataset 'convex' is generated and reads no file; leave dataset_path out")
-    return generate("convex", FAMILIES, HELD_OUT, split, seed, size, families)
+load = loader("convex", FAMILIES, HELD_OUT)
