@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import finish, start, wait_for, write_recipe
 from safetensors.torch import load_file
 
 from latent_trainer.checkpoints import checkpoints, fault
 from latent_trainer.cli import main
-from runs import finish, start, wait_for, write_recipe
 
 pytestmark = pytest.mark.timeout(900)
 
