@@ -1,79 +1,120 @@
-"""The caches of a rollout: keys and values in pieces, and the state a thought continues from."""
+"""The caches of a rollout: keys and values in one buffer, and the state a thought continues from."""
 
 import torch
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer, StaticLayer
 
+SPARE = 32  # columns of room, or an eighth of what is there if that is more
 
-class PieceLayer(DynamicLayer):
-    """A cache layer that keeps what every pass has added as a piece of its own, joined only when a pass reads it.
 
-    Under autograd a cache that joins all it has at every pass leaves one whole copy a pass behind; pieces are shared by the
-    branches of a cache and, under gradient checkpointing, are all that stays.
+class RolloutLayer(DynamicLayer):
+    """A cache layer whose columns lie in one buffer with room to spare, so that a pass copies only what it adds.
+
+    A stock layer joins all it has anew at every pass: a copy of the prompt for every latent, and under autograd one that
+    stays. Here a pass gets a view of the buffer. Columns once read are not written again, so that views stay right for
+    back-propagation; a branch or a copy of a layer therefore writes to a buffer of its own.
     """
 
     def __init__(self, **kwargs):
-        self.pieces: list[tuple[torch.Tensor, torch.Tensor]] = []  # keys and values (B, heads, n, d)
         super().__init__(**kwargs)
+        self.buffers: tuple[torch.Tensor, torch.Tensor] | None = None  # for keys and values, (B, heads, room, d)
+        self.passes: list[tuple[torch.Tensor, torch.Tensor]] = []  # under autograd: keys and values as each pass read them
+        self.added: tuple[torch.Tensor, torch.Tensor] | None = None  # under autograd: what the last pass added
 
-    def __copy__(self) -> "PieceLayer":
-        layer = PieceLayer()
-        layer.add(self.pieces)
-        return layer
-
-    @property
-    def keys(self) -> torch.Tensor | None:
-        """Return all keys (B, heads, columns, d)."""
-        return self._joined(0)
-
-    @keys.setter
-    def keys(self, value: None) -> None:
-        self.pieces = []
-
-    @property
-    def values(self) -> torch.Tensor | None:
-        """Return all values (B, heads, columns, d)."""
-        return self._joined(1)
-
-    @values.setter
-    def values(self, value: None) -> None:
-        self.pieces = []
-
-    def _joined(self, which: int) -> torch.Tensor | None:
-        parts = [piece[which] for piece in self.pieces]
-        return torch.cat(parts, -2) if len(parts) > 1 else parts[0] if parts else None
-
-    def add(self, pieces: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Add pieces at the end."""
-        self.pieces = [*self.pieces, *pieces]
-        if pieces and not self.is_initialized:
-            self.dtype, self.device = pieces[0][0].dtype, pieces[0][0].device
-            self.is_initialized = True
+    def __copy__(self) -> "RolloutLayer":
+        return self.first(self.get_seq_length())
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
         """Add a pass's keys and values (B, heads, n, d); return all there are."""
-        self.add([(key_states, value_states)])
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        columns = self.get_seq_length()
+        learns = torch.is_grad_enabled()
+        if learns and columns == 0:  # its own attention keeps them; a copy would come on top
+            self.keys, self.values = key_states, value_states
+        else:
+            self._make_room(key_states, value_states)
+            self.keys = _append(self.buffers[0], self.keys if columns else None, key_states)
+            self.values = _append(self.buffers[1], self.values if columns else None, value_states)
+        if learns:
+            self.passes = [*self.passes, (self.keys, self.values)]
+            self.added = (key_states, value_states)
         return self.keys, self.values
 
-    def get_seq_length(self) -> int:
-        """Return the number of columns."""
-        return sum(keys.shape[-2] for keys, _ in self.pieces)
-
-    def first(self, length: int) -> "PieceLayer":
-        """Return a layer over the first ``length`` columns of the same tensors."""
-        layer, left = PieceLayer(), length
-        for keys, values in self.pieces:
-            if left > 0:
-                layer.add([(keys[:, :, :left], values[:, :, :left])])
-                left -= keys.shape[-2]
+    def first(self, length: int) -> "RolloutLayer":
+        """Return a layer over the first ``length`` columns of the same tensors, in the graph of the passes that made them."""
+        layer = RolloutLayer()
+        if length == 0:
+            return layer
+        layer.dtype, layer.device, layer.is_initialized = self.dtype, self.device, True
+        known = [*(self.passes if self.passes and self.passes[-1][0] is self.keys else []), (self.keys, self.values)]
+        keys, values = next(pair for pair in known if pair[0].shape[-2] >= length)
+        layer.keys, layer.values = (
+            (keys, values) if keys.shape[-2] == length else (keys[:, :, :length], values[:, :, :length])
+        )
         return layer
+
+    def reset(self) -> None:
+        """Forget all columns."""
+        super().reset()
+        self.buffers, self.passes, self.added = None, [], None
+
+    def _make_room(self, *states: torch.Tensor) -> None:
+        """Have buffers that hold the columns there are and room for ``states`` after them."""
+        columns = self.get_seq_length()
+        end = columns + states[0].shape[-2]
+        present = (self.keys, self.values)
+        if self.buffers is not None and all(map(_holds, self.buffers, present, [end, end])):
+            return
+        room = end + max(SPARE, end // 8)
+        buffers = [state.new_empty((*state.shape[:2], room, state.shape[-1])) for state in states]
+        if columns:
+            for buffer, before in zip(buffers, present, strict=True):
+                buffer[:, :, :columns] = before.detach()
+        self.buffers = tuple(buffers)
+
+
+def _holds(buffer: torch.Tensor, columns: torch.Tensor, end: int) -> bool:
+    """Whether ``columns`` are still the view of ``buffer`` they were; reordering and repeating rows replaces them."""
+    same = columns.data_ptr() == buffer.data_ptr() and columns.stride() == buffer.stride()
+    return same and columns.shape[:2] == buffer.shape[:2] and end <= buffer.shape[-2]
+
+
+def _append(buffer: torch.Tensor, before: torch.Tensor | None, new: torch.Tensor) -> torch.Tensor:
+    """Write ``new`` into ``buffer`` after ``before``, and return the view of both, through which gradient reaches both."""
+    columns = 0 if before is None else before.shape[-2]
+    end = columns + new.shape[-2]
+    # `data`: autograd would take the writing of a later column for a change of the columns it has saved
+    whole = buffer.data[:, :, :end]
+    whole[:, :, columns:] = new.detach()
+    return _Joined.apply(whole, before, new) if torch.is_grad_enabled() else whole
+
+
+class _Joined(torch.autograd.Function):
+    """Two runs of columns that already lie one after the other."""
+
+    @staticmethod
+    def forward(ctx, whole, before, new):
+        ctx.sizes = (before.shape[-2], new.shape[-2])
+        return whole
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None, *gradient.split(ctx.sizes, -2)
 
 
 def rollout_cache() -> Cache:
-    """Return the empty cache of a rollout: in pieces where gradient may flow back through it."""
-    if not torch.is_grad_enabled():
-        return DynamicCache()
-    return Cache(layer_class_to_replicate=PieceLayer)
+    """Return the empty cache of a rollout."""
+    return Cache(layer_class_to_replicate=RolloutLayer)
+
+
+def with_room(cache: Cache | None) -> Cache | None:
+    """Give the layers of an empty stock cache that only grows the form they have in a rollout; return the same cache."""
+    if type(cache) is DynamicCache and not cache.offloading and cache.get_seq_length() == 0:
+        cache.layers = [RolloutLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+        if cache.layer_class_to_replicate is DynamicLayer:
+            cache.layer_class_to_replicate = RolloutLayer
+    return cache
 
 
 class ThoughtLayer(CacheLayerMixin):
@@ -179,7 +220,7 @@ def branch(cache: Cache, length: int) -> Cache:
     for layer in cache.layers:
         if isinstance(layer, ThoughtLayer):
             continue
-        if isinstance(layer, PieceLayer):
+        if isinstance(layer, RolloutLayer):
             branched.layers.append(layer.first(length))
             continue
         new = DynamicSlidingWindowLayer(_window(layer)) if layer.is_sliding else DynamicLayer()

@@ -1,9 +1,9 @@
 """Gradient checkpointing that keeps the cache: the decoder layers of a rollout are recomputed one by one on the way back.
 
-The stock layers drop the cache when they checkpoint, which would cut every latent off from the prompt. Here the cache of a
-rollout holds one piece a pass (`latent_trainer.cache.PieceLayer`): a checkpointed layer gets the pieces before it, returns
-its own, and joins them anew when it is recomputed, so that nothing but one hidden state, key and value per column and layer
-outlives the forward pass.
+The stock layers drop the cache when they checkpoint, which would cut every latent off from the prompt. Here a
+checkpointed layer gets a copy of the cache, returns the keys and values it has added, and joins them anew to what came
+before when it is recomputed, so that nothing but one hidden state, key and value per column and layer outlives the forward
+pass.
 
 Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
 """
@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from latent_trainer.cache import PieceLayer
+from latent_trainer.cache import rollout_cache
 from latent_trainer.errors import InputError
 
 DEFAULTS = {"use_reentrant": False, "every_n_layers": 1, "offload": False}
@@ -69,7 +69,7 @@ def checkpointed_layers(decoder: nn.Module) -> list[nn.Module]:
 
 @contextlib.contextmanager
 def checkpointed(layers: list[nn.Module]):
-    """Within the block these layers keep no activations but what they return; the cache they are given holds pieces."""
+    """Within the block these layers keep no activations but what they return; the cache they are given is one of a rollout."""
     before = [layer.__dict__.get("forward") for layer in layers]
     for layer in layers:
         layer.forward = partial(_forward, layer.forward)
@@ -88,25 +88,21 @@ def _forward(forward, *args, **kwargs):
     cache = next((value for value in (*args, *kwargs.values()) if isinstance(value, Cache)), None)
     if cache is None:
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
-    before = [copy.copy(layer) for layer in cache.layers]  # the pieces there are now; more come before the recomputation
+    before = [copy.copy(layer) for layer in cache.layers]  # the columns there are now; more come before the recomputation
 
     def run(*args, **kwargs):
-        own = Cache(layers=None, layer_class_to_replicate=PieceLayer)
+        own = rollout_cache()
         own.layers = [copy.copy(layer) for layer in before]
         args, kwargs = (
             [_swap(value, cache, own) for value in args],
             {name: _swap(value, cache, own) for name, value in kwargs.items()},
         )
         output = forward(*args, **kwargs)
-        counts = [len(layer.pieces) for layer in before] + [0] * (len(own.layers) - len(before))
-        new = [(at, layer.pieces[count:]) for at, (layer, count) in enumerate(zip(own.layers, counts, strict=True))]
-        return output, [(at, pieces) for at, pieces in new if pieces]
+        return output, [(at, layer.added) for at, layer in enumerate(own.layers) if layer.added is not None]
 
     output, new = checkpoint(run, *args, use_reentrant=False, **kwargs)
-    for at, pieces in new:
-        while len(cache.layers) <= at:
-            cache.layers.append(PieceLayer())
-        cache.layers[at].add(pieces)
+    for at, added in new:
+        cache.update(*added, at)
     return output
 
 

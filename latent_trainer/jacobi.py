@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from latent_trainer.cache import branch, rollout_cache
 from latent_trainer.configuration import check_rollout
@@ -30,11 +31,12 @@ def jacobi_rollout(
 ) -> RolloutOutput:
     """Run the decoder over T columns, refining all latents in parallel.
 
-    Pass 0 reads every column up to the last latent, with the placeholder's own embedding at the latents. Then T times:
+    Pass 0 reads every column before the last latent, with the placeholder's own embedding at the latents. Then T times:
     every latent becomes feedback(hidden state of the column before it in the pass before), and the columns from the first
     latent to the last are read anew; the T-th time everything after them is read with them. After t iterations the first t
     latents of a row equal the sequential ones, and so does the hidden state the next one grows from: as many iterations as
-    latents give the sequential rollout exactly, in T + 1 passes.
+    latents give the sequential rollout exactly, in T + 1 passes. So the t-th pass need not read the first t - 1 columns
+    again, nor any but the last pass the last column: what they gave, or would give, is known or never read.
 
     Args:
         iterations: T, at least 1.
@@ -63,11 +65,19 @@ def jacobi_rollout(
     first, last = columns[0], columns[-1] + 1
     if first == 0 and thought is None:
         raise InputError("a latent stands in the first column, where there is no hidden state to think from")
-    passes = Passes(decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs, checkpoint)
-    outputs, hidden, cache = _read_prefix(passes, embeds, first, last, cache, thought)
+    width = last - first  # n
+    # what follows the last latent's column reads it in the final pass only; a rank that must keep up may have no other column
+    read = width if least is not None else width - 1
+    iterations = iterations if least is not None else min(iterations, width)  # then every latent is the sequential one
+    shared = backprop == "full" and least is None and not checkpoint
+    passes = Passes(decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs, checkpoint, shared)
+    keeps = cache is None and least is None  # one that was handed in is to be extended itself, by the last pass alone
+    outputs, hidden, cache = _read_prefix(passes, embeds, first, first + read, cache, thought)
+    hidden = hidden[:, :width]  # (B, n, H): the columns before the block's
     length = cache.get_seq_length()
     mask = latent_mask[:, first:last, None]  # (B, n, 1)
-    block = embeds[:, first:last]  # (B, n, H)
+    block = embeds[:, first:last]  # (B, n, H); the columns left to refine
+    done: list[torch.Tensor] = []  # columns (B, 1, H) that are final and stay in a fresh cache: one more every pass
     moving = None
     for iteration in range(1, iterations + 1):
         latents = feedback(hidden).to(block.dtype)
@@ -79,30 +89,46 @@ def jacobi_rollout(
         block = refined
         if iteration == iterations or (least is None and moving is not None and not moving.any()):
             break
-        again = passes.one(block, first, branch(cache, length)).last_hidden_state
-        hidden = torch.cat([hidden[:, :1], again[:, :-1]], 1)  # (B, n, H): the columns before the latents
-    outputs.append(passes.one(torch.cat([block, embeds[:, last:]], 1), first, cache))
-    return passes.joined(outputs, torch.cat([embeds[:, :first], block, embeds[:, last:]], 1), cache)
+        again = branch(cache, length + len(done))
+        output = passes.one(block[:, : read - len(done)], first + len(done), again)
+        before = output.last_hidden_state[:, : block.shape[1] - 1]
+        if keeps:
+            outputs.append(_columns_of(output, 1))
+            done, block, mask, hidden, cache = [*done, block[:, :1]], block[:, 1:], mask[:, 1:], before, again
+        else:
+            hidden = torch.cat([hidden[:, :1], before], 1)
+    if keeps:
+        cache = branch(cache, length + len(done))
+    rest = torch.cat([block, embeds[:, last:]], 1)
+    outputs.append(passes.one(rest, first + len(done), cache))
+    return passes.joined(outputs, torch.cat([embeds[:, :first], *done, rest], 1), cache)
 
 
-def _read_prefix(passes: Passes, embeds, first: int, last: int, cache, thought):
-    """Pass 0; return outputs over the columns before ``first``, the hidden state before each block column, and the cache.
+def _read_prefix(passes: Passes, embeds, first: int, stop: int, cache, thought):
+    """Pass 0, over the columns before ``stop``.
 
     A fresh cache reads prefix and placeholders in one pass and forgets the placeholders; a cache that was handed in may be
     of fixed size, so there the placeholders are read on a branch.
+
+    Returns:
+        Outputs over the columns before ``first``, the hidden state before each column of the block, and the cache.
     """
     if cache is None:
         cache = rollout_cache()
-        output = passes.one(embeds[:, :last], 0, cache)
-        hidden = output.last_hidden_state[:, first - 1 : last - 1]
-        cache = branch(cache, first)
-        output.last_hidden_state = output.last_hidden_state[:, :first]
-        if passes.output_hidden_states:
-            output.hidden_states = tuple(layer[:, :first] for layer in output.hidden_states)
-        return [output], hidden, cache
+        output = passes.one(embeds[:, :stop], 0, cache)
+        return [_columns_of(output, first)], output.last_hidden_state[:, first - 1 :], branch(cache, first)
     outputs = []
     if first > 0:
         outputs = [passes.one(embeds[:, :first], 0, cache)]
         thought = outputs[0].last_hidden_state[:, -1]
-    placeholders = passes.one(embeds[:, first:last], first, branch(cache, cache.get_seq_length())).last_hidden_state
-    return outputs, torch.cat([thought.unsqueeze(1), placeholders[:, :-1]], 1), cache
+    placeholders = passes.one(embeds[:, first:stop], first, branch(cache, cache.get_seq_length())).last_hidden_state
+    return outputs, torch.cat([thought.unsqueeze(1), placeholders], 1), cache
+
+
+def _columns_of(output, stop: int):
+    """Return a decoder's output over its first ``stop`` columns."""
+    layers = output.hidden_states
+    return BaseModelOutputWithPast(
+        last_hidden_state=output.last_hidden_state[:, :stop],
+        hidden_states=tuple(layer[:, :stop] for layer in layers) if layers is not None else None,
+    )

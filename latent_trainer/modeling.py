@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from latent_trainer.cache import read_thought, write_thought
+from latent_trainer.cache import read_thought, with_room, write_thought
 from latent_trainer.checkpointing import RolloutCheckpointing
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
@@ -305,7 +305,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             latent_mask,
             attention_mask,
             position_ids,
-            cache=past_key_values,
+            cache=with_room(past_key_values),
             thought=thought,
             backprop=self.config.backprop,
             use_cache=use_cache,

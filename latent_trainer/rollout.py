@@ -89,7 +89,7 @@ def rollout(
         output_hidden_states,
         kwargs,
         checkpoint=checkpoint,
-        shared=least is None and not checkpoint,
+        shared=least is None and not checkpoint and bool(latent_columns),
     )
     without = 0
     if latent_columns and backprop != "full" and torch.is_grad_enabled():
@@ -167,14 +167,16 @@ class Passes:
         self.position_ids = position_ids
         self.output_hidden_states = output_hidden_states
         self.kwargs = kwargs
-        self.checkpointed = checkpointed_layers(decoder) if checkpoint and torch.is_grad_enabled() else []
-        self.shared = shared
+        self.checkpointed = checkpointed_layers(decoder) if checkpoint else []
+        self.together = WeightGradients() if shared else contextlib.nullcontext()
         self.past = 0 if attention_mask is None else attention_mask.shape[1] - position_ids.shape[1]  # P
 
     def one(self, piece: torch.Tensor, start: int, cache):
         """Run the decoder over ``piece`` (B, n, H), the columns from ``start`` on, after the columns in ``cache``."""
         end = start + piece.shape[1]
-        with checkpointed(self.checkpointed):
+        learns = torch.is_grad_enabled()
+        together = self.together if learns else contextlib.nullcontext()
+        with checkpointed(self.checkpointed if learns else []), together:
             return self.decoder(
                 inputs_embeds=piece,
                 attention_mask=None
@@ -229,8 +231,6 @@ def _one_by_one(passes: Passes, embeds, latent_mask, latent_columns, cache, thou
     latent_columns = [column for column in latent_columns if column < width]
     starts = sorted({0, *latent_columns})
     pieces, outputs = [], []
-    shared = passes.shared and torch.is_grad_enabled() and len(starts) > 1
-    together = WeightGradients() if shared else contextlib.nullcontext()
     for start, end in zip(starts, [*starts[1:], width], strict=True):
         piece = embeds[:, start:end]  # (B, n, H)
         if start in latent_columns:
@@ -239,8 +239,7 @@ def _one_by_one(passes: Passes, embeds, latent_mask, latent_columns, cache, thou
         pieces.append(piece)
         if end == width and not last_pass:
             break
-        with together:
-            outputs.append(passes.one(piece, start, cache))
+        outputs.append(passes.one(piece, start, cache))
         thought = outputs[-1].last_hidden_state[:, -1]  # (B, H)
     return _join(pieces), outputs
 

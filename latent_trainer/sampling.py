@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch.utils.data import Dataset, Sampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 
 class RowNumbers(Dataset):
@@ -36,21 +37,34 @@ class EpochSampler(Sampler[int]):
         epoch: returns the epoch that begins; loaders wrap samplers in ways that do not pass ``set_epoch`` on, for one when
             two processes resume in the middle of an epoch (accelerate 1.15).
         shuffle: keep file order if False.
+        lengths: tokens of every row; then each batch is drawn from rows of similar length, so that little is padding.
     """
 
-    def __init__(self, rows: int, multiple: int, seed: int, epoch: Callable[[], int], shuffle: bool = True):
+    def __init__(
+        self,
+        rows: int,
+        multiple: int,
+        seed: int,
+        epoch: Callable[[], int],
+        shuffle: bool = True,
+        lengths: list[int] | None = None,
+    ):
         self.rows = rows
         self.length = -(-rows // multiple) * multiple
         self.seed = seed
         self.epoch = epoch
         self.shuffle = shuffle
+        self.multiple = multiple
+        self.lengths = lengths
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self):
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed + self.epoch())
+        generator = torch.Generator().manual_seed(self.seed + self.epoch())
+        if self.lengths is not None:
+            yield from get_length_grouped_indices(self.lengths, self.multiple, generator=generator)
+        elif self.shuffle:
             yield from torch.randperm(self.rows, generator=generator).tolist()
         else:
             yield from range(self.rows)

@@ -160,9 +160,11 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
 
     def _get_train_sampler(self, train_dataset=None) -> EpochSampler:
         shuffle = self.args.train_sampling_strategy != "sequential"
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        lengths = [row.longest for row in self.rows] if grouped else None
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         global_batch = self._train_batch_size * self.args.world_size
-        return EpochSampler(len(self.rows), global_batch, seed, lambda: self._epoch, shuffle)
+        return EpochSampler(len(self.rows), global_batch, seed, lambda: self._epoch, shuffle, lengths)
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list[dict], dict]:
         """Return the batches of one optimizer step at the current stage, and the global counts their terms share."""

@@ -111,6 +111,7 @@ class LatentTrainingArguments(TrainingArguments):
             ("internalize_unit", ("step", "token")),
             ("reset_optimizer", ("never", "stage", "epoch")),
             ("template", TEMPLATES),
+            ("train_sampling_strategy", ("random", "sequential", "group_by_length")),
         ):
             check_choice(name, getattr(self, name), choices)
         if self.remaining_steps is not None:

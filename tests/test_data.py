@@ -383,6 +383,20 @@ def test_epoch_sampler_without_shuffling():
     assert list(EpochSampler(3, 8, seed=0, epoch=lambda: 5, shuffle=False)) == [0, 1, 2, 3, 4, 5, 3, 4]
 
 
+def test_batches_of_similar_length():
+    """Every row once, fillers last, and a third of the padding of random batches at most."""
+    lengths = torch.randint(5, 100, (1_000,), generator=torch.Generator().manual_seed(0)).tolist()
+
+    def padding(lengths_known):
+        order = [row for row in EpochSampler(1_000, 8, 3, lambda: 2, lengths=lengths_known) if row < 1_000]
+        assert sorted(order) == list(range(1_000))
+        batches = [[lengths[row] for row in order[at : at + 8]] for at in range(0, len(order), 8)]
+        return sum(max(batch) * len(batch) - sum(batch) for batch in batches)
+
+    assert padding(lengths) < padding(None) / 3
+    assert list(EpochSampler(3, 8, 0, lambda: 1, lengths=[1, 2, 3]))[3:] == [3, 4, 5, 3, 4]
+
+
 def test_collator_doctest():
     result = doctest.testmod(collator)
     assert result.attempted >= 4

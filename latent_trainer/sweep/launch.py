@@ -98,9 +98,11 @@ class LocalLauncher:
                     process.send_signal(signal.SIGINT)
                     ended.append(process)
         _, left = psutil.wait_procs(ended, timeout=15)
-        for process in left:  # a sweep started with interrupts ignored has jobs that ignore them too
-            for one in (*process.children(recursive=True), process):
-                one.kill()
+        # a sweep started with interrupts ignored has jobs that ignore them too
+        left = [one for process in left for one in (*process.children(recursive=True), process)]
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left)
 
 
 class SlurmLauncher:
