@@ -42,7 +42,7 @@ class RolloutLayer(DynamicLayer):
         return self.keys, self.values
 
     def first(self, length: int) -> "RolloutLayer":
-        """Return a layer over the first ``length`` columns of the same tensors, in the graph of the passes that made them."""
+        """Return a layer over the first ``length`` columns of the same tensors, in the graph of the pass that made them."""
         layer = RolloutLayer()
         if length == 0:
             return layer

@@ -69,7 +69,7 @@ def checkpointed_layers(decoder: nn.Module) -> list[nn.Module]:
 
 @contextlib.contextmanager
 def checkpointed(layers: list[nn.Module]):
-    """Within the block these layers keep no activations but what they return; the cache they are given is one of a rollout."""
+    """Within the block these layers keep no activations but what they return; the cache they are given is a rollout's."""
     before = [layer.__dict__.get("forward") for layer in layers]
     for layer in layers:
         layer.forward = partial(_forward, layer.forward)

@@ -1,7 +1,12 @@
-"""From hidden states to logits, for any base model."""
+"""From hidden states to logits and losses, for any base model."""
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from latent_trainer.sharding import is_sharded
+
+LOGITS = 2**26  # 256 MB in float32
 
 
 def logits_of(base: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
@@ -24,8 +29,28 @@ def logits_of(base: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
     return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
-def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the cross-entropy (N,) of ``labels`` (N,) under ``logits`` (N, V), in float32 or better."""
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     return nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def token_losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy (N,) of ``labels`` (N,) predicted by ``hidden`` (N, H), without ever having all logits.
+
+    The logits of at most `LOGITS` entries exist at a time; those of each chunk are computed anew on the way back. Parameters
+    that are gathered for every use are used once.
+
+    Args:
+        base: as in `logits_of`.
+    """
+    rows = max(1, LOGITS // base.config.get_text_config().vocab_size)
+    if len(labels) <= rows or is_sharded(base):
+        return _losses(base, hidden, labels)
+    chunks = zip(hidden.split(rows), labels.split(rows), strict=True)
+    return torch.cat([checkpoint(_losses, base, *chunk, use_reentrant=False) for chunk in chunks])
+
+
+def _losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(logits_of(base, hidden), labels)

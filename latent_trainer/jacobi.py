@@ -9,6 +9,7 @@ from latent_trainer.cache import branch, rollout_cache
 from latent_trainer.configuration import check_rollout
 from latent_trainer.errors import InputError
 from latent_trainer.rollout import Passes, RolloutOutput, rollout
+from latent_trainer.weight_gradients import WeightGradients
 
 
 def jacobi_rollout(
@@ -27,6 +28,7 @@ def jacobi_rollout(
     tolerance: float | None = None,
     checkpoint: bool = False,
     least: tuple[int, int] | None = None,
+    together: WeightGradients | None = None,
     **kwargs,
 ) -> RolloutOutput:
     """Run the decoder over T columns, refining all latents in parallel.
@@ -45,7 +47,7 @@ def jacobi_rollout(
         least: latents of the rank that has most, as the sum of two numbers: see `latent_trainer.ranks`. Where they are two
             or more, all ranks run every iteration, over their last column if they have no latent. None where nobody waits.
         decoder, embeds, latent_mask, attention_mask, position_ids, cache, thought, use_cache, output_hidden_states,
-            checkpoint: as in `rollout`.
+            checkpoint, together: as in `rollout`.
         feedback: as in `rollout`, for (B, n, H) too.
         backprop: "full", or "none": latents are constants.
 
@@ -60,17 +62,26 @@ def jacobi_rollout(
     if len(columns) < 2 and (least is None or sum(least) < 2):  # a single latent has nothing to be refined with
         common = {"cache": cache, "thought": thought, "use_cache": use_cache, "output_hidden_states": output_hidden_states}
         one = (decoder, feedback, embeds, latent_mask, attention_mask, position_ids)
-        return rollout(*one, **common, backprop=backprop, checkpoint=checkpoint, least=least, **kwargs)
+        return rollout(*one, **common, backprop=backprop, checkpoint=checkpoint, least=least, together=together, **kwargs)
     columns = columns or [embeds.shape[1] - 1]
     first, last = columns[0], columns[-1] + 1
     if first == 0 and thought is None:
         raise InputError("a latent stands in the first column, where there is no hidden state to think from")
     width = last - first  # n
-    # what follows the last latent's column reads it in the final pass only; a rank that must keep up may have no other column
+    # only what follows the last column reads it, in the final pass; a rank that must keep up may have no other column
     read = width if least is not None else width - 1
     iterations = iterations if least is not None else min(iterations, width)  # then every latent is the sequential one
-    shared = backprop == "full" and least is None and not checkpoint
-    passes = Passes(decoder, feedback, attention_mask, position_ids, output_hidden_states, kwargs, checkpoint, shared)
+    passes = Passes(
+        decoder,
+        feedback,
+        attention_mask,
+        position_ids,
+        output_hidden_states,
+        kwargs,
+        checkpoint=checkpoint,
+        together=together or WeightGradients(),
+        whole=least is None,
+    )
     keeps = cache is None and least is None  # one that was handed in is to be extended itself, by the last pass alone
     outputs, hidden, cache = _read_prefix(passes, embeds, first, first + read, cache, thought)
     hidden = hidden[:, :width]  # (B, n, H): the columns before the block's

@@ -11,7 +11,7 @@ from latent_trainer.checkpointing import RolloutCheckpointing
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
-from latent_trainer.heads import logits_of, token_losses
+from latent_trainer.heads import cross_entropy, logits_of
 from latent_trainer.jacobi import jacobi_rollout
 from latent_trainer.loading import generation_config, load_adapter
 from latent_trainer.ranks import agree, with_feedback
@@ -384,7 +384,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             scored = labels[:, 1:] != -100  # the column before predicts the token
-            losses = token_losses(logits[:, :-1][scored], labels[:, 1:][scored])
+            losses = cross_entropy(logits[:, :-1][scored], labels[:, 1:][scored])
             loss = losses.sum() / (losses.numel() if num_items_in_batch is None else num_items_in_batch)
         return CausalLMOutputWithPast(
             loss=loss,

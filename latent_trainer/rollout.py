@@ -47,6 +47,7 @@ def rollout(
     output_hidden_states: bool = False,
     checkpoint: bool = False,
     least: tuple[int, int] | None = None,
+    together: WeightGradients | None = None,
     **kwargs,
 ) -> RolloutOutput:
     """Run the decoder over T columns, filling each latent with feedback(hidden state of the column before it).
@@ -69,6 +70,7 @@ def rollout(
         checkpoint: recompute the decoder's layers on the way back (`latent_trainer.checkpointing`).
         least: passes that begin with a latent, without and with gradient, of the rank that needs most of them: see
             `latent_trainer.ranks`. Idle passes make up for what these rows need less. None where nobody waits.
+        together: shares the weight gradients with other rollouts of the step; by default the passes of this one share them.
 
     Raises:
         ValueError: a latent in the first column with no hidden state before it.
@@ -89,7 +91,8 @@ def rollout(
         output_hidden_states,
         kwargs,
         checkpoint=checkpoint,
-        shared=least is None and not checkpoint and bool(latent_columns),
+        together=together or (WeightGradients() if latent_columns else None),
+        whole=least is None,
     )
     without = 0
     if latent_columns and backprop != "full" and torch.is_grad_enabled():
@@ -145,9 +148,10 @@ class Passes:
         feedback: as in `rollout`.
         kwargs: passed on to every call of the decoder.
         checkpoint: as in `rollout`.
-        shared: whether the passes share one gradient of each weight (`latent_trainer.weight_gradients`); not where
-            parameters are gathered for every pass, whose gathered copies the first pass would keep in memory, and not under
-            checkpoints, whose recomputation would not see it.
+        together: makes the passes share one gradient of each weight; not used under checkpoints, whose recomputation would
+            not see it.
+        whole: whether parameters are whole on this rank. Where they are gathered for every pass they share no gradient: the
+            gathered copies of the first pass would stay in memory.
     """
 
     def __init__(
@@ -159,7 +163,8 @@ class Passes:
         output_hidden_states,
         kwargs,
         checkpoint: bool = False,
-        shared: bool = True,
+        together: WeightGradients | None = None,
+        whole: bool = True,
     ):
         self.decoder = decoder
         self.feedback = feedback
@@ -168,7 +173,7 @@ class Passes:
         self.output_hidden_states = output_hidden_states
         self.kwargs = kwargs
         self.checkpointed = checkpointed_layers(decoder) if checkpoint else []
-        self.together = WeightGradients() if shared else contextlib.nullcontext()
+        self.together = together if together is not None and whole and not checkpoint else contextlib.nullcontext()
         self.past = 0 if attention_mask is None else attention_mask.shape[1] - position_ids.shape[1]  # P
 
     def one(self, piece: torch.Tensor, start: int, cache):

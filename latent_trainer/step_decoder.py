@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from latent_trainer.heads import logits_of, token_losses
+from latent_trainer.heads import token_losses
 from latent_trainer.sharding import gathered
 
 
@@ -53,7 +53,7 @@ class StepDecoder(nn.Module):
         width = steps["labels"].shape[1]
         scored = steps["labels"] != -100
         predicting = hidden[:, -width - 1 : -1][scored]  # (N, H): the column before each token
-        return token_losses(logits_of(model, predicting), steps["labels"][scored])
+        return token_losses(model, predicting, steps["labels"][scored])
 
     @torch.no_grad()
     def explain(self, latents: torch.Tensor, base: PreTrainedModel, max_new_tokens: int = 32) -> torch.Tensor:

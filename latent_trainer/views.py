@@ -8,6 +8,7 @@ from transformers.utils import ModelOutput
 from latent_trainer.cache import branch
 from latent_trainer.heads import token_losses
 from latent_trainer.ranks import agree
+from latent_trainer.weight_gradients import WeightGradients
 
 
 @dataclass
@@ -41,47 +42,66 @@ def forward_views(
     prompt_width = input_ids.shape[1]
     (first, first_view), *others = views.items()
     whole = torch.cat([input_ids, first_view["input_ids"]], 1)  # (B, Tp + Tv)
-    least, *leasts = agree(model, [whole, *(view["input_ids"] for _, view in others)])
+    parts = [whole, *(view["input_ids"] for _, view in others)]
+    # one lookup: the gradient of each is as large as the vocabulary
+    embeds = model.get_input_embeddings()(torch.cat(parts, 1)).split([part.shape[1] for part in parts], 1)
+    least, *leasts = agree(model, parts)
+    together = WeightGradients() if others else None
     output = model.run(
         whole,
         torch.cat([attention_mask, first_view["attention_mask"]], 1),
+        inputs_embeds=embeds[0],
         use_cache=bool(others),
         output_hidden_states=output_hidden_states,
         least=least,
+        together=together,
     )
-    results = {first: _score(model, first_view, output.hidden, output.hidden_states, prompt_width - 1)}
+    ends = {first: (output.hidden[:, prompt_width - 1 :], output.hidden_states, prompt_width - 1)}
     prompt_hidden = output.hidden[:, prompt_width - 1 : prompt_width]  # (B, 1, H): predicts the first token of every view
-    for (name, view), least in zip(others, leasts, strict=True):
+    for (name, view), embed, least in zip(others, embeds[1:], leasts, strict=True):
         continued = model.run(
             view["input_ids"],
             torch.cat([attention_mask, view["attention_mask"]], 1),
+            inputs_embeds=embed,
             past_key_values=branch(output.cache, prompt_width),
             output_hidden_states=output_hidden_states,
             least=least,
+            together=together,
         )
-        hidden = torch.cat([prompt_hidden, continued.hidden], 1)  # (B, 1 + Tv, H)
         layers = None
         if output_hidden_states:
             layers = [
                 torch.cat([before[:, prompt_width - 1 : prompt_width], after], 1)
                 for before, after in zip(output.hidden_states, continued.hidden_states, strict=True)
             ]
-        results[name] = _score(model, view, hidden, layers, 0)
+        ends[name] = (torch.cat([prompt_hidden, continued.hidden], 1), layers, 0)  # hidden (B, 1 + Tv, H)
+    losses = _token_losses(model, views, {name: hidden for name, (hidden, _, _) in ends.items()})
+    results = {}
+    for name, (_, layers, before) in ends.items():
+        at_answer = None if layers is None else _at_answer(layers, before + views[name]["answer_start"])
+        results[name] = ViewOutput(token_loss=losses[name], hidden_states=at_answer)
     if steps is not None:
         in_row = {**steps, "columns": steps["columns"] + prompt_width}
         results["steps"] = ViewOutput(token_loss=model.step_decoder(output.latents, in_row, model.base))
     return results
 
 
-def _score(model, view: dict, hidden: torch.Tensor, layers, before: int) -> ViewOutput:
-    """Score a view whose column t is predicted by column ``before + t`` of ``hidden``."""
-    labels = view["labels"]  # (B, Tv)
-    scored = labels != -100
-    predicting = hidden[:, before : before + labels.shape[1]][scored]  # (N, H)
-    token_loss = token_losses(model.logits_of(predicting), labels[scored])  # the head runs on labelled positions only
-    at_answer = None
-    if layers is not None:
-        rows = torch.arange(labels.shape[0], device=labels.device)
-        columns = before + view["answer_start"]
-        at_answer = tuple(layer[rows, columns] for layer in layers)  # L + 1 times (B, H)
-    return ViewOutput(token_loss=token_loss, hidden_states=at_answer)
+def _token_losses(model, views: dict, hidden: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the losses (N,) of each view's labelled tokens; the head runs once, on the positions that predict them.
+
+    Args:
+        hidden: name -> (B, 1 + Tv, H), of which column t predicts the view's column t.
+    """
+    predicting, labels = [], []
+    for name, view in views.items():
+        scored = view["labels"] != -100  # (B, Tv)
+        predicting.append(hidden[name][:, : scored.shape[1]][scored])  # (N, H)
+        labels.append(view["labels"][scored])
+    losses = token_losses(model.base, torch.cat(predicting), torch.cat(labels))
+    return dict(zip(views, losses.split([len(label) for label in labels]), strict=True))
+
+
+def _at_answer(layers, columns: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return of every layer (B, T, H) each row's hidden state (B, H) at its column."""
+    rows = torch.arange(len(columns), device=columns.device)
+    return tuple(layer[rows, columns] for layer in layers)

@@ -1,9 +1,8 @@
 """Weight gradients of many small passes as one matrix product.
 
 A latent's pass reads one column: a few rows. Back-propagating it writes a whole gradient for every weight from a product
-over those few rows, pass after pass. The first pass of a rollout runs last in the backward direction, since every latent
-grows out of its last hidden state; so the later passes only put their inputs and output gradients aside, and the first pass
-adds the product over all of them to its own. The sums are the same, in another order.
+over those few rows, pass after pass. So the later passes only put their inputs and output gradients aside, and one product
+over all of them is added to the gradient of the first pass. The sums are the same, in another order.
 """
 
 import torch
@@ -12,11 +11,15 @@ from torch.overrides import TorchFunctionMode
 
 
 class _Gather(torch.autograd.Function):
-    """A weight as it is; on the way back, what later passes have put aside for it is added to its gradient."""
+    """A weight as it is, for all passes; on the way back, what the later ones have put aside is added to its gradient.
+
+    Every pass multiplies by the output of this node, so that autograd comes back to it after all of them.
+    """
 
     @staticmethod
     def forward(ctx, weight, aside, transposed):
         ctx.aside, ctx.transposed = aside, transposed
+        ctx.set_materialize_grads(False)
         return weight.view_as(weight)
 
     @staticmethod
@@ -26,7 +29,7 @@ class _Gather(torch.autograd.Function):
             outputs = torch.cat([one for _, one in ctx.aside])  # (N, out)
             ctx.aside.clear()
             left, right = (outputs, inputs) if ctx.transposed else (inputs, outputs)
-            gradient = torch.addmm(gradient, left.T, right)
+            gradient = left.T @ right if gradient is None else torch.addmm(gradient, left.T, right)
         return gradient, None, None
 
 
@@ -51,16 +54,16 @@ class _PutAside(torch.autograd.Function):
 
 
 class WeightGradients(TorchFunctionMode):
-    """Within the block, the linear layers of a rollout's passes share one weight gradient.
+    """Within the block, the linear layers of a step's passes share one weight gradient.
 
-    Use one for all passes of a rollout, each in a ``with`` block of its own; the first pass gathers. Weights that do not
-    train are left alone, and so is everything under autocast.
+    Use one for all passes, each in a ``with`` block of its own. Weights that do not train are left alone, and so is
+    everything under autocast.
     """
 
     def __init__(self):
         super().__init__()
         self.passes = 0
-        self.aside: dict[int, list] = {}
+        self.gathered: dict[tuple[int, bool], tuple[torch.Tensor, list]] = {}  # the node's output, and what is put aside
 
     def __enter__(self):
         self.passes += 1
@@ -80,9 +83,13 @@ class WeightGradients(TorchFunctionMode):
         trains = isinstance(weight, nn.Parameter) and weight.requires_grad
         if not trains or torch.is_autocast_enabled(weight.device.type):
             return func(*args, **kwargs)
-        if self.passes == 1:
-            gathered = _Gather.apply(weight, self.aside.setdefault(id(weight), []), transposed)
-            return func(inputs, gathered, bias) if transposed else func(bias, inputs, gathered)
-        if id(weight) not in self.aside:
+        key = (id(weight), transposed)
+        if self.passes == 1 and key not in self.gathered:
+            aside: list = []
+            self.gathered[key] = _Gather.apply(weight, aside, transposed), aside
+        if key not in self.gathered:
             return func(*args, **kwargs)
-        return _PutAside.apply(inputs, weight, bias, self.aside[id(weight)], transposed)
+        gathered, aside = self.gathered[key]
+        if self.passes > 1:
+            return _PutAside.apply(inputs, gathered, bias, aside, transposed)
+        return func(inputs, gathered, bias) if transposed else func(bias, inputs, gathered)

@@ -7,7 +7,8 @@ import torch
 from conftest import make_latent
 from peft import LoraConfig
 
-from latent_trainer import rollout, weight_gradients
+from latent_trainer import jacobi, rollout, weight_gradients
+from latent_trainer import views as view_passes
 from latent_trainer.adapters import add_adapters
 
 ROWS = torch.tensor([[5, 6, 98, 97, 97, 97, 99, 7, 8], [9, 8, 98, 97, 99, 7, 6, 5, 4], [3, 4, 5, 6, 7, 8, 9, 10, 11]])
@@ -57,12 +58,41 @@ def test_nothing_is_left_aside(monkeypatch, architecture):
     loss = model(input_ids=ROWS, labels=ROWS).loss
     (kept,) = made
     assert kept.passes == 4
-    assert len(kept.aside) >= 8
+    assert len(kept.gathered) >= 8
     aside = []
     put_aside = weight_gradients._PutAside.backward
     monkeypatch.setattr(
         weight_gradients._PutAside, "backward", staticmethod(lambda ctx, grad: aside.append(1) or put_aside(ctx, grad))
     )
     loss.backward()
-    assert len(aside) == 3 * len(kept.aside)
-    assert not any(kept.aside.values())
+    assert len(aside) == 3 * len(kept.gathered)
+    assert not any(aside for _, aside in kept.gathered.values())
+
+
+@pytest.mark.parametrize("scored", [("latent", "explicit"), ("latent",), ("explicit",)], ids="-".join)
+@pytest.mark.parametrize(
+    "kind", [{}, {"rollout": "jacobi", "rollout_options": {"iterations": 2}}], ids=["one by one", "jacobi"]
+)
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_views_share(monkeypatch, architecture, kind, scored):
+    """The views of a step share one product a weight, whichever of them the loss comes from."""
+    view = {"latent": torch.tensor([[98, 97, 97, 97, 99, 7]]), "explicit": torch.tensor([[11, 12, 13]])}
+    views = {
+        name: {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.where(ids < 97, ids, -100)}
+        for name, ids in view.items()
+    }
+    model = make_latent(architecture, **kind).train()
+
+    def gradients_of_views() -> dict[str, torch.Tensor]:
+        model.zero_grad()
+        outputs = model(input_ids=torch.tensor([[5, 6]]), attention_mask=torch.ones(1, 2).long(), views=views)
+        sum(outputs[name].token_loss.sum() for name in scored).backward()
+        return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+    shared = gradients_of_views()
+    for module in (rollout, jacobi, view_passes):
+        monkeypatch.setattr(module, "WeightGradients", contextlib.nullcontext)
+    plain = gradients_of_views()
+    assert shared.keys() == plain.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(shared[name], gradient, rtol=1e-10, atol=1e-12)
