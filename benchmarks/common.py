@@ -16,42 +16,54 @@ from latent_trainer.evaluation.record import write_record
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROOT = Path(__file__).resolve().parents[1]
 NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+QWEN = {"model_type": "qwen2", "vocab_size": 151936, "num_key_value_heads": 2, "tie_word_embeddings": True}
 SHAPES = {
-    "gpt2": {"model_type": "gpt2", "vocab_size": 50260, **NO_DROPOUT},
+    "gpt2": {"model_type": "gpt2", "vocab_size": 50260, "n_positions": 1024, **NO_DROPOUT},
     "qwen2.5-0.5b": {
-        "model_type": "qwen2",
-        "vocab_size": 151936,
+        **QWEN,
         "hidden_size": 896,
         "intermediate_size": 4864,
         "num_hidden_layers": 24,
         "num_attention_heads": 14,
-        "num_key_value_heads": 2,
+    },
+    "qwen2.5-1.5b": {
+        **QWEN,
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+    },
+    "llama-3.2-1b": {
+        "model_type": "llama",
+        "vocab_size": 128256,
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16 if DEVICE == "cuda" else 4,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
         "tie_word_embeddings": True,
     },
     "tiny": {"model_type": "gpt2", "vocab_size": 503, "n_embd": 64, "n_layer": 2, "n_head": 4, **NO_DROPOUT},
 }
 
 
-def make_model(shape: str, seed: int = 0, ids: dict[str, int] | None = None, **changes) -> LatentForCausalLM:
+def make_model(shape: str, dtype: str = "float32", seed: int = 0, ids: dict[str, int] | None = None) -> LatentForCausalLM:
     """Return a latent model of a shape with random weights, on the GPU where there is one.
 
     The last three rows of its vocabulary are the thought tokens unless ``ids`` names others.
     """
     torch.manual_seed(seed)
-    settings = {**SHAPES[shape], "bos_token_id": 0, "eos_token_id": 0, **changes}
+    settings = {**SHAPES[shape], "bos_token_id": 0, "eos_token_id": 0}
     base = AutoModelForCausalLM.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
     last = settings["vocab_size"]
     ids = ids or {"latent_token_id": last - 3, "bot_token_id": last - 2, "eot_token_id": last - 1}
-    return LatentForCausalLM.from_base(base, **ids).to(DEVICE)
+    return LatentForCausalLM.from_base(base, **ids).to(DEVICE, getattr(torch, dtype))
 
 
-def compare(candidates: dict[str, Callable[[], None]], reference: str, rounds: int) -> dict[str, dict[str, float]]:
-    """Time callables in turn, after one warm-up each, and return seconds and ratios to ``reference``.
+def measure(candidates: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Time callables in turn, after one warm-up each, and return the seconds of every round.
 
-    Every round runs all of them, so that a slow moment of the machine falls on all; a ratio is taken within its round.
-
-    Returns:
-        name -> median ``seconds``, median ``ratio``, and the ratio's ``ratio_low`` and ``ratio_high`` quartiles.
+    Every round runs all of them, so that a slow moment of the machine falls on all; ratios are taken within a round.
     """
     for run in candidates.values():
         run()
@@ -64,22 +76,36 @@ def compare(candidates: dict[str, Callable[[], None]], reference: str, rounds: i
             run()
             _synchronise()
             seconds[name].append(time.perf_counter() - began)
-    results = {}
-    for name, own in seconds.items():
-        ratios = [mine / other for mine, other in zip(own, seconds[reference], strict=True)]
-        low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else (ratios[0],) * 3
-        results[name] = {
-            "seconds": statistics.median(own),
-            "ratio": statistics.median(ratios),
-            "ratio_low": low,
-            "ratio_high": high,
-        }
-    return results
+    return seconds
+
+
+def spread(values: list[float], name: str = "ratio") -> dict[str, float]:
+    """Return the median and the quartiles of ``values``."""
+    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    return {name: statistics.median(values), f"{name}_low": low, f"{name}_high": high}
+
+
+def compare(candidates: dict[str, Callable[[], None]], reference: str, rounds: int) -> dict[str, dict[str, float]]:
+    """Time callables side by side; name -> median ``seconds``, and the ``ratio`` to ``reference`` with its quartiles."""
+    seconds = measure(candidates, rounds)
+    return {name: {"seconds": statistics.median(own), **spread(over(own, seconds[reference]))} for name, own in seconds.items()}
+
+
+def over(own: list[float], reference: list[float]) -> list[float]:
+    """Return the ratio of two measurements in every round."""
+    return [mine / other for mine, other in zip(own, reference, strict=True)]
 
 
 def _synchronise() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def ceiling(dtype: str) -> float:
+    """Return the floating-point operations a second of a large square matrix product, the best of ten."""
+    size = 8192 if DEVICE == "cuda" else 2048
+    left, right = (torch.randn(size, size, device=DEVICE).to(getattr(torch, dtype)) for _ in range(2))
+    return 2 * size**3 / min(measure({"product": lambda: left @ right}, 10)["product"])
 
 
 def report(name: str, results: dict, config: dict) -> None:
@@ -100,6 +126,13 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser of what every benchmark takes."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", default="gpt2", choices=sorted(SHAPES), help="model shape, random weights")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of weights and activations")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds after one warm-up")
     parser.add_argument("--batch", type=int, default=8, help="rows per step")
     return parser
+
+
+def record_name(kind: str, args: argparse.Namespace) -> str:
+    """Return the name of a record; that of float32 on a CPU has no suffix."""
+    suffix = "" if (DEVICE, args.dtype) == ("cpu", "float32") else f"-{DEVICE}-{args.dtype}"
+    return f"{kind}-{args.shape}{suffix}"
