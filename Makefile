@@ -46,7 +46,11 @@ format: $(VENV)/.installed-dev  ## put everything into style
 docs: $(VENV)/.installed  ## rewrite the generated parts of README.md and docs/ from results/
 	$(BIN)/python docs/build.py
 
-benchmark: $(VENV)/.installed  ## measure speed against plain fine-tuning, side by side
+benchmark: $(VENV)/.installed  ## measure speed and memory against plain fine-tuning, side by side (half an hour on two cores)
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/parts.py
 
 .PHONY: help demo test test-slow verify-data lint format docs benchmark

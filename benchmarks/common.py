@@ -88,7 +88,9 @@ def spread(values: list[float], name: str = "ratio") -> dict[str, float]:
 def compare(candidates: dict[str, Callable[[], None]], reference: str, rounds: int) -> dict[str, dict[str, float]]:
     """Time callables side by side; name -> median ``seconds``, and the ``ratio`` to ``reference`` with its quartiles."""
     seconds = measure(candidates, rounds)
-    return {name: {"seconds": statistics.median(own), **spread(over(own, seconds[reference]))} for name, own in seconds.items()}
+    return {
+        name: {"seconds": statistics.median(own), **spread(over(own, seconds[reference]))} for name, own in seconds.items()
+    }
 
 
 def over(own: list[float], reference: list[float]) -> list[float]:

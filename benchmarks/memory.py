@@ -1,21 +1,23 @@
 """Peak memory of a training step against plain fine-tuning of the same tokens, each in a process of its own.
 
-Run: python benchmarks/memory.py [--shape gpt2] [--rounds 2]
+Run: python benchmarks/memory.py [--shape gpt2] [--rounds 3]
 
-Measured is what a step adds to the process with the model in it: gradients and activations, not the weights. Two settings:
-six latents after a short prompt, and thirty after a long one with gradient checkpointing, which is also timed, interleaved.
+Measured is what a step adds to a process with the model in it: gradients and activations, not the weights. "gigabytes" are
+tensors, counted by PyTorch; "process" is what the operating system sees, with the libraries' own buffers and what the
+allocator cannot reuse. Two settings: six latents after a short prompt, and thirty after a long one, also with gradient
+checkpointing, which is timed too, interleaved.
 """
 
+import json
 import resource
 import subprocess
 import sys
 from collections.abc import Callable
 
 import torch
-from common import DEVICE, argument_parser, compare, make_model, report
-from training import latent_step, plain_step, rows
-
-from latent_trainer.objectives import OBJECTIVES
+from common import DEVICE, argument_parser, compare, make_model, record_name, report
+from steps import Bench, make_batch
+from torch.profiler import ProfilerActivity, profile
 
 SHORT = {"batch": 8, "latents": 6, "prompt": 64}
 LONG = {"batch": 4, "latents": 30, "prompt": 512}
@@ -37,66 +39,74 @@ REFERENCES = {
 }
 
 
-def make_step(shape: str, name: str) -> Callable[[], None]:
+def make_step(shape: str, dtype: str, name: str) -> Callable[[], None]:
     """Return a training step of a candidate; its model is built here."""
     setting, kind, checkpointing = CANDIDATES[name]
-    model = make_model(shape, n_positions=1024) if shape in ("gpt2", "tiny") else make_model(shape)
-    model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
-    made = rows(
-        setting["batch"],
-        model.config.vocab_size,
-        setting["latents"],
-        model.config.latent_token_id,
-        ("latent",),
-        setting["prompt"],
-    )
-    if kind == "plain":
-        if checkpointing:
-            model.base.config.use_cache = False
-            model.base.activation_checkpointing_enable()
-        return plain_step(model, optimizer, made, "latent")
-    if checkpointing:
-        model.activation_checkpointing_enable()
-    return latent_step(model, optimizer, made, OBJECTIVES["answer"]())
+    bench = Bench(make_model(shape, dtype))
+    if checkpointing and kind == "plain":
+        bench.model.base.config.use_cache = False
+        bench.model.base.activation_checkpointing_enable()
+    elif checkpointing:
+        bench.model.activation_checkpointing_enable()
+    batch = make_batch(bench.model, **setting)
+    return bench.plain(batch) if kind == "plain" else bench.latent(batch)
 
 
-def measure(shape: str, name: str) -> float:
-    """Return the gigabytes that a step adds to the peak of a process with the model in it."""
-    step = make_step(shape, name)
-    before = peak()
-    step()
-    return peak() - before
-
-
-def peak() -> float:
-    """Return the peak memory of this process so far, in GB."""
+def measure_memory(shape: str, dtype: str, name: str) -> dict[str, float]:
+    """Return the gigabytes that a step adds to this process, which has run nothing before."""
+    step = make_step(shape, dtype, name)
     if DEVICE == "cuda":
-        return torch.cuda.max_memory_allocated() / 1e9
+        before = torch.cuda.memory_allocated()
+        step()
+        return {"gigabytes": (torch.cuda.max_memory_allocated() - before) / 1e9}
+    before = _resident()
+    step()
+    process = _resident() - before
+    return {"gigabytes": _allocated(step), "process_gigabytes": process}
+
+
+def _resident() -> float:
+    """Return the largest memory of this process so far, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def _allocated(step: Callable[[], None]) -> float:
+    """Return the largest sum of the tensors that a step allocates and has not freed, in GB."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most / 1e9
 
 
 def main() -> None:
     """Measure and write results/benchmarks/memory-SHAPE.json."""
     parser = argument_parser(__doc__)
-    parser.set_defaults(rounds=2)
+    parser.set_defaults(rounds=3)
     parser.add_argument("--one", choices=CANDIDATES, help="measure this one in this process and print gigabytes")
     args = parser.parse_args()
     if args.one:
-        print(measure(args.shape, args.one))
+        print(json.dumps(measure_memory(args.shape, args.dtype, args.one)))
         return
     results = {}
     for name in CANDIDATES:
-        command = [sys.executable, __file__, "--shape", args.shape, "--one", name]
+        command = [sys.executable, __file__, "--shape", args.shape, "--dtype", args.dtype, "--one", name]
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        results[name] = {"gigabytes": float(printed.splitlines()[-1])}
-    timed = {name: make_step(args.shape, name) for name, (_, _, checkpointing) in CANDIDATES.items() if checkpointing}
+        results[name] = json.loads(printed.splitlines()[-1])
+    timed = {
+        name: make_step(args.shape, args.dtype, name) for name, (_, _, checkpointing) in CANDIDATES.items() if checkpointing
+    }
     for name, row in compare(timed, next(iter(timed)), args.rounds).items():
         results[name] |= row
     for name, row in results.items():
-        row["memory_ratio"] = row["gigabytes"] / results[REFERENCES[name]]["gigabytes"]
-        print(f"{name:58} {row['gigabytes']:6.2f} GB   {row['memory_ratio']:5.2f} x plain")
-    report(f"memory-{args.shape}", results, {"shape": args.shape, "rounds": args.rounds, "short": SHORT, "long": LONG})
+        plain = results[REFERENCES[name]]
+        row |= {f"{kind}_ratio": row[kind] / plain[kind] for kind in ("gigabytes", "process_gigabytes") if kind in row}
+        print(f"{name:58} {row['gigabytes']:6.2f} GB   {row['gigabytes_ratio']:5.2f} x plain")
+    config = {"shape": args.shape, "dtype": args.dtype, "rounds": args.rounds, "short": SHORT, "long": LONG}
+    report(record_name("memory", args), results, config)
 
 
 if __name__ == "__main__":

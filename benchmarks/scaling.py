@@ -57,7 +57,12 @@ def latents_axis(bench: Bench, args) -> dict:
 def pair(bench: Bench, args, axis: str, label: str, batch: int, **what) -> dict:
     """Return the ratio of a step with six latents, or as ``what`` says, to plain fine-tuning of the same positions."""
     rows = make_batch(bench.model, batch, **{"latents": 6, **what})
-    return {label: {"axis": axis, **compare({"plain": bench.plain(rows), label: bench.latent(rows)}, "plain", args.rounds)[label]}}
+    return {
+        label: {
+            "axis": axis,
+            **compare({"plain": bench.plain(rows), label: bench.latent(rows)}, "plain", args.rounds)[label],
+        }
+    }
 
 
 def main() -> None:
@@ -78,7 +83,9 @@ def main() -> None:
         results |= pair(bench, args, "rows", "0 to 12 latents, prompts of 32 to 96", args.batch, **ragged(args.batch))
     if "dtype" in args.axes:
         for dtype in ("float32", "bfloat16"):
-            results |= pair(Bench(make_model(args.shape, dtype)), args, "dtype", dtype, args.batch if DEVICE == "cuda" else 1)
+            results |= pair(
+                Bench(make_model(args.shape, dtype)), args, "dtype", dtype, args.batch if DEVICE == "cuda" else 1
+            )
     for shape in ("qwen2.5-0.5b", "llama-3.2-1b") if "shape" in args.axes else ():
         batch = args.batch if DEVICE == "cuda" else SMALL
         results |= pair(Bench(make_model(shape, args.dtype)), args, "shape", f"{shape} shape", batch)

@@ -21,6 +21,7 @@ PAGES = (
     "docs/data.md",
     "docs/analysis.md",
     "docs/evaluation.md",
+    "docs/performance.md",
     "docs/scaling.md",
 )
 PART = re.compile(r"(<!-- (results/[\w./-]+\.json|families of \w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -111,32 +112,73 @@ def generation(record: dict) -> str:
 
 def memory(record: dict) -> str:
     """Return the table of peak memory."""
-    lines = ["| step | gigabytes above the model | times plain | seconds, times plain |", "|---|---:|---:|---:|"]
+    lines = ["| step | tensors, GB | times plain | process, times plain | seconds, times plain |", "|---|---:|---:|---:|---:|"]
     for name, row in record["rows"].items():
-        time = f"{row['ratio']:.2f}" if "ratio" in row else ""
-        lines.append(f"| {name} | {row['gigabytes']:.2f} | {row['memory_ratio']:.2f} | {time} |")
+        process, time = (f"{row[key]:.2f}" if key in row else "" for key in ("process_gigabytes_ratio", "ratio"))
+        lines.append(f"| {name} | {row['gigabytes']:.2f} | {row['gigabytes_ratio']:.2f} | {process} | {time} |")
     config = record["config"]
     lines += [
         "",
-        f"{config['shape']} shape, batch {config['short']['batch']} and {config['long']['batch']}, {record['device']}. "
-        "Rewritten by `python benchmarks/memory.py`.",
+        f"{config['shape']} shape, batch {config['short']['batch']} and {config['long']['batch']}, above the model itself, "
+        f"{record['device']}. Rewritten by `python benchmarks/memory.py`.",
     ]
     return "\n".join(lines)
 
 
 def training(record: dict) -> str:
     """Return the table of training steps."""
-    lines = ["| step | seconds | times plain | quartiles |", "|---|---:|---:|---:|"]
+    lines = ["| step | seconds | times plain | quartiles | tokens a second | share of the ceiling |", "|---|" + "---:|" * 5]
     for name, row in record["rows"].items():
         lines.append(
-            f"| {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {row['ratio_low']:.2f} to {row['ratio_high']:.2f} |"
+            f"| {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {row['ratio_low']:.2f} to {row['ratio_high']:.2f} "
+            f"| {row['tokens_per_second']:.0f} | {100 * row['ceiling_share']:.0f} % |"
         )
     config = record["config"]
     rows = f"{config['question']} question, {config['steps']} CoT and {config['answer']} answer tokens"
     lines += [
         "",
-        f"{config['shape']} shape, random weights, batch {config['batch']}, {rows}, {config['rounds']} interleaved rounds, "
-        f"{record['device']}. Rewritten by `make benchmark`.",
+        f"{config['shape']} shape, random weights, {config['dtype']}, batch {config['batch']}, {rows}, {config['rounds']} "
+        f"interleaved rounds, {record['device']}. Tokens: positions of question, latents, steps and answer. Ceiling: "
+        f"{config['ceiling'] / 1e9:.0f} GFLOP/s of a large matrix product. Rewritten by `make benchmark`.",
+    ]
+    return "\n".join(lines)
+
+
+def growth(record: dict) -> str:
+    """Return the table of ratios along each axis, and the slope."""
+    rows, config = record["rows"], record["config"]
+    lines = ["| axis | step | seconds | times plain | quartiles |", "|---|---|---:|---:|---:|"]
+    for name, row in rows.items():
+        if "seconds" in row:
+            quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
+            lines.append(f"| {row['axis']} | {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {quartiles} |")
+    slope = rows["slope"]
+    lines += [
+        "",
+        f"One more latent costs {1000 * slope['seconds_per_latent']:.0f} ms, {slope['ratio']:.2f} times (quartiles "
+        f"{slope['ratio_low']:.2f} to {slope['ratio_high']:.2f}) the {1000 * slope['seconds_per_cached_token']:.0f} ms of one "
+        f"more plain token through a stock cache; no K is further than {100 * slope['off_the_line']:.0f} % of the range from "
+        f"the straight line. {config['shape']} shape, batch {config['batch']}, 64 question and 10 answer tokens, 6 latents "
+        f"where nothing else is said, larger shapes at batch {config['small']}, bfloat16 at batch 1, {config['rounds']} "
+        f"interleaved rounds, {record['device']}. Rewritten by `python benchmarks/scaling.py`.",
+    ]
+    return "\n".join(lines)
+
+
+def parts(record: dict) -> str:
+    """Return the figure of where the time goes, and its table."""
+    rows = record["rows"]
+    names = next(iter(rows.values()))
+    lines = ["![Where the time of a step goes](../results/benchmarks/parts-gpt2.svg)", ""]
+    lines += ["| seconds | " + " | ".join(names) + " | all |", "|---|" + "---:|" * (len(names) + 1)]
+    for name, row in rows.items():
+        cells = [f"{seconds:.2f}" for seconds in (*row.values(), sum(row.values()))]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    config = record["config"]
+    lines += [
+        "",
+        f"{config['shape']} shape, batch {config['batch']}, medians of {config['rounds']} profiled steps, {record['device']}. "
+        "Rewritten by `python benchmarks/parts.py`.",
     ]
     return "\n".join(lines)
 
@@ -218,6 +260,8 @@ TABLES = {
     "results/controls.json": controls,
     "results/benchmarks/generation-gpt2.json": generation,
     "results/benchmarks/memory-gpt2.json": memory,
+    "results/benchmarks/parts-gpt2.json": parts,
+    "results/benchmarks/scaling-gpt2.json": growth,
     "results/combinatorics.json": domain,
     "results/convex.json": domain,
     "results/demo.json": demo,

@@ -1,0 +1,97 @@
+"""Where the time of a training step goes: the torch profiler's operations, sorted into parts, as a record and a figure.
+
+Run: python benchmarks/parts.py [--shape gpt2] [--batch 8] [--rounds 3]
+"""
+
+import statistics
+
+import torch
+from common import ROOT, argument_parser, make_model, record_name
+from steps import Bench, make_batch
+from torch.profiler import ProfilerActivity, profile
+
+from latent_trainer.analysis.figures import COLOURS, save_figure
+from latent_trainer.evaluation.record import write_record
+
+PARTS = ("layers, wide passes", "layers, one column", "weight gradients", "head, loss and embedding", "attention", "the rest")
+BOTH = ("latent", "explicit")
+
+
+def part_of(event, widths: set[int], vocabulary: int, batch: int) -> str:
+    """Return the part an operation of the profiler belongs to.
+
+    Args:
+        event: the operation, with the shapes of its arguments.
+        widths: sizes of the weights of the layers; a product between two of them is a weight gradient.
+        vocabulary: rows of the embedding.
+        batch: rows of a pass over one column.
+    """
+    shapes = [shape for shape in event.input_shapes if shape]
+    if any(vocabulary in shape for shape in shapes):
+        return "head, loss and embedding"
+    if "scaled_dot_product" in event.name:
+        return "attention"
+    if event.name in ("aten::mm", "aten::addmm"):
+        left, right = shapes[-2:]
+        if left[0] in widths and right[1] in widths and left[1] not in widths:
+            return "weight gradients"
+        return "layers, one column" if left[0] <= batch else "layers, wide passes"
+    return "the rest"
+
+
+def parts_of(step, *about) -> dict[str, float]:
+    """Return the seconds of a step by part."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], record_shapes=True) as profiler:
+        step()
+    seconds = dict.fromkeys(PARTS, 0.0)
+    for event in profiler.events():
+        own = event.self_device_time_total if torch.cuda.is_available() else event.self_cpu_time_total
+        seconds[part_of(event, *about)] += own / 1e6
+    return seconds
+
+
+def draw(result: dict, figure) -> None:
+    """Draw a bar a step, in parts."""
+    axes = figure.subplots()
+    left = dict.fromkeys(result, 0.0)
+    for number, part in enumerate(PARTS):
+        seconds = [row[part] for row in result.values()]
+        axes.barh(list(result), seconds, left=list(left.values()), color=COLOURS[number], label=part, height=0.6)
+        left = {name: before + own for (name, before), own in zip(left.items(), seconds, strict=True)}
+    axes.invert_yaxis()
+    axes.set(xlabel="seconds a step", title="Latents cost their passes over one column; the head costs its labelled rows")
+    axes.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+
+
+def main() -> None:
+    """Measure and write results/benchmarks/parts-SHAPE.json and the figure beside it."""
+    parser = argument_parser(__doc__)
+    parser.set_defaults(rounds=3)
+    args = parser.parse_args()
+    bench = Bench(make_model(args.shape, args.dtype))
+    few = make_batch(bench.model, args.batch, 6)
+    codi, pccot = (make_batch(bench.model, args.batch, latents, views=BOTH) for latents in (6, 24))
+    steps = {
+        "plain, same positions": bench.plain(few),
+        "Coconut, 6 latents": bench.latent(few),
+        "naive Coconut": bench.naive(few, 6),
+        "plain CoT": bench.plain(make_batch(bench.model, args.batch, views=("explicit",)), "explicit"),
+        "CODI, 6 latents": bench.latent(codi, "self_distillation"),
+        "PCCoT, 24 latents": bench.latent(pccot, "self_distillation", "jacobi", iterations=3),
+    }
+    matrices = [weight for weight in bench.model.get_decoder().parameters() if weight.dim() == 2]
+    vocabulary = bench.model.config.vocab_size
+    widths = {size for weight in matrices for size in weight.shape} - {vocabulary}
+    for step in steps.values():
+        step()
+    rounds = [{name: parts_of(step, widths, vocabulary, args.batch) for name, step in steps.items()} for _ in range(args.rounds)]
+    rows = {name: {part: statistics.median(turn[name][part] for turn in rounds) for part in PARTS} for name in steps}
+    for name, row in rows.items():
+        print(f"{name:24}", ", ".join(f"{part} {seconds:.2f}" for part, seconds in row.items()))
+    path = ROOT / "results" / "benchmarks" / record_name("parts", args)
+    write_record(f"{path}.json", {"rows": rows}, vars(args))
+    save_figure(draw, rows, path)
+
+
+if __name__ == "__main__":
+    main()
