@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from latent_trainer.analysis.figures import COLOURS, save_figure
 from latent_trainer.evaluation.record import write_record
 
-PARTS = ("layers, wide passes", "layers, one column", "weight gradients", "head, loss and embedding", "attention", "the rest")
+PARTS = ("layers, wide passes", "layers, one column", "weight gradients", "head, loss, embedding", "attention", "the rest")
 BOTH = ("latent", "explicit")
 
 
@@ -28,7 +28,7 @@ def part_of(event, widths: set[int], vocabulary: int, batch: int) -> str:
     """
     shapes = [shape for shape in event.input_shapes if shape]
     if any(vocabulary in shape for shape in shapes):
-        return "head, loss and embedding"
+        return "head, loss, embedding"
     if "scaled_dot_product" in event.name:
         return "attention"
     if event.name in ("aten::mm", "aten::addmm"):
@@ -84,7 +84,8 @@ def main() -> None:
     widths = {size for weight in matrices for size in weight.shape} - {vocabulary}
     for step in steps.values():
         step()
-    rounds = [{name: parts_of(step, widths, vocabulary, args.batch) for name, step in steps.items()} for _ in range(args.rounds)]
+    about = (widths, vocabulary, args.batch)
+    rounds = [{name: parts_of(step, *about) for name, step in steps.items()} for _ in range(args.rounds)]
     rows = {name: {part: statistics.median(turn[name][part] for turn in rounds) for part in PARTS} for name in steps}
     for name, row in rows.items():
         print(f"{name:24}", ", ".join(f"{part} {seconds:.2f}" for part, seconds in row.items()))

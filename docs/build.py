@@ -112,7 +112,10 @@ def generation(record: dict) -> str:
 
 def memory(record: dict) -> str:
     """Return the table of peak memory."""
-    lines = ["| step | tensors, GB | times plain | process, times plain | seconds, times plain |", "|---|---:|---:|---:|---:|"]
+    lines = [
+        "| step | tensors, GB | times plain | process, times plain | seconds, times plain |",
+        "|---|---:|---:|---:|---:|",
+    ]
     for name, row in record["rows"].items():
         process, time = (f"{row[key]:.2f}" if key in row else "" for key in ("process_gigabytes_ratio", "ratio"))
         lines.append(f"| {name} | {row['gigabytes']:.2f} | {row['gigabytes_ratio']:.2f} | {process} | {time} |")
@@ -156,9 +159,9 @@ def growth(record: dict) -> str:
     lines += [
         "",
         f"One more latent costs {1000 * slope['seconds_per_latent']:.0f} ms, {slope['ratio']:.2f} times (quartiles "
-        f"{slope['ratio_low']:.2f} to {slope['ratio_high']:.2f}) the {1000 * slope['seconds_per_cached_token']:.0f} ms of one "
-        f"more plain token through a stock cache; no K is further than {100 * slope['off_the_line']:.0f} % of the range from "
-        f"the straight line. {config['shape']} shape, batch {config['batch']}, 64 question and 10 answer tokens, 6 latents "
+        f"{slope['ratio_low']:.2f} to {slope['ratio_high']:.2f}) the {1000 * slope['seconds_per_cached_token']:.0f} ms of "
+        f"one more plain token through a stock cache; no K is further than {100 * slope['off_the_line']:.0f} % of the range "
+        f"from the straight line. {config['shape']} shape, batch {config['batch']}, 64 question and 10 answer tokens, 6 latents "
         f"where nothing else is said, larger shapes at batch {config['small']}, bfloat16 at batch 1, {config['rounds']} "
         f"interleaved rounds, {record['device']}. Rewritten by `python benchmarks/scaling.py`.",
     ]
@@ -177,8 +180,8 @@ def parts(record: dict) -> str:
     config = record["config"]
     lines += [
         "",
-        f"{config['shape']} shape, batch {config['batch']}, medians of {config['rounds']} profiled steps, {record['device']}. "
-        "Rewritten by `python benchmarks/parts.py`.",
+        f"{config['shape']} shape, batch {config['batch']}, medians of {config['rounds']} profiled steps, "
+        f"{record['device']}. Rewritten by `python benchmarks/parts.py`.",
     ]
     return "\n".join(lines)
 

@@ -45,8 +45,12 @@ def token_losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor) ->
     Args:
         base: as in `logits_of`.
     """
+    if is_sharded(base):
+        return _losses(base, hidden, labels)
+    if hasattr(base, "fused_losses"):  # latent_trainer.kernels
+        return base.fused_losses(hidden, labels)
     rows = max(1, LOGITS // base.config.get_text_config().vocab_size)
-    if len(labels) <= rows or is_sharded(base):
+    if len(labels) <= rows:
         return _losses(base, hidden, labels)
     chunks = zip(hidden.split(rows), labels.split(rows), strict=True)
     return torch.cat([checkpoint(_losses, base, *chunk, use_reentrant=False) for chunk in chunks])

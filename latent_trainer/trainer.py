@@ -28,6 +28,7 @@ from latent_trainer.evaluation.record import data_hash
 from latent_trainer.evaluation.summary import summarise
 from latent_trainer.hub.publishing import Publishing
 from latent_trainer.interruption import StopOnSignal
+from latent_trainer.kernels import use_kernels
 from latent_trainer.launching import refuse_adapters, refuse_evaluation, refuse_launch
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
@@ -276,6 +277,8 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         self.data_hash = data_hash([row.problem for row in self.rows])
         if resume_from_checkpoint:
             check_data(resume_from_checkpoint, self.data_hash)
+        if self.args.use_liger_kernel:
+            use_kernels(latent_model(self.model).base, self.args.liger_kernel_config)
         self.accelerator.wait_for_everyone()
         with locked(self.args.output_dir, self.is_world_process_zero()):
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
