@@ -1,56 +1,89 @@
-"""Weight gradients of many small passes as one matrix product.
+"""Weight gradients of many small passes as few matrix products.
 
 A latent's pass reads one column: a few rows. Back-propagating it writes a whole gradient for every weight from a product
-over those few rows, pass after pass. So the later passes only put their inputs and output gradients aside, and one product
-over all of them is added to the gradient of the first pass. The sums are the same, in another order.
+over those few rows, pass after pass, and autograd adds them up. Here all passes of a step put their inputs and output
+gradients aside, and as soon as there are rows enough for a product that is worth it, it is added to one gradient in place.
+The sums are the same, in another order.
 """
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+WORTH = 256  # rows of a product
 
-class _Gather(torch.autograd.Function):
-    """A weight as it is, for all passes; on the way back, what the later ones have put aside is added to its gradient.
 
-    Every pass multiplies by the output of this node, so that autograd comes back to it after all of them.
+class _Gradient:
+    """The gradient of one weight while it comes together.
+
+    Args:
+        transposed: whether the weight is (out, in), as that of `nn.Linear`, or (in, out), as that of Conv1D.
     """
 
+    def __init__(self, transposed: bool):
+        self.transposed = transposed
+        self.aside: list[tuple[torch.Tensor, torch.Tensor]] = []  # inputs (N, in) and gradients of outputs (N, out)
+        self.sum: torch.Tensor | None = None
+
+    def add(self, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
+        """Add what a pass contributes, at once or with others."""
+        if len(inputs) >= WORTH:
+            self._multiply(inputs, outputs)
+            return
+        self.aside.append((inputs, outputs))
+        if sum(len(one) for one, _ in self.aside) >= WORTH:
+            self._flush()
+
+    def take(self) -> torch.Tensor | None:
+        """Return the gradient and start anew."""
+        if self.aside:
+            self._flush()
+        result, self.sum = self.sum, None
+        return result
+
+    def _flush(self) -> None:
+        self._multiply(*(torch.cat(parts) for parts in zip(*self.aside, strict=True)))
+        self.aside.clear()
+
+    def _multiply(self, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
+        left, right = (outputs.T, inputs) if self.transposed else (inputs.T, outputs)
+        self.sum = left @ right if self.sum is None else self.sum.addmm_(left, right)
+
+
+class _Gather(torch.autograd.Function):
+    """A weight as it is, for all passes; they multiply by its output, so that autograd comes back to it after them."""
+
     @staticmethod
-    def forward(ctx, weight, aside, transposed):
-        ctx.aside, ctx.transposed = aside, transposed
+    def forward(ctx, weight, gradient):
+        ctx.gradient = gradient
         ctx.set_materialize_grads(False)
         return weight.view_as(weight)
 
     @staticmethod
-    def backward(ctx, gradient):
-        if ctx.aside:
-            inputs = torch.cat([one for one, _ in ctx.aside])  # (N, in)
-            outputs = torch.cat([one for _, one in ctx.aside])  # (N, out)
-            ctx.aside.clear()
-            left, right = (outputs, inputs) if ctx.transposed else (inputs, outputs)
-            gradient = left.T @ right if gradient is None else torch.addmm(gradient, left.T, right)
-        return gradient, None, None
+    def backward(ctx, _):
+        return ctx.gradient.take(), None
 
 
 class _PutAside(torch.autograd.Function):
     """x W + b, whose backward puts x and the output's gradient aside instead of forming the gradient of W."""
 
     @staticmethod
-    def forward(ctx, inputs, weight, bias, aside, transposed):
+    def forward(ctx, inputs, weight, bias, gradient):
         ctx.save_for_backward(inputs, weight)
-        ctx.aside, ctx.transposed = aside, transposed
-        if transposed:
+        ctx.gradient = gradient
+        if gradient.transposed:
             return nn.functional.linear(inputs, weight, bias)
         return torch.addmm(bias, inputs, weight)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, outputs):
         inputs, weight = ctx.saved_tensors
-        rows = gradient.reshape(-1, gradient.shape[-1])
-        ctx.aside.append((inputs.reshape(-1, inputs.shape[-1]), rows))
-        for_inputs = gradient @ (weight if ctx.transposed else weight.T) if ctx.needs_input_grad[0] else None
-        return for_inputs, None, rows.sum(0) if ctx.needs_input_grad[2] else None, None, None
+        rows = outputs.reshape(-1, outputs.shape[-1])
+        ctx.gradient.add(inputs.reshape(-1, inputs.shape[-1]), rows)
+        for_inputs = None
+        if ctx.needs_input_grad[0]:
+            for_inputs = outputs @ (weight if ctx.gradient.transposed else weight.T)
+        return for_inputs, None, rows.sum(0) if ctx.needs_input_grad[2] else None, None
 
 
 class WeightGradients(TorchFunctionMode):
@@ -62,12 +95,7 @@ class WeightGradients(TorchFunctionMode):
 
     def __init__(self):
         super().__init__()
-        self.passes = 0
-        self.gathered: dict[tuple[int, bool], tuple[torch.Tensor, list]] = {}  # the node's output, and what is put aside
-
-    def __enter__(self):
-        self.passes += 1
-        return super().__enter__()
+        self.shared: dict[tuple[int, bool], tuple[torch.Tensor, _Gradient]] = {}  # by weight, as the passes multiply by it
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Replace the two forms in which layers multiply by a weight: ``linear``, and ``addmm`` of Conv1D."""
@@ -84,12 +112,8 @@ class WeightGradients(TorchFunctionMode):
         if not trains or torch.is_autocast_enabled(weight.device.type):
             return func(*args, **kwargs)
         key = (id(weight), transposed)
-        if self.passes == 1 and key not in self.gathered:
-            aside: list = []
-            self.gathered[key] = _Gather.apply(weight, aside, transposed), aside
-        if key not in self.gathered:
-            return func(*args, **kwargs)
-        gathered, aside = self.gathered[key]
-        if self.passes > 1:
-            return _PutAside.apply(inputs, gathered, bias, aside, transposed)
-        return func(inputs, gathered, bias) if transposed else func(bias, inputs, gathered)
+        if key not in self.shared:
+            gradient = _Gradient(transposed)
+            self.shared[key] = _Gather.apply(weight, gradient), gradient
+        gathered, gradient = self.shared[key]
+        return _PutAside.apply(inputs, gathered, bias, gradient)

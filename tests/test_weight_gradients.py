@@ -43,30 +43,30 @@ def test_equal_to_autograd(monkeypatch, architecture, feedback, backprop, adapte
         torch.testing.assert_close(twice[name], 2 * gradient, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("worth", [1, 2, 6, 10_000])
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
-def test_nothing_is_left_aside(monkeypatch, architecture):
-    """What later passes put aside is used up by one backward pass, and there is something to use up."""
-    made = []
+def test_nothing_is_left_aside(monkeypatch, architecture, worth):
+    """What passes put aside is used up by one backward pass, in as few products as the rows ask for."""
+    made, products = [], []
 
     class Kept(weight_gradients.WeightGradients):
         def __init__(self):
             super().__init__()
             made.append(self)
 
+    multiply = weight_gradients._Gradient._multiply
+    monkeypatch.setattr(
+        weight_gradients._Gradient, "_multiply", lambda self, *parts: products.append(self) or multiply(self, *parts)
+    )
+    monkeypatch.setattr(weight_gradients, "WORTH", worth)
     monkeypatch.setattr(rollout, "WeightGradients", Kept)
     model = make_latent(architecture).train()
-    loss = model(input_ids=ROWS, labels=ROWS).loss
+    model(input_ids=ROWS, labels=ROWS).loss.backward()
     (kept,) = made
-    assert kept.passes == 4
-    assert len(kept.gathered) >= 8
-    aside = []
-    put_aside = weight_gradients._PutAside.backward
-    monkeypatch.setattr(
-        weight_gradients._PutAside, "backward", staticmethod(lambda ctx, grad: aside.append(1) or put_aside(ctx, grad))
-    )
-    loss.backward()
-    assert len(aside) == 3 * len(kept.gathered)
-    assert not any(aside for _, aside in kept.gathered.values())
+    assert len(kept.shared) >= 8
+    assert all(not gradient.aside and gradient.sum is None for _, gradient in kept.shared.values())
+    # passes of 3 rows and 3, 1, 1 and 4 columns, backwards
+    assert len(products) == {1: 4, 2: 4, 6: 3, 10_000: 1}[worth] * len(kept.shared)
 
 
 @pytest.mark.parametrize("scored", [("latent", "explicit"), ("latent",), ("explicit",)], ids="-".join)
