@@ -161,9 +161,9 @@ def growth(record: dict) -> str:
         f"One more latent costs {1000 * slope['seconds_per_latent']:.0f} ms, {slope['ratio']:.2f} times (quartiles "
         f"{slope['ratio_low']:.2f} to {slope['ratio_high']:.2f}) the {1000 * slope['seconds_per_cached_token']:.0f} ms of "
         f"one more plain token through a stock cache; no K is further than {100 * slope['off_the_line']:.0f} % of the range "
-        f"from the straight line. {config['shape']} shape, batch {config['batch']}, 64 question and 10 answer tokens, 6 latents "
-        f"where nothing else is said, larger shapes at batch {config['small']}, bfloat16 at batch 1, {config['rounds']} "
-        f"interleaved rounds, {record['device']}. Rewritten by `python benchmarks/scaling.py`.",
+        f"from the straight line. {config['shape']} shape, batch {config['batch']}, 64 question and 10 answer tokens, 6 "
+        f"latents where nothing else is said, larger shapes at batch {config['small']}, bfloat16 at batch 1, "
+        f"{config['rounds']} interleaved rounds, {record['device']}. Rewritten by `python benchmarks/scaling.py`.",
     ]
     return "\n".join(lines)
 
