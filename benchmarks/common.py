@@ -1,8 +1,10 @@
 """What every benchmark shares: shapes, interleaved timing, and records in results/benchmarks/."""
 
 import argparse
+import ctypes
 import gc
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +67,7 @@ def measure(candidates: dict[str, Callable[[], None]], rounds: int) -> dict[str,
 
     Every round runs all of them, so that a slow moment of the machine falls on all; ratios are taken within a round.
     """
+    _keep_freed_memory()
     for run in candidates.values():
         run()
     seconds = {name: [] for name in candidates}
@@ -96,6 +99,17 @@ def compare(candidates: dict[str, Callable[[], None]], reference: str, rounds: i
 def over(own: list[float], reference: list[float]) -> list[float]:
     """Return the ratio of two measurements in every round."""
     return [mine / other for mine, other in zip(own, reference, strict=True)]
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what is freed, as PyTorch does on a GPU.
+
+    Otherwise one side gives memory back that the other then pays for in page faults, a different amount in every process.
+    """
+    if sys.platform == "linux":
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        allocator.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, the highest it takes
 
 
 def _synchronise() -> None:

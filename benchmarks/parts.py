@@ -31,7 +31,7 @@ def part_of(event, widths: set[int], vocabulary: int, batch: int) -> str:
         return "head, loss, embedding"
     if "scaled_dot_product" in event.name:
         return "attention"
-    if event.name in ("aten::mm", "aten::addmm"):
+    if event.name in ("aten::mm", "aten::addmm", "aten::addmm_"):
         left, right = shapes[-2:]
         if left[0] in widths and right[1] in widths and left[1] not in widths:
             return "weight gradients"
