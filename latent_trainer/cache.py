@@ -44,7 +44,7 @@ class RolloutLayer(DynamicLayer):
     def first(self, length: int) -> "RolloutLayer":
         """Return a layer over the first ``length`` columns of the same tensors, in the graph of the pass that made them."""
         layer = RolloutLayer()
-        if length == 0:
+        if length == 0 or not self.is_initialized:  # models may have layers that read the keys of others
             return layer
         layer.dtype, layer.device, layer.is_initialized = self.dtype, self.device, True
         known = [*(self.passes if self.passes and self.passes[-1][0] is self.keys else []), (self.keys, self.values)]
@@ -53,6 +53,12 @@ class RolloutLayer(DynamicLayer):
             (keys, values) if keys.shape[-2] == length else (keys[:, :, :length], values[:, :, :length])
         )
         return layer
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Take columns back; ``tokens_to_remove`` is negative or zero."""
+        super().crop(tokens_to_remove)
+        if self.is_initialized and self.keys.requires_grad:  # back-propagation may still read the columns taken back
+            self.buffers = None
 
     def reset(self) -> None:
         """Forget all columns."""
