@@ -93,6 +93,7 @@ def test_the_unchanged_recipe_trains(tmp_path, output, capsys):
         ({"template": "coconutt"}, ["template='coconutt'", "did you mean 'coconut'?"]),
         ({"remaining_steps": "insid"}, ["remaining_steps='insid'", "did you mean 'inside'?"]),
         ({"reset_optimizer": "stages"}, ["reset_optimizer='stages'", "did you mean 'stage'?"]),
+        ({"train_sampling_strategy": "batch_rebalance"}, ["train_sampling_strategy='batch_rebalance'", "group_by_length"]),
         ({"dataset": "gsm9k"}, ["dataset='gsm9k'", "did you mean 'gsm8k'?"]),
         ({"dataset_options": {"operation": 3}}, ["'arithmetic'", "'operation'", "did you mean 'operations'?"]),
         ({"dtype": "float23"}, ["dtype='float23'", "did you mean 'float32'?"]),

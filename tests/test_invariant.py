@@ -101,8 +101,10 @@ def test_a_batch_that_is_not_full_weighs_its_rows_alone(tmp_path):
     assert full.labels[:20] == exact.labels
 
 
-def test_every_epoch_has_every_row_in_a_new_order(tmp_path):
-    trainer = make_trainer(tmp_path, Recorder, per_device_train_batch_size=4, num_train_epochs=3)
+@pytest.mark.parametrize("strategy", ["random", "group_by_length"])
+def test_every_epoch_has_every_row_in_a_new_order(tmp_path, strategy):
+    changes = {"train_sampling_strategy": strategy, "num_train_epochs": 3}
+    trainer = make_trainer(tmp_path, Recorder, per_device_train_batch_size=4, **changes)
     trainer.train()
     tokens = [[token for token in prompt if token != trainer.encoder.pad] for prompt in trainer.prompts]
     epochs = [tokens[start : start + 20] for start in (0, 20, 40)]
