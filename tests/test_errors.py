@@ -96,6 +96,7 @@ def test_the_unchanged_recipe_trains(tmp_path, output, capsys):
         ({"train_sampling_strategy": "batch_rebalance"}, ["train_sampling_strategy='batch_rebalance'", "group_by_length"]),
         ({"dataset": "gsm9k"}, ["dataset='gsm9k'", "did you mean 'gsm8k'?"]),
         ({"dataset_options": {"operation": 3}}, ["'arithmetic'", "'operation'", "did you mean 'operations'?"]),
+        ({"dataset_options": {"path": "x"}}, ["dataset_options may not have 'path'", "set dataset_path"]),
         ({"dtype": "float23"}, ["dtype='float23'", "did you mean 'float32'?"]),
         ({"eval_strategy": "stepz"}, ["--eval_strategy", "stepz", "steps"]),
         ({"max_steps": "many"}, ["--max_steps", "int", "'many'"]),

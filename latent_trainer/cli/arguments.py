@@ -131,6 +131,9 @@ class DataArguments:
     def __post_init__(self):
         if isinstance(self.dataset_options, str):
             self.dataset_options = parse_json("dataset_options", self.dataset_options)
+        for name, instead in (("path", "set dataset_path"), ("seed", "set dataset_seed"), ("split", "leave it out")):
+            if name in (self.dataset_options or {}):
+                raise InputError(f"dataset_options may not have '{name}'; {instead}")
 
     def load(self, split: str):
         """Return the problems of a split, at most as many as asked for."""
