@@ -1,6 +1,6 @@
 """Seconds of a training step of each method against plain fine-tuning of the same rows, side by side in one process.
 
-Run: python benchmarks/training.py [--shape gpt2] [--dtype float32] [--batch 8] [--rounds 5]
+Run: python benchmarks/training.py [--shape gpt2] [--dtype float32] [--batch 8] [--rounds 5] [--steps "Coconut, 6 latents"]
 """
 
 from common import argument_parser, ceiling, compare, make_model, record_name, report
@@ -11,7 +11,9 @@ BOTH = ("latent", "explicit")
 
 def main() -> None:
     """Measure and write results/benchmarks/training-SHAPE.json."""
-    args = argument_parser(__doc__).parse_args()
+    parser = argument_parser(__doc__)
+    parser.add_argument("--steps", nargs="+", help="measure these only, each beside its plain step")
+    args = parser.parse_args()
     model = make_model(args.shape, args.dtype)
     bench = Bench(model)
     cot = make_batch(model, args.batch, views=("explicit",))
@@ -36,7 +38,11 @@ def main() -> None:
     )
     most, results = ceiling(args.dtype), {}
     for group in groups:
-        measured = compare({name: step for name, (step, _) in group.items()}, next(iter(group)), args.rounds)
+        plain, *others = [name for name in group if args.steps is None or name in args.steps or name.startswith("plain")]
+        if not others:
+            continue
+        group = {name: group[name] for name in (plain, *others)}
+        measured = compare({name: step for name, (step, _) in group.items()}, plain, args.rounds)
         for name, (_, batch) in group.items():
             seconds = measured[name]["seconds"]
             measured[name] |= {
