@@ -48,6 +48,7 @@ docs: $(VENV)/.installed  ## rewrite the generated parts of README.md and docs/ 
 
 benchmark: $(VENV)/.installed  ## measure speed and memory against plain fine-tuning, side by side (half an hour on two cores)
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/training.py --shape qwen2.5-0.5b --rounds 3 --steps "Coconut, 6 latents"
 	$(BIN)/python benchmarks/generation.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/scaling.py

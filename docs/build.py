@@ -142,7 +142,8 @@ def training(record: dict) -> str:
         "",
         f"{config['shape']} shape, random weights, {config['dtype']}, batch {config['batch']}, {rows}, {config['rounds']} "
         f"interleaved rounds, {record['device']}. Tokens: positions of question, latents, steps and answer. Ceiling: "
-        f"{config['ceiling'] / 1e9:.0f} GFLOP/s of a large matrix product. Rewritten by `make benchmark`.",
+        f"{config['ceiling'] / 1e9:.0f} GFLOP/s of a large matrix product. Rewritten by `python benchmarks/training.py"
+        f"{'' if config['shape'] == 'gpt2' else ' --shape ' + config['shape']}`.",
     ]
     return "\n".join(lines)
 
@@ -150,8 +151,13 @@ def training(record: dict) -> str:
 def growth(record: dict) -> str:
     """Return the table of ratios along each axis, and the slope."""
     rows, config = record["rows"], record["config"]
+    axes = ("latents", "prompt", "batch", "rows", "dtype", "shape", "slope")
+    order = sorted(
+        rows, key=lambda name: (axes.index(rows[name]["axis"]), [int(number) for number in re.findall(r"\d+", name)])
+    )
     lines = ["| axis | step | seconds | times plain | quartiles |", "|---|---|---:|---:|---:|"]
-    for name, row in rows.items():
+    for name in order:
+        row = rows[name]
         if "seconds" in row:
             quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
             lines.append(f"| {row['axis']} | {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {quartiles} |")
@@ -271,6 +277,7 @@ TABLES = {
     "results/methods.json": methods,
     "results/probes.json": probes,
     "results/benchmarks/training-gpt2.json": training,
+    "results/benchmarks/training-qwen2.5-0.5b.json": training,
 }
 
 
