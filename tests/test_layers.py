@@ -20,7 +20,7 @@ LAYERS = [
     {"objectives"},
     {"evaluation", "analysis"},
     {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "adapters", "methods", "training_args"}
-    | {"hub", "sweep"},
+    | {"hub", "sweep", "kernels"},
     {"cli"},
 ]
 LAYER = {part: index for index, parts in enumerate(LAYERS) for part in parts}

@@ -237,7 +237,7 @@ def test_views_encode_the_prompt_once_and_score_labelled_positions_only():
     model(**LatentCollator(0)(rows))
     assert [one["positions"] for one in passes] == [4, 1, 4, 2]  # prompt and bot; a latent; the rest; the explicit view
     assert [one["cached"] for one in passes] == [0, 4, 5, 3]
-    assert scored == [(3, 32), (3, 32)]
+    assert scored == [(6, 32)]  # three labelled tokens a view
 
 
 @pytest.mark.parametrize("window", ["full", "last"])
