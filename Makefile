@@ -46,7 +46,7 @@ format: $(VENV)/.installed-dev  ## put everything into style
 docs: $(VENV)/.installed  ## rewrite the generated parts of README.md and docs/ from results/
 	$(BIN)/python docs/build.py
 
-benchmark: $(VENV)/.installed  ## measure speed and memory against plain fine-tuning, side by side (half an hour on two cores)
+benchmark: $(VENV)/.installed  ## measure speed and memory against plain fine-tuning, side by side (about an hour on two cores)
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/training.py --shape qwen2.5-0.5b --rounds 3 --steps "Coconut, 6 latents"
 	$(BIN)/python benchmarks/generation.py

@@ -36,6 +36,10 @@ def main() -> None:
             "answer-only, 30 latents, backprop full": (bench.latent(many), many),
         },
     )
+    known = [name for group in groups for name in group]
+    unknown = sorted(set(args.steps or ()) - set(known))
+    if unknown:
+        parser.error(f"no step is called {unknown[0]!r}; there are {', '.join(known)}")
     most, results = ceiling(args.dtype), {}
     for group in groups:
         plain, *others = [name for name in group if args.steps is None or name in args.steps or name.startswith("plain")]

@@ -105,7 +105,7 @@ def generation(record: dict) -> str:
         "",
         f"{config['shape']} shape, random weights, {config['rows']} questions, {config['new_tokens']} new tokens, "
         f"{config['rounds']} interleaved rounds, {record['device']}; at batch 1 the first {config['slow_rows']} of them. "
-        "Rewritten by `python benchmarks/generation.py`.",
+        f"Rewritten by `python benchmarks/generation.py{' --data test.jsonl' if config['data'] else ''}`.",
     ]
     return "\n".join(lines)
 
