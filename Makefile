@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -46,12 +46,15 @@ format: $(VENV)/.installed-dev  ## put everything into style
 docs: $(VENV)/.installed  ## rewrite the generated parts of README.md and docs/ from results/
 	$(BIN)/python docs/build.py
 
-benchmark: $(VENV)/.installed  ## measure speed and memory against plain fine-tuning, side by side (about an hour on two cores)
-	$(BIN)/python benchmarks/training.py
+benchmark: $(VENV)/.installed  ## measure training steps against plain fine-tuning, side by side (a few minutes on two cores)
+	$(BIN)/python benchmarks/training.py --rounds 3
+
+benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, generation, memory, growth (over an hour on two cores)
+	$(BIN)/python benchmarks/training.py --rounds 9
 	$(BIN)/python benchmarks/training.py --shape qwen2.5-0.5b --rounds 3 --steps "Coconut, 6 latents"
 	$(BIN)/python benchmarks/generation.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/parts.py
 
-.PHONY: help demo test test-slow verify-data lint format docs benchmark
+.PHONY: help demo test test-slow verify-data lint format docs benchmark benchmark-all

@@ -108,8 +108,8 @@ def _keep_freed_memory() -> None:
     """
     if sys.platform == "linux":
         allocator = ctypes.CDLL(None)
-        allocator.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-        allocator.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, the highest it takes
+        allocator.mallopt(-1, -1)  # M_TRIM_THRESHOLD: never
+        allocator.mallopt(-4, 0)  # M_MMAP_MAX: nothing is mapped on its own, to be unmapped when it is freed
 
 
 def _synchronise() -> None:

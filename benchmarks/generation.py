@@ -7,6 +7,7 @@ Both sides write exactly the same number of tokens after prompts of the same len
 """
 
 import random
+from pathlib import Path
 
 import torch
 from common import SHAPES, argument_parser, compare, make_model, report
@@ -76,7 +77,8 @@ def main() -> None:
         row["rows_per_second"] = ROWS / row["seconds"]
     for row in slow.values():
         row["rows_per_second"] = SLOW_ROWS / row["seconds"]
-    config = {**vars(args), "latents": LATENTS, "new_tokens": NEW_TOKENS, "rows": ROWS, "slow_rows": SLOW_ROWS}
+    config = {**vars(args), "data": args.data and Path(args.data).name}
+    config |= {"latents": LATENTS, "new_tokens": NEW_TOKENS, "rows": ROWS, "slow_rows": SLOW_ROWS}
     report(f"generation-{args.shape}", fast | slow, config)
 
 

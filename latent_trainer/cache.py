@@ -123,6 +123,14 @@ def with_room(cache: Cache | None) -> Cache | None:
     return cache
 
 
+def starts_empty(cache: Cache | None) -> bool:
+    """Whether a rollout begins at the first column and its cache, if it has one, keeps every column it will read."""
+    if cache is None:
+        return True
+    grows = cache.layer_class_to_replicate is RolloutLayer and all(type(layer) is RolloutLayer for layer in cache.layers)
+    return grows and cache.get_seq_length() == 0
+
+
 class ThoughtLayer(CacheLayerMixin):
     """One more layer at the end of a cache: of the latest call's columns, the last hidden states (B, T, H) and whether the
     thought is closed after each (B, T).

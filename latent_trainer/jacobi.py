@@ -1,14 +1,14 @@
 """The Jacobi rollout: all latents refined together, a few times, instead of one after the other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from latent_trainer.cache import branch, rollout_cache
 from latent_trainer.configuration import check_rollout
 from latent_trainer.errors import InputError
-from latent_trainer.rollout import Passes, RolloutOutput, rollout
+from latent_trainer.masks import Continuation, Masks
+from latent_trainer.rollout import Passes, RolloutOutput, rollout, split_output
 from latent_trainer.weight_gradients import WeightGradients
 
 
@@ -29,6 +29,7 @@ def jacobi_rollout(
     checkpoint: bool = False,
     least: tuple[int, int] | None = None,
     together: WeightGradients | None = None,
+    continuations: Sequence[Continuation] = (),
     **kwargs,
 ) -> RolloutOutput:
     """Run the decoder over T columns, refining all latents in parallel.
@@ -47,7 +48,7 @@ def jacobi_rollout(
         least: latents of the rank that has most, as the sum of two numbers: see `latent_trainer.ranks`. Where they are two
             or more, all ranks run every iteration, over their last column if they have no latent. None where nobody waits.
         decoder, embeds, latent_mask, attention_mask, position_ids, cache, thought, use_cache, output_hidden_states,
-            checkpoint, together: as in `rollout`.
+            checkpoint, together, continuations: as in `rollout`.
         feedback: as in `rollout`, for (B, n, H) too.
         backprop: "full", or "none": latents are constants.
 
@@ -62,7 +63,8 @@ def jacobi_rollout(
     if len(columns) < 2 and (least is None or sum(least) < 2):  # a single latent has nothing to be refined with
         common = {"cache": cache, "thought": thought, "use_cache": use_cache, "output_hidden_states": output_hidden_states}
         one = (decoder, feedback, embeds, latent_mask, attention_mask, position_ids)
-        return rollout(*one, **common, backprop=backprop, checkpoint=checkpoint, least=least, together=together, **kwargs)
+        common |= {"checkpoint": checkpoint, "least": least, "together": together, "continuations": continuations}
+        return rollout(*one, **common, backprop=backprop, **kwargs)
     columns = columns or [embeds.shape[1] - 1]
     first, last = columns[0], columns[-1] + 1
     if first == 0 and thought is None:
@@ -74,13 +76,14 @@ def jacobi_rollout(
     passes = Passes(
         decoder,
         feedback,
-        attention_mask,
+        Masks(decoder, attention_mask, embeds, cache, continuations),
         position_ids,
         output_hidden_states,
         kwargs,
         checkpoint=checkpoint,
         together=together or WeightGradients(),
         whole=least is None,
+        continuations=continuations,
     )
     keeps = cache is None and least is None  # one that was handed in is to be extended itself, by the last pass alone
     outputs, hidden, cache = _read_prefix(passes, embeds, first, first + read, cache, thought)
@@ -104,7 +107,7 @@ def jacobi_rollout(
         output = passes.one(block[:, : read - len(done)], first + len(done), again)
         before = output.last_hidden_state[:, : block.shape[1] - 1]
         if keeps:
-            outputs.append(_columns_of(output, 1))
+            outputs.append(split_output(output, [1, output.last_hidden_state.shape[1] - 1])[0])
             done, block, mask, hidden, cache = [*done, block[:, :1]], block[:, 1:], mask[:, 1:], before, again
         else:
             hidden = torch.cat([hidden[:, :1], before], 1)
@@ -125,21 +128,13 @@ def _read_prefix(passes: Passes, embeds, first: int, stop: int, cache, thought):
         Outputs over the columns before ``first``, the hidden state before each column of the block, and the cache.
     """
     if cache is None:
-        cache = rollout_cache()
-        output = passes.one(embeds[:, :stop], 0, cache)
-        return [_columns_of(output, first)], output.last_hidden_state[:, first - 1 :], branch(cache, first)
+        output, cache = passes.first(embeds[:, :stop], rollout_cache(), keep=first)
+        prefix, placeholders = split_output(output, [first, stop - first])
+        before = torch.cat([prefix.last_hidden_state[:, -1:], placeholders.last_hidden_state], 1)
+        return [prefix], before, cache
     outputs = []
     if first > 0:
         outputs = [passes.one(embeds[:, :first], 0, cache)]
         thought = outputs[0].last_hidden_state[:, -1]
     placeholders = passes.one(embeds[:, first:stop], first, branch(cache, cache.get_seq_length())).last_hidden_state
     return outputs, torch.cat([thought.unsqueeze(1), placeholders], 1), cache
-
-
-def _columns_of(output, stop: int):
-    """Return a decoder's output over its first ``stop`` columns."""
-    layers = output.hidden_states
-    return BaseModelOutputWithPast(
-        last_hidden_state=output.last_hidden_state[:, :stop],
-        hidden_states=tuple(layer[:, :stop] for layer in layers) if layers is not None else None,
-    )

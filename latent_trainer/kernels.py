@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 from transformers.integrations.liger import apply_liger_kernel
+from transformers.utils import is_liger_kernel_available
 
 from latent_trainer.errors import InputError
 
@@ -20,7 +21,7 @@ def use_kernels(base: nn.Module, settings: dict | None = None) -> None:
         settings: ``liger_kernel_config``: which of the layers' kernels to use.
 
     Raises:
-        ValueError: no GPU, or a head that does more than multiply and cap.
+        ValueError: no GPU, a head that does more than multiply and cap, or no Liger.
     """
     if not torch.cuda.is_available():
         raise InputError("use_liger_kernel=True needs a GPU, and there is none; leave it out")
@@ -29,6 +30,8 @@ def use_kernels(base: nn.Module, settings: dict | None = None) -> None:
     if scaled or type(head) is not nn.Linear:
         what = scaled[0] if scaled else f"a head of type {type(head).__name__}"
         raise InputError(f"use_liger_kernel=True cannot fuse the loss with {what}; leave use_liger_kernel out")
+    if not is_liger_kernel_available():
+        raise InputError("use_liger_kernel=True needs liger-kernel; pip install 'latent_trainer[kernels]' or leave it out")
     # the fused loss of the stock forward is never reached: a step calls the decoder, and the head on labelled positions
     apply_liger_kernel(base, {"cross_entropy": False, "fused_linear_cross_entropy": False, **(settings or {})})
     base.fused_losses = partial(fused_losses, head, getattr(config, "final_logit_softcapping", None))

@@ -4,15 +4,17 @@ Shapes: B rows, T columns of this call, P columns already in the cache, H hidden
 """
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from transformers import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from latent_trainer.cache import branch, fitted_mask, rollout_cache
+from latent_trainer.cache import branch, rollout_cache
 from latent_trainer.checkpointing import checkpointed, checkpointed_layers
 from latent_trainer.errors import InputError
+from latent_trainer.masks import Continuation, Masks
 from latent_trainer.weight_gradients import WeightGradients
 
 
@@ -25,12 +27,14 @@ class RolloutOutput:
         latents: (B, T, H) input embeddings with every latent filled in.
         hidden_states: per layer (B, T, H), embedding output first; None unless asked for.
         cache: the cache with P + T columns, or None where a single pass needed none.
+        continued: the decoder's output over each continuation.
     """
 
     hidden: torch.Tensor
     latents: torch.Tensor
     hidden_states: tuple[torch.Tensor, ...] | None
     cache: Cache | None
+    continued: list[BaseModelOutputWithPast] = field(default_factory=list)
 
 
 def rollout(
@@ -48,6 +52,7 @@ def rollout(
     checkpoint: bool = False,
     least: tuple[int, int] | None = None,
     together: WeightGradients | None = None,
+    continuations: Sequence[Continuation] = (),
     **kwargs,
 ) -> RolloutOutput:
     """Run the decoder over T columns, filling each latent with feedback(hidden state of the column before it).
@@ -71,6 +76,8 @@ def rollout(
         least: passes that begin with a latent, without and with gradient, of the rank that needs most of them: see
             `latent_trainer.ranks`. Idle passes make up for what these rows need less. None where nobody waits.
         together: shares the weight gradients with other rollouts of the step; by default the passes of this one share them.
+        continuations: other ways to go on after the same prompt, read beside the first pass; without ``cache``, and for a
+            decoder that `takes_ready_mask`.
 
     Raises:
         ValueError: a latent in the first column with no hidden state before it.
@@ -86,13 +93,14 @@ def rollout(
     passes = Passes(
         decoder,
         feedback,
-        attention_mask,
+        Masks(decoder, attention_mask, embeds, cache, continuations, several=bool(latent_columns or continuations)),
         position_ids,
         output_hidden_states,
         kwargs,
         checkpoint=checkpoint,
         together=together or (WeightGradients() if latent_columns else None),
         whole=least is None,
+        continuations=continuations,
     )
     without = 0
     if latent_columns and backprop != "full" and torch.is_grad_enabled():
@@ -102,7 +110,8 @@ def rollout(
             with torch.no_grad():
                 stop = constant_columns[-1] + 1
                 prefix = rollout_cache() if cache is None else branch(cache, cache.get_seq_length())
-                filled, outputs = _one_by_one(passes, embeds[:, :stop], latent_mask, latent_columns, prefix, thought, False)
+                start = (passes, embeds[:, :stop], latent_mask, latent_columns, prefix, thought)
+                filled, outputs, _ = _one_by_one(*start, learns=False)
             without = len(outputs)
             embeds = torch.cat([torch.where(constant[:, :stop, None], filled, embeds[:, :stop]), embeds[:, stop:]], 1)
             latent_mask = latent_mask & ~constant
@@ -110,13 +119,13 @@ def rollout(
     if cache is None and (use_cache or latent_columns):
         cache = rollout_cache()
     if least is None:
-        filled, outputs = _one_by_one(passes, embeds, latent_mask, latent_columns, cache, thought)
+        filled, outputs, cache = _one_by_one(passes, embeds, latent_mask, latent_columns, cache, thought)
         return passes.joined(outputs, filled, cache)
     with torch.no_grad():
         passes.idle_before(embeds[:1, 0], least[0] - without)
     if thought is not None and least[1]:  # the first column too begins with a latent, on some rank or on none
         latent_columns = sorted({0, *latent_columns})
-    filled, outputs = _one_by_one(passes, embeds, latent_mask, latent_columns, cache, thought)
+    filled, outputs, cache = _one_by_one(passes, embeds, latent_mask, latent_columns, cache, thought)
     output = passes.joined(outputs, filled, cache)
     output.hidden = passes.idle_after(output.hidden, least[1] - len(latent_columns))
     return output
@@ -144,8 +153,9 @@ class Passes:
     """The decoder passes of one rollout over T columns.
 
     Args:
-        decoder, attention_mask, position_ids, output_hidden_states: as in `rollout`.
+        decoder, position_ids, output_hidden_states, continuations: as in `rollout`.
         feedback: as in `rollout`.
+        masks: of all passes.
         kwargs: passed on to every call of the decoder.
         checkpoint: as in `rollout`.
         together: makes the passes share one gradient of each weight; not used under checkpoints, whose recomputation would
@@ -158,36 +168,57 @@ class Passes:
         self,
         decoder,
         feedback,
-        attention_mask,
+        masks: Masks,
         position_ids,
         output_hidden_states,
         kwargs,
         checkpoint: bool = False,
         together: WeightGradients | None = None,
         whole: bool = True,
+        continuations: Sequence[Continuation] = (),
     ):
         self.decoder = decoder
         self.feedback = feedback
-        self.attention_mask = attention_mask
+        self.masks = masks
         self.position_ids = position_ids
         self.output_hidden_states = output_hidden_states
         self.kwargs = kwargs
         self.checkpointed = checkpointed_layers(decoder) if checkpoint else []
         self.together = together if together is not None and whole and not checkpoint else contextlib.nullcontext()
-        self.past = 0 if attention_mask is None else attention_mask.shape[1] - position_ids.shape[1]  # P
+        self.continuations = continuations
+        self.continued: list[BaseModelOutputWithPast] = []
 
     def one(self, piece: torch.Tensor, start: int, cache):
         """Run the decoder over ``piece`` (B, n, H), the columns from ``start`` on, after the columns in ``cache``."""
         end = start + piece.shape[1]
+        return self._read(piece, self.masks.of(start, end, cache), self.position_ids[:, start:end], cache)
+
+    def first(self, piece: torch.Tensor, cache, keep: int):
+        """Run the decoder over the first columns, with those of all continuations beside them.
+
+        Returns:
+            The output over ``piece``, and ``cache`` or a branch of it, with the first ``keep`` columns.
+        """
+        width, count = piece.shape[1], piece.shape[1]
+        if not self.continuations:
+            output = self.one(piece, 0, cache)
+        else:
+            beside = [one.embeds for one in self.continuations]
+            columns = [count_positions(one.attention_mask, None, one.embeds) for one in self.continuations]
+            columns = torch.cat([self.position_ids[:, :width], *columns], 1)
+            output = self._read(torch.cat([piece, *beside], 1), self.masks.with_continuations(width), columns, cache)
+            count = columns.shape[1]
+            output, *self.continued = split_output(output, [width, *(embeds.shape[1] for embeds in beside)])
+        return output, cache if cache is None or keep == count else branch(cache, keep)
+
+    def _read(self, piece: torch.Tensor, mask: torch.Tensor | None, position_ids: torch.Tensor, cache):
         learns = torch.is_grad_enabled()
         together = self.together if learns else contextlib.nullcontext()
         with checkpointed(self.checkpointed if learns else []), together:
             return self.decoder(
                 inputs_embeds=piece,
-                attention_mask=None
-                if self.attention_mask is None
-                else fitted_mask(self.attention_mask[:, : self.past + end], cache),
-                position_ids=self.position_ids[:, start:end],
+                attention_mask=mask,
+                position_ids=position_ids,
                 past_key_values=cache,
                 use_cache=cache is not None,
                 output_hidden_states=self.output_hidden_states,
@@ -224,13 +255,23 @@ class Passes:
             latents=filled,
             hidden_states=tuple(_join(list(layer)) for layer in layers) or None,
             cache=cache,
+            continued=self.continued,
         )
 
 
-def _one_by_one(passes: Passes, embeds, latent_mask, latent_columns, cache, thought, last_pass=True):
-    """Fill the latents of ``embeds`` (B, T, H); return them and one decoder output a pass.
+def split_output(output, widths: list[int]) -> list[BaseModelOutputWithPast]:
+    """Return a decoder's output in parts of so many columns."""
+    layers = [layer.split(widths, 1) for layer in output.hidden_states or ()]
+    return [
+        BaseModelOutputWithPast(last_hidden_state=part, hidden_states=tuple(layer[at] for layer in layers) or None)
+        for at, part in enumerate(output.last_hidden_state.split(widths, 1))
+    ]
 
-    With ``last_pass=False`` the pass after the last latent is left out: nobody reads it.
+
+def _one_by_one(passes: Passes, embeds, latent_mask, latent_columns, cache, thought, learns: bool = True):
+    """Fill the latents of ``embeds`` (B, T, H); return them, one decoder output a pass, and the cache.
+
+    With ``learns=False`` only the latents are wanted: the pass after the last of them and the continuations are left out.
     """
     width = embeds.shape[1]
     latent_columns = [column for column in latent_columns if column < width]
@@ -242,11 +283,15 @@ def _one_by_one(passes: Passes, embeds, latent_mask, latent_columns, cache, thou
             latent = torch.where(latent_mask[:, start, None], passes.feedback(thought).to(piece.dtype), piece[:, 0])
             piece = torch.cat([latent.unsqueeze(1), piece[:, 1:]], 1)
         pieces.append(piece)
-        if end == width and not last_pass:
+        if end == width and not learns:
             break
-        outputs.append(passes.one(piece, start, cache))
-        thought = outputs[-1].last_hidden_state[:, -1]  # (B, H)
-    return _join(pieces), outputs
+        if start == 0 and learns:
+            output, cache = passes.first(piece, cache, keep=end)
+        else:
+            output = passes.one(piece, start, cache)
+        outputs.append(output)
+        thought = output.last_hidden_state[:, -1]  # (B, H)
+    return _join(pieces), outputs, cache
 
 
 def _join(pieces: list[torch.Tensor]) -> torch.Tensor:

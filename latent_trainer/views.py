@@ -1,13 +1,17 @@
 """One training step: the prompt encoded once, then a continuation per view."""
 
+import math
 from dataclasses import dataclass
 
 import torch
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils import ModelOutput
 
 from latent_trainer.cache import branch
 from latent_trainer.heads import token_losses
+from latent_trainer.masks import Continuation, takes_ready_mask
 from latent_trainer.ranks import agree
+from latent_trainer.sharding import is_sharded
 from latent_trainer.weight_gradients import WeightGradients
 
 
@@ -28,7 +32,10 @@ class ViewOutput(ModelOutput):
 def forward_views(
     model, input_ids, attention_mask, views: dict, steps: dict | None, output_hidden_states: bool
 ) -> dict[str, ViewOutput]:
-    """Encode the prompt together with the first view, then every other view on a branch of the prompt's cache.
+    """Encode the prompt together with the first view, and continue it with every other view.
+
+    The others are read beside the first pass, or, where the model builds its own masks, each on a branch of the prompt's
+    cache.
 
     Args:
         model: a `LatentForCausalLM`.
@@ -40,45 +47,25 @@ def forward_views(
         output_hidden_states: whether each view returns its hidden states where the answer starts.
     """
     prompt_width = input_ids.shape[1]
-    (first, first_view), *others = views.items()
-    whole = torch.cat([input_ids, first_view["input_ids"]], 1)  # (B, Tp + Tv)
-    parts = [whole, *(view["input_ids"] for _, view in others)]
+    # the last token of a row predicts nothing, so that nobody would read its column
+    read = {name: slice(max(1, view["input_ids"].shape[1] - 1)) for name, view in views.items()}
+    masks = [torch.cat([attention_mask, view["attention_mask"][:, read[name]]], 1) for name, view in views.items()]
+    parts = [view["input_ids"][:, read[name]] for name, view in views.items()]
+    parts[0] = torch.cat([input_ids, parts[0]], 1)  # (B, Tp + Tv - 1)
     # one lookup: the gradient of each is as large as the vocabulary
     embeds = model.get_input_embeddings()(torch.cat(parts, 1)).split([part.shape[1] for part in parts], 1)
-    least, *leasts = agree(model, parts)
-    together = WeightGradients() if others else None
-    output = model.run(
-        whole,
-        torch.cat([attention_mask, first_view["attention_mask"]], 1),
-        inputs_embeds=embeds[0],
-        use_cache=bool(others),
-        output_hidden_states=output_hidden_states,
-        least=least,
-        together=together,
-    )
-    ends = {first: (output.hidden[:, prompt_width - 1 :], output.hidden_states, prompt_width - 1)}
-    prompt_hidden = output.hidden[:, prompt_width - 1 : prompt_width]  # (B, 1, H): predicts the first token of every view
-    for (name, view), embed, least in zip(others, embeds[1:], leasts, strict=True):
-        continued = model.run(
-            view["input_ids"],
-            torch.cat([attention_mask, view["attention_mask"]], 1),
-            inputs_embeds=embed,
-            past_key_values=branch(output.cache, prompt_width),
-            output_hidden_states=output_hidden_states,
-            least=least,
-            together=together,
-        )
-        layers = None
-        if output_hidden_states:
-            layers = [
-                torch.cat([before[:, prompt_width - 1 : prompt_width], after], 1)
-                for before, after in zip(output.hidden_states, continued.hidden_states, strict=True)
-            ]
-        ends[name] = (torch.cat([prompt_hidden, continued.hidden], 1), layers, 0)  # hidden (B, 1 + Tv, H)
-    losses = _token_losses(model, views, {name: hidden for name, (hidden, _, _) in ends.items()})
+    output, others = _read(model, parts, masks, embeds, prompt_width, output_hidden_states)
+    prompt_end = slice(prompt_width - 1, prompt_width)  # predicts the first token of every view
+    hidden = [output.hidden[:, prompt_width - 1 :]]
+    hidden += [torch.cat([output.hidden[:, prompt_end], other.last_hidden_state], 1) for other in others]  # (B, Tv, H)
+    losses = _token_losses(model, views, dict(zip(views, hidden, strict=True)))
     results = {}
-    for name, (_, layers, before) in ends.items():
-        at_answer = None if layers is None else _at_answer(layers, before + views[name]["answer_start"])
+    for name, other in zip(views, [None, *others], strict=True):
+        layers, before = output.hidden_states, prompt_width - 1
+        if other is not None and output_hidden_states:
+            pairs = zip(output.hidden_states, other.hidden_states, strict=True)
+            layers, before = [torch.cat([layer[:, prompt_end], own], 1) for layer, own in pairs], 0
+        at_answer = _at_answer(layers, before + views[name]["answer_start"]) if output_hidden_states else None
         results[name] = ViewOutput(token_loss=losses[name], hidden_states=at_answer)
     if steps is not None:
         in_row = {**steps, "columns": steps["columns"] + prompt_width}
@@ -86,16 +73,49 @@ def forward_views(
     return results
 
 
+def _read(model, parts: list, masks: list, embeds: tuple, prompt_width: int, output_hidden_states: bool):
+    """Return the rollout over the prompt and the first view, and an output for every other view's own columns.
+
+    Args:
+        parts: token ids of the prompt with the first view, and of every other view.
+        masks: (B, Tp + Tv - 1) for each view, the prompt's columns included.
+        embeds: of ``parts``.
+    """
+    others = list(zip(parts, masks, embeds, agree(model, parts), strict=True))
+    ids, mask, embed, least = others.pop(0)
+    # one count of passes on all ranks, whatever their rows are
+    columns = math.inf if is_sharded(model) else sum(part.shape[1] for part in parts)
+    beside = takes_ready_mask(model.get_decoder(), columns)
+    common = {"output_hidden_states": output_hidden_states, "together": WeightGradients() if others else None}
+    output = model.run(
+        ids,
+        mask,
+        inputs_embeds=embed,
+        use_cache=bool(others) and not beside,
+        least=least,
+        continuations=[Continuation(embed, mask) for _, mask, embed, _ in others if beside],
+        **common,
+    )
+    if beside:
+        return output, output.continued
+    continued = []
+    for ids, mask, embed, least in others:
+        cache = branch(output.cache, prompt_width)
+        one = model.run(ids, mask, inputs_embeds=embed, past_key_values=cache, least=least, **common)
+        continued.append(BaseModelOutputWithPast(last_hidden_state=one.hidden, hidden_states=one.hidden_states))
+    return output, continued
+
+
 def _token_losses(model, views: dict, hidden: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the losses (N,) of each view's labelled tokens; the head runs once, on the positions that predict them.
 
     Args:
-        hidden: name -> (B, 1 + Tv, H), of which column t predicts the view's column t.
+        hidden: name -> (B, Tv, H), of which column t predicts the view's column t.
     """
     predicting, labels = [], []
     for name, view in views.items():
-        scored = view["labels"] != -100  # (B, Tv)
-        predicting.append(hidden[name][:, : scored.shape[1]][scored])  # (N, H)
+        scored = (view["labels"] != -100).nonzero(as_tuple=True)  # rows (N,) and columns (N,)
+        predicting.append(hidden[name][scored])  # (N, H)
         labels.append(view["labels"][scored])
     losses = token_losses(model.base, torch.cat(predicting), torch.cat(labels))
     return dict(zip(views, losses.split([len(label) for label in labels]), strict=True))

@@ -53,6 +53,13 @@ def test_heads_that_cannot_be_fused(monkeypatch):
         use_kernels(base)
 
 
+@pytest.mark.skipif(importlib.util.find_spec("liger_kernel") is not None, reason="the extra 'kernels' is installed")
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(InputError, match=r"needs liger-kernel; pip install 'latent_trainer\[kernels\]'"):
+        use_kernels(make_latent("llama").base)
+
+
 def test_losses_go_through_the_kernel():
     """A base model that fuses its losses never computes logits in training."""
     model = make_latent("llama").train()

@@ -31,17 +31,18 @@ def batch_of(rows, left=False):
 
 
 def record_passes(model) -> list[dict]:
-    """Return a list that fills with what every decoder call got: positions, cached positions, gradient mode, mask width."""
+    """Return a list that fills with what every decoder call got: positions, cached positions, gradient mode, mask."""
     passes = []
 
     def note(module, args, kwargs):
-        cache = kwargs["past_key_values"]
+        cache, mask = kwargs["past_key_values"], kwargs["attention_mask"]
         passes.append(
             {
                 "positions": kwargs["inputs_embeds"].shape[1],
                 "cached": 0 if cache is None else cache.get_seq_length(),
                 "gradient": torch.is_grad_enabled(),
-                "mask": kwargs["attention_mask"].shape[1] if kwargs["attention_mask"] is not None else None,
+                "mask": mask.shape[-1] if mask is not None else None,
+                "dimensions": mask.dim() if mask is not None else None,
             }
         )
 
@@ -235,8 +236,8 @@ def test_views_encode_the_prompt_once_and_score_labelled_positions_only():
         ([8], {"latent": View([98, 97, 99, 21], [-100] * 3 + [21], 3), "explicit": View([21], [21], 0)}),
     ]
     model(**LatentCollator(0)(rows))
-    assert [one["positions"] for one in passes] == [4, 1, 4, 2]  # prompt and bot; a latent; the rest; the explicit view
-    assert [one["cached"] for one in passes] == [0, 4, 5, 3]
+    assert [one["positions"] for one in passes] == [5, 1, 3]  # prompt, bot and the explicit view; a latent; the rest
+    assert [one["cached"] for one in passes] == [0, 4, 5]
     assert scored == [(6, 32)]  # three labelled tokens a view
 
 

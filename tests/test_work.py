@@ -57,12 +57,12 @@ class Work:
 
 @pytest.mark.parametrize("latents", [0, 1, 2, 4, 8, 16, 32])
 def test_coconut(bench, latents):
-    """Every position once, in one call more than there are latents; the head on labelled positions, in one call."""
+    """Every position but the last once, in one call more than there are latents; one call of the head, on labelled ones."""
     step = bench.latent(make_batch(bench.model, BATCH, latents))
     with Work(bench.model) as work:
         step()
     assert len(work.calls) == latents + 1
-    assert work.positions == BATCH * (QUESTION + 2 + latents + ANSWER)
+    assert work.positions == BATCH * (QUESTION + 2 + latents + ANSWER - 1)
     assert work.head == [BATCH * ANSWER]
     assert len(work.lookups) == 1
 
@@ -74,7 +74,7 @@ def test_ragged_rows(bench):
     with Work(bench.model) as work:
         step()
     assert len(work.calls) == max(sizes["latents"]) + 1
-    assert work.positions == BATCH * (max(sizes["prompt"]) + 2 + max(sizes["latents"]) + ANSWER)
+    assert work.positions == BATCH * (max(sizes["prompt"]) + 2 + max(sizes["latents"]) + ANSWER - 1)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_ragged_rows(bench):
     ids=["codi", "pccot"],
 )
 def test_self_distillation(bench, latents, rollout, calls, latent_positions):
-    """The question is encoded once for both views, and the head runs once for both."""
+    """The question is encoded once for both views, in the call that reads the written steps; the head runs once for both."""
     step = bench.latent(make_batch(bench.model, BATCH, latents, views=BOTH), "self_distillation", **rollout)
     with Work(bench.model) as work:
         step()
-    assert len(work.calls) == calls + 1
-    assert work.positions == BATCH * (QUESTION + 2 + latent_positions + ANSWER + STEPS + ANSWER)
+    assert len(work.calls) == calls
+    assert work.positions == BATCH * (QUESTION + 2 + latent_positions + ANSWER - 1 + STEPS + ANSWER - 1)
     assert work.head == [BATCH * (ANSWER + STEPS + ANSWER)]
     assert len(work.lookups) == 1
 
@@ -99,7 +99,7 @@ def test_backprop_last(bench):
     with Work(bench.model) as work:
         step()
     assert len(work.calls) == 29 + 2
-    assert work.positions == BATCH * (2 * (QUESTION + 1 + 29) - 1 + 1 + 1 + ANSWER)
+    assert work.positions == BATCH * (2 * (QUESTION + 1 + 29) - 1 + 1 + 1 + ANSWER - 1)
 
 
 def operations(step) -> int:
@@ -147,6 +147,37 @@ def test_weight_gradients(bench, latents):
     with Products({tuple(weight.shape) for weight in weights}) as products:
         bench.latent(make_batch(bench.model, BATCH, latents))()
     assert products.number == len(weights)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what a GPU would have to wait for within the block: values and shapes that depend on a tensor's entries."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        values = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        chosen = args[1] if func is torch.ops.aten.index.Tensor else ()
+        self.number += func in values or any(one is not None and one.dtype == torch.bool for one in chosen)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("views", "options", "expected"),
+    [(("latent",), {}, 3), (BOTH, {"objective": "self_distillation"}, 6)],
+    ids=["coconut", "codi"],
+)
+def test_device_synchronisations(bench, views, options, expected):
+    """Their number does not grow with the latents: latent columns, padding, labels of each view, and rows of statistics."""
+    numbers = set()
+    for latents in (1, 2, 12):
+        for prompt in (QUESTION, [QUESTION, 8, 8]):
+            step = bench.latent(make_batch(bench.model, BATCH, latents, prompt, views), **options)
+            with Waits() as waits:
+                step()
+            numbers.add(waits.number)
+    assert numbers == {expected}
 
 
 def test_generation(bench):

@@ -1,0 +1,108 @@
+"""What the columns of a rollout may attend to, worked out once for all its passes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import Cache
+
+from latent_trainer.cache import fitted_mask, starts_empty
+
+LOOKING_BACK = {"full_attention", "sliding_attention"}
+
+
+@dataclass
+class Continuation:
+    """A way to go on after a prompt, without latents, that the first pass of a rollout reads beside its own columns.
+
+    It sees the prompt, which is in the rollout's first columns, and itself; no column of the rollout sees it.
+
+    Args:
+        embeds: (B, n, H) input embeddings.
+        attention_mask: (B, Tp + n), 1 for real columns of the prompt and of its own.
+    """
+
+    embeds: torch.Tensor
+    attention_mask: torch.Tensor
+
+    @property
+    def prompt_width(self) -> int:
+        """Tp."""
+        return self.attention_mask.shape[1] - self.embeds.shape[1]
+
+
+def takes_ready_mask(decoder: Callable, columns: float) -> bool:
+    """Whether a decoder takes a mask (B, 1, queries, keys), and none of its layers looks back less than ``columns``.
+
+    Models with position biases, flash attention and layers that forget make something else of the padding mask.
+    """
+    config = getattr(decoder, "config", None)
+    if not getattr(decoder, "_supports_attention_backend", False) or config._attn_implementation not in ("eager", "sdpa"):
+        return False
+    window = getattr(config, "sliding_window", None)
+    return set(getattr(config, "layer_types", None) or ()) <= LOOKING_BACK and (window is None or columns <= window)
+
+
+class Masks:
+    """The masks of a rollout's passes over T columns, after P columns in a cache.
+
+    Left to build its mask itself, a model looks at the padding in every pass, and on a GPU each time waits for the answer.
+
+    Args:
+        decoder: the base model without its head.
+        attention_mask: (B, P + T), 1 for real columns; None means all are.
+        embeds: (B, T, H); says which data type a mask has.
+        cache: the cache of the P columns.
+        continuations: read beside the first pass, by a decoder that takes ready masks.
+        several: whether there are several passes; a single one leaves its mask to the model.
+    """
+
+    def __init__(
+        self,
+        decoder: Callable,
+        attention_mask: torch.Tensor | None,
+        embeds: torch.Tensor,
+        cache: Cache | None = None,
+        continuations: Sequence[Continuation] = (),
+        several: bool = True,
+    ):
+        self.padding = attention_mask
+        self.width = embeds.shape[1]
+        self.past = 0 if attention_mask is None else attention_mask.shape[1] - self.width
+        self.square: torch.Tensor | None = None  # (B, 1, T + n, T + n), of which every pass takes a block
+        if attention_mask is None or not several or not starts_empty(cache):
+            return
+        columns = self.width + sum(one.embeds.shape[1] for one in continuations)
+        if not takes_ready_mask(decoder, columns):
+            return
+        if not continuations and attention_mask.all():  # a device synchronisation
+            self.padding = None
+            return
+        self.square = _visible(attention_mask, continuations)
+        if decoder.config._attn_implementation == "eager":  # there it is added to the attention scores, often in float32
+            lowest = max(torch.finfo(embeds.dtype).min, torch.finfo(torch.float32).min)
+            self.square = embeds.new_zeros(self.square.shape).masked_fill(~self.square, lowest)
+
+    def of(self, start: int, end: int, cache: Cache | None) -> torch.Tensor | None:
+        """Return what the decoder is given for a pass over the columns from ``start`` to ``end``."""
+        if self.square is not None:
+            return self.square[:, :, start:end, :end]
+        return None if self.padding is None else fitted_mask(self.padding[:, : self.past + end], cache)
+
+    def with_continuations(self, end: int) -> torch.Tensor:
+        """Return the mask of a pass over the first ``end`` columns and all continuations."""
+        queries = torch.cat([self.square[:, :, :end], self.square[:, :, self.width :]], 2)
+        return torch.cat([queries[..., :end], queries[..., self.width :]], 3)
+
+
+def _visible(attention_mask: torch.Tensor, continuations: Sequence[Continuation]) -> torch.Tensor:
+    """Return (B, 1, columns, columns), True where a query may see a key: the rollout's columns, then the continuations'."""
+    keys = torch.cat([attention_mask, *(one.attention_mask[:, one.prompt_width :] for one in continuations)], 1).bool()
+    columns = keys.shape[1]
+    visible = keys.new_ones(columns, columns).tril() & keys[:, None, None, :]
+    start = attention_mask.shape[1]
+    for one in continuations:
+        end = start + one.embeds.shape[1]
+        visible[:, :, start:end, one.prompt_width : start] = False
+        start = end
+    return visible
