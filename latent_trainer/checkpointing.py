@@ -10,6 +10,7 @@ Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
 
 import contextlib
 import copy
+from collections.abc import Callable
 from functools import partial
 
 from torch import nn
@@ -68,19 +69,26 @@ def checkpointed_layers(decoder: nn.Module) -> list[nn.Module]:
 
 
 @contextlib.contextmanager
-def checkpointed(layers: list[nn.Module]):
-    """Within the block these layers keep no activations but what they return; the cache they are given is a rollout's."""
-    before = [layer.__dict__.get("forward") for layer in layers]
-    for layer in layers:
-        layer.forward = partial(_forward, layer.forward)
+def replaced_forward(module: nn.Module, forward: Callable):
+    """Within the block ``forward`` is what runs when the module is called."""
+    before = module.__dict__.get("forward")  # of a module whose forward somebody has replaced already
+    module.forward = forward
     try:
         yield
     finally:
-        for layer, forward in zip(layers, before, strict=True):
-            if forward is None:
-                del layer.forward
-            else:
-                layer.forward = forward
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before
+
+
+@contextlib.contextmanager
+def checkpointed(layers: list[nn.Module]):
+    """Within the block these layers keep no activations but what they return; the cache they are given is a rollout's."""
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(replaced_forward(layer, partial(_forward, layer.forward)))
+        yield
 
 
 def _forward(forward, *args, **kwargs):

@@ -30,6 +30,7 @@ def jacobi_rollout(
     least: tuple[int, int] | None = None,
     together: WeightGradients | None = None,
     continuations: Sequence[Continuation] = (),
+    unread: int = 0,
     **kwargs,
 ) -> RolloutOutput:
     """Run the decoder over T columns, refining all latents in parallel.
@@ -48,7 +49,7 @@ def jacobi_rollout(
         least: latents of the rank that has most, as the sum of two numbers: see `latent_trainer.ranks`. Where they are two
             or more, all ranks run every iteration, over their last column if they have no latent. None where nobody waits.
         decoder, embeds, latent_mask, attention_mask, position_ids, cache, thought, use_cache, output_hidden_states,
-            checkpoint, together, continuations: as in `rollout`.
+            checkpoint, together, continuations, unread: as in `rollout`.
         feedback: as in `rollout`, for (B, n, H) too.
         backprop: "full", or "none": latents are constants.
 
@@ -63,7 +64,8 @@ def jacobi_rollout(
     if len(columns) < 2 and (least is None or sum(least) < 2):  # a single latent has nothing to be refined with
         common = {"cache": cache, "thought": thought, "use_cache": use_cache, "output_hidden_states": output_hidden_states}
         one = (decoder, feedback, embeds, latent_mask, attention_mask, position_ids)
-        common |= {"checkpoint": checkpoint, "least": least, "together": together, "continuations": continuations}
+        common |= {"checkpoint": checkpoint, "least": least, "together": together}
+        common |= {"continuations": continuations, "unread": unread}
         return rollout(*one, **common, backprop=backprop, **kwargs)
     columns = columns or [embeds.shape[1] - 1]
     first, last = columns[0], columns[-1] + 1
@@ -84,6 +86,7 @@ def jacobi_rollout(
         together=together or WeightGradients(),
         whole=least is None,
         continuations=continuations,
+        unread=unread,
     )
     keeps = cache is None and least is None  # one that was handed in is to be extended itself, by the last pass alone
     outputs, hidden, cache = _read_prefix(passes, embeds, first, first + read, cache, thought)

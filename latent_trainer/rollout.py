@@ -15,6 +15,7 @@ from latent_trainer.cache import branch, rollout_cache
 from latent_trainer.checkpointing import checkpointed, checkpointed_layers
 from latent_trainer.errors import InputError
 from latent_trainer.masks import Continuation, Masks
+from latent_trainer.unread import read_from
 from latent_trainer.weight_gradients import WeightGradients
 
 
@@ -53,6 +54,7 @@ def rollout(
     least: tuple[int, int] | None = None,
     together: WeightGradients | None = None,
     continuations: Sequence[Continuation] = (),
+    unread: int = 0,
     **kwargs,
 ) -> RolloutOutput:
     """Run the decoder over T columns, filling each latent with feedback(hidden state of the column before it).
@@ -78,6 +80,7 @@ def rollout(
         together: shares the weight gradients with other rollouts of the step; by default the passes of this one share them.
         continuations: other ways to go on after the same prompt, read beside the first pass; without ``cache``, and for a
             decoder that `takes_ready_mask`.
+        unread: first columns whose last hidden state nobody reads, so that it need not be right (`latent_trainer.unread`).
 
     Raises:
         ValueError: a latent in the first column with no hidden state before it.
@@ -101,6 +104,7 @@ def rollout(
         together=together or (WeightGradients() if latent_columns else None),
         whole=least is None,
         continuations=continuations,
+        unread=unread,
     )
     without = 0
     if latent_columns and backprop != "full" and torch.is_grad_enabled():
@@ -153,11 +157,10 @@ class Passes:
     """The decoder passes of one rollout over T columns.
 
     Args:
-        decoder, position_ids, output_hidden_states, continuations: as in `rollout`.
-        feedback: as in `rollout`.
+        decoder, feedback, position_ids, output_hidden_states, checkpoint, continuations, unread: as in
+            `rollout`.
         masks: of all passes.
         kwargs: passed on to every call of the decoder.
-        checkpoint: as in `rollout`.
         together: makes the passes share one gradient of each weight; not used under checkpoints, whose recomputation would
             not see it.
         whole: whether parameters are whole on this rank. Where they are gathered for every pass they share no gradient: the
@@ -176,6 +179,7 @@ class Passes:
         together: WeightGradients | None = None,
         whole: bool = True,
         continuations: Sequence[Continuation] = (),
+        unread: int = 0,
     ):
         self.decoder = decoder
         self.feedback = feedback
@@ -186,12 +190,14 @@ class Passes:
         self.checkpointed = checkpointed_layers(decoder) if checkpoint else []
         self.together = together if together is not None and whole and not checkpoint else contextlib.nullcontext()
         self.continuations = continuations
+        self.unread = unread
         self.continued: list[BaseModelOutputWithPast] = []
 
     def one(self, piece: torch.Tensor, start: int, cache):
         """Run the decoder over ``piece`` (B, n, H), the columns from ``start`` on, after the columns in ``cache``."""
         end = start + piece.shape[1]
-        return self._read(piece, self.masks.of(start, end, cache), self.position_ids[:, start:end], cache)
+        unread = min(max(0, self.unread - start), piece.shape[1] - 1)
+        return self._read(piece, self.masks.of(start, end, cache), self.position_ids[:, start:end], cache, unread)
 
     def first(self, piece: torch.Tensor, cache, keep: int):
         """Run the decoder over the first columns, with those of all continuations beside them.
@@ -206,15 +212,16 @@ class Passes:
             beside = [one.embeds for one in self.continuations]
             columns = [count_positions(one.attention_mask, None, one.embeds) for one in self.continuations]
             columns = torch.cat([self.position_ids[:, :width], *columns], 1)
-            output = self._read(torch.cat([piece, *beside], 1), self.masks.with_continuations(width), columns, cache)
+            embeds, mask = torch.cat([piece, *beside], 1), self.masks.with_continuations(width)
+            output = self._read(embeds, mask, columns, cache, min(self.unread, width - 1))
             count = columns.shape[1]
             output, *self.continued = split_output(output, [width, *(embeds.shape[1] for embeds in beside)])
         return output, cache if cache is None or keep == count else branch(cache, keep)
 
-    def _read(self, piece: torch.Tensor, mask: torch.Tensor | None, position_ids: torch.Tensor, cache):
+    def _read(self, piece: torch.Tensor, mask: torch.Tensor | None, position_ids: torch.Tensor, cache, unread: int):
         learns = torch.is_grad_enabled()
         together = self.together if learns else contextlib.nullcontext()
-        with checkpointed(self.checkpointed if learns else []), together:
+        with read_from(self.decoder, unread), checkpointed(self.checkpointed if learns else []), together:
             return self.decoder(
                 inputs_embeds=piece,
                 attention_mask=mask,

@@ -94,6 +94,7 @@ def _read(model, parts: list, masks: list, embeds: tuple, prompt_width: int, out
         use_cache=bool(others) and not beside,
         least=least,
         continuations=[Continuation(embed, mask) for _, mask, embed, _ in others if beside],
+        unread=prompt_width - 1,
         **common,
     )
     if beside:

@@ -14,7 +14,7 @@ NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 LAYERS = [
     {"errors", "version", "problem", "curriculum", "sharding"},
     {"configuration", "feedback"},
-    {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks"}
+    {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
     | {"heads", "loading", "step_decoder", "thinking", "weight_gradients"},
     {"modeling", "views"},
     {"objectives"},
@@ -28,10 +28,10 @@ ALLOWED = {part: set().union(*LAYERS[: index + 1]) for part, index in LAYER.item
 ALLOWED["feedback"] = ALLOWED["objectives"] = LAYERS[0]
 ALLOWED["configuration"] = LAYERS[0] | {"feedback"}
 ALLOWED["data"] = LAYERS[0] | LAYERS[1] | {"tokens"}  # data never imports what computes
-ALLOWED["rollout"] = LAYERS[0] | LAYERS[1] | {"cache", "checkpointing", "masks", "weight_gradients"}  # and never data
+ALLOWED["rollout"] = LAYERS[0] | LAYERS[1] | {"cache", "checkpointing", "masks", "unread", "weight_gradients"}
 ALLOWED["ranks"] = ALLOWED["rollout"] | {"rollout"}
 ALLOWED["jacobi"] = ALLOWED["rollout"] | {"rollout"}
-ALLOWED["masks"] = LAYERS[0] | {"cache"}
+ALLOWED["masks"], ALLOWED["unread"] = LAYERS[0] | {"cache"}, LAYERS[0] | {"checkpointing"}
 for part in ("cache", "tokens", "heads", "loading", "step_decoder", "thinking", "modeling", "views"):
     ALLOWED[part] -= {"data"}
 for part in ("evaluation", "analysis"):

@@ -104,7 +104,10 @@ def test_backprop_last(bench):
 
 def operations(step) -> int:
     """Return the floating-point operations of a step's matrix products, forwards and backwards."""
-    with FlopCounterMode(display=False) as counter:
+    in_place = {
+        torch.ops.aten.addmm_: lambda total, left, right, **_: 2 * left[0] * left[1] * right[1]
+    }  # it knows the others
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
         step()
     return counter.get_total_flops()
 
@@ -112,9 +115,9 @@ def operations(step) -> int:
 @pytest.mark.parametrize(
     ("latents", "views", "options", "most"),
     [
-        (6, ("latent",), {}, 1.0),
-        (6, BOTH, {"objective": "self_distillation"}, 1.05),
-        (24, BOTH, {"objective": "self_distillation", "rollout": "jacobi", "iterations": 3}, 1.6),
+        (6, ("latent",), {}, 0.7),
+        (6, BOTH, {"objective": "self_distillation"}, 0.95),
+        (24, BOTH, {"objective": "self_distillation", "rollout": "jacobi", "iterations": 3}, 1.55),
     ],
     ids=["coconut", "codi", "pccot"],
 )
