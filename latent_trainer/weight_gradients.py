@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-WORTH = 256  # rows of a product
+WORTH = 512  # rows of a product
 
 
 class _Gradient:
