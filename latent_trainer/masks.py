@@ -36,8 +36,10 @@ def takes_ready_mask(decoder: Callable, columns: float) -> bool:
 
     Models with position biases, flash attention and layers that forget make something else of the padding mask.
     """
-    config = getattr(decoder, "config", None)
-    if not getattr(decoder, "_supports_attention_backend", False) or config._attn_implementation not in ("eager", "sdpa"):
+    if not getattr(decoder, "_supports_attention_backend", False) or decoder._is_stateful:
+        return False
+    config = decoder.config
+    if config._attn_implementation not in ("eager", "sdpa"):
         return False
     window = getattr(config, "sliding_window", None)
     return set(getattr(config, "layer_types", None) or ()) <= LOOKING_BACK and (window is None or columns <= window)

@@ -87,7 +87,7 @@ def rollout(
 
     Source: Hao et al. 2024 (Coconut); truncation as in the answer-only recipe with ``backprop="last"``.
     """
-    latent_columns = _columns(latent_mask)  # the one device synchronisation
+    latent_columns = _columns(latent_mask)  # a device synchronisation
     if latent_columns and latent_columns[0] == 0 and thought is None:
         raise InputError(
             "a latent stands in the first column, where there is no hidden state to think from; "
@@ -157,8 +157,8 @@ class Passes:
     """The decoder passes of one rollout over T columns.
 
     Args:
-        decoder, feedback, position_ids, output_hidden_states, checkpoint, continuations, unread: as in
-            `rollout`.
+        decoder, feedback, position_ids, output_hidden_states, checkpoint: as in `rollout`.
+        continuations, unread: as in `rollout`.
         masks: of all passes.
         kwargs: passed on to every call of the decoder.
         together: makes the passes share one gradient of each weight; not used under checkpoints, whose recomputation would
