@@ -67,7 +67,7 @@ def measure(candidates: dict[str, Callable[[], None]], rounds: int) -> dict[str,
 
     Every round runs all of them, so that a slow moment of the machine falls on all; ratios are taken within a round.
     """
-    _keep_freed_memory()
+    keep_freed_memory()
     for run in candidates.values():
         run()
     seconds = {name: [] for name in candidates}
@@ -101,7 +101,7 @@ def over(own: list[float], reference: list[float]) -> list[float]:
     return [mine / other for mine, other in zip(own, reference, strict=True)]
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep what is freed, as PyTorch does on a GPU.
 
     Otherwise one side gives memory back that the other then pays for in page faults, a different amount in every process.

@@ -6,7 +6,7 @@ Run: python benchmarks/parts.py [--shape gpt2] [--batch 8] [--rounds 3]
 import statistics
 
 import torch
-from common import ROOT, argument_parser, make_model, record_name
+from common import ROOT, argument_parser, keep_freed_memory, make_model, record_name
 from steps import Bench, make_batch
 from torch.profiler import ProfilerActivity, profile
 
@@ -82,6 +82,7 @@ def main() -> None:
     matrices = [weight for weight in bench.model.get_decoder().parameters() if weight.dim() == 2]
     vocabulary = bench.model.config.vocab_size
     widths = {size for weight in matrices for size in weight.shape} - {vocabulary}
+    keep_freed_memory()
     for step in steps.values():
         step()
     about = (widths, vocabulary, args.batch)
