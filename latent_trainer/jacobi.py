@@ -8,7 +8,7 @@ from latent_trainer.cache import branch, rollout_cache
 from latent_trainer.configuration import check_rollout
 from latent_trainer.errors import InputError
 from latent_trainer.masks import Continuation, Masks
-from latent_trainer.rollout import Passes, RolloutOutput, rollout, split_output
+from latent_trainer.rollout import Passes, RolloutOutput, check_prompt, rollout, split_output
 from latent_trainer.weight_gradients import WeightGradients
 
 
@@ -68,6 +68,7 @@ def jacobi_rollout(
         common |= {"continuations": continuations, "unread": unread}
         return rollout(*one, **common, backprop=backprop, **kwargs)
     columns = columns or [embeds.shape[1] - 1]
+    check_prompt(columns, unread)
     first, last = columns[0], columns[-1] + 1
     if first == 0 and thought is None:
         raise InputError("a latent stands in the first column, where there is no hidden state to think from")

@@ -7,8 +7,10 @@ import torch
 from transformers import Cache
 
 from latent_trainer.cache import fitted_mask, starts_empty
+from latent_trainer.errors import InputError
 
 LOOKING_BACK = {"full_attention", "sliding_attention"}
+BY_LENGTH = {"dynamic", "longrope"}  # rotary frequencies
 
 
 @dataclass
@@ -34,15 +36,24 @@ class Continuation:
 def takes_ready_mask(decoder: Callable, columns: float) -> bool:
     """Whether a decoder takes a mask (B, 1, queries, keys), and none of its layers looks back less than ``columns``.
 
-    Models with position biases, flash attention and layers that forget make something else of the padding mask.
+    Models with position biases, flash attention and layers that forget make something else of the padding mask. Rotary
+    frequencies that depend on the furthest position of a call would change with what is read beside.
     """
     if not getattr(decoder, "_supports_attention_backend", False) or decoder._is_stateful:
         return False
-    config = decoder.config
+    config = decoder.config.get_text_config()
     if config._attn_implementation not in ("eager", "sdpa"):
+        return False
+    if _rope_types(getattr(config, "rope_parameters", None) or {}) & BY_LENGTH:
         return False
     window = getattr(config, "sliding_window", None)
     return set(getattr(config, "layer_types", None) or ()) <= LOOKING_BACK and (window is None or columns <= window)
+
+
+def _rope_types(parameters: dict) -> set[str]:
+    """Return the kinds of rotary frequencies in a configuration, which may have some for every kind of layer."""
+    inner = [value for value in parameters.values() if isinstance(value, dict)]
+    return {parameters.get("rope_type")}.union(*(_rope_types(value) for value in inner))
 
 
 class Masks:
@@ -57,6 +68,9 @@ class Masks:
         cache: the cache of the P columns.
         continuations: read beside the first pass, by a decoder that takes ready masks.
         several: whether there are several passes; a single one leaves its mask to the model.
+
+    Raises:
+        ValueError: continuations without a mask (B, T), after other columns, or for a decoder that takes no ready mask.
     """
 
     def __init__(
@@ -72,16 +86,18 @@ class Masks:
         self.width = embeds.shape[1]
         self.past = 0 if attention_mask is None else attention_mask.shape[1] - self.width
         self.square: torch.Tensor | None = None  # (B, 1, T + n, T + n), of which every pass takes a block
-        if attention_mask is None or not several or not starts_empty(cache):
-            return
         columns = self.width + sum(one.embeds.shape[1] for one in continuations)
-        if not takes_ready_mask(decoder, columns):
+        starts = attention_mask is not None and starts_empty(cache)
+        if not several or not starts or not takes_ready_mask(decoder, columns):
+            if continuations:
+                raise InputError("continuations need a decoder that takes ready masks, with a mask and an empty cache")
             return
         if not continuations and attention_mask.all():  # a device synchronisation
             self.padding = None
             return
         self.square = _visible(attention_mask, continuations)
-        if decoder.config._attn_implementation == "eager":  # there it is added to the attention scores, often in float32
+        if decoder.config.get_text_config()._attn_implementation == "eager":
+            # there it is added to attention scores, often in float32
             lowest = max(torch.finfo(embeds.dtype).min, torch.finfo(torch.float32).min)
             self.square = embeds.new_zeros(self.square.shape).masked_fill(~self.square, lowest)
 

@@ -24,7 +24,7 @@ class RolloutOutput:
     """What a rollout leaves behind.
 
     Args:
-        hidden: (B, T, H) last hidden states after the final norm.
+        hidden: (B, T, H) last hidden states after the final norm; those of ``unread`` columns mean nothing.
         latents: (B, T, H) input embeddings with every latent filled in.
         hidden_states: per layer (B, T, H), embedding output first; None unless asked for.
         cache: the cache with P + T columns, or None where a single pass needed none.
@@ -80,10 +80,11 @@ def rollout(
         together: shares the weight gradients with other rollouts of the step; by default the passes of this one share them.
         continuations: other ways to go on after the same prompt, read beside the first pass; without ``cache``, and for a
             decoder that `takes_ready_mask`.
-        unread: first columns whose last hidden state nobody reads, so that it need not be right (`latent_trainer.unread`).
+        unread: columns of the prompt before its last, without latents: nobody reads their last hidden state, and it need not
+            be right (`latent_trainer.unread`).
 
     Raises:
-        ValueError: a latent in the first column with no hidden state before it.
+        ValueError: a latent in the first column with no hidden state before it, or in the prompt.
 
     Source: Hao et al. 2024 (Coconut); truncation as in the answer-only recipe with ``backprop="last"``.
     """
@@ -93,6 +94,7 @@ def rollout(
             "a latent stands in the first column, where there is no hidden state to think from; "
             "put a token before it or pass the cache of the text before"
         )
+    check_prompt(latent_columns, unread)
     passes = Passes(
         decoder,
         feedback,
@@ -133,6 +135,15 @@ def rollout(
     output = passes.joined(outputs, filled, cache)
     output.hidden = passes.idle_after(output.hidden, least[1] - len(latent_columns))
     return output
+
+
+def check_prompt(latent_columns: list[int], unread: int) -> None:
+    """Raise an `InputError` where a latent stands in a prompt of which ``unread`` columns are not read."""
+    if latent_columns and unread and latent_columns[0] <= unread:
+        raise InputError(
+            f"a latent stands in column {latent_columns[0]} of a prompt of {unread + 1} columns; put it after the prompt, "
+            "into the first view"
+        )
 
 
 def count_passes(latent_mask: torch.Tensor, backprop: str | int, continues: bool) -> tuple[int, int]:
@@ -210,12 +221,11 @@ class Passes:
             output = self.one(piece, 0, cache)
         else:
             beside = [one.embeds for one in self.continuations]
-            columns = [count_positions(one.attention_mask, None, one.embeds) for one in self.continuations]
-            columns = torch.cat([self.position_ids[:, :width], *columns], 1)
-            embeds, mask = torch.cat([piece, *beside], 1), self.masks.with_continuations(width)
-            output = self._read(embeds, mask, columns, cache, min(self.unread, width - 1))
-            count = columns.shape[1]
-            output, *self.continued = split_output(output, [width, *(embeds.shape[1] for embeds in beside)])
+            own = [count_positions(one.attention_mask, None, one.embeds) for one in self.continuations]
+            embeds, position_ids = torch.cat([piece, *beside], 1), torch.cat([self.position_ids[:, :width], *own], 1)
+            mask, count = self.masks.with_continuations(width), embeds.shape[1]
+            output = self._read(embeds, mask, position_ids, cache, min(self.unread, width - 1))
+            output, *self.continued = split_output(output, [width, *(one.shape[1] for one in beside)])
         return output, cache if cache is None or keep == count else branch(cache, keep)
 
     def _read(self, piece: torch.Tensor, mask: torch.Tensor | None, position_ids: torch.Tensor, cache, unread: int):

@@ -6,6 +6,7 @@ columns after its attention would be for the head, and training runs that on lab
 
 import contextlib
 
+import torch
 from torch import nn
 
 from latent_trainer.checkpointing import checkpointed_layers, replaced_forward
@@ -15,18 +16,20 @@ from latent_trainer.checkpointing import checkpointed_layers, replaced_forward
 def read_from(decoder: nn.Module, column: int):
     """Within the block the last layer's ``mlp`` leaves out the columns before ``column``, which then mean nothing.
 
-    A decoder whose last layer has no such part, or one made of experts, computes all columns.
+    A decoder whose last layer has no such part, or one that takes or gives more than hidden states, computes all columns.
     """
     layers = checkpointed_layers(decoder) if column else []
     mlp = getattr(layers[-1], "mlp", None) if layers else None
-    if mlp is None or hasattr(mlp, "experts"):
+    if mlp is None:
         yield
         return
     of_layer, of_mlp = layers[-1].forward, mlp.forward
 
-    def part(hidden):  # (B, n, H)
+    def part(hidden, *more, **named):  # (B, n, H)
+        if more or named or hasattr(mlp, "experts"):
+            return of_mlp(hidden, *more, **named)
         read = of_mlp(hidden[:, column:].contiguous())  # some layers view their input
-        return nn.functional.pad(read, (0, 0, column, 0))
+        return nn.functional.pad(read, (0, 0, column, 0)) if isinstance(read, torch.Tensor) else of_mlp(hidden)
 
     def whole(*args, **kwargs):  # within the layer's own forward, so that a checkpoint recomputes the same
         with replaced_forward(mlp, part):

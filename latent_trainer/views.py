@@ -42,9 +42,12 @@ def forward_views(
         input_ids: (B, Tp) left-padded prompts.
         attention_mask: (B, Tp).
         views: name -> ``input_ids``, ``attention_mask``, ``labels`` (B, Tv) and ``answer_start`` (B,); the view with latents
-            comes first, because its first pass then carries the prompt too.
+            comes first, because its first pass then carries the prompt too; prompt and other views hold none.
         steps: what the step decoder reads (see `StepDecoder.forward`), columns counted within the first view; or None.
         output_hidden_states: whether each view returns its hidden states where the answer starts.
+
+    Raises:
+        ValueError: a latent in the prompt.
     """
     prompt_width = input_ids.shape[1]
     # the last token of a row predicts nothing, so that nobody would read its column

@@ -245,6 +245,15 @@ def test_layout(word_tokenizer, name):
     assert layout(word_tokenizer, resolve_template("plain", **changes), plan) == ("12", continuation, scored)
 
 
+@pytest.mark.parametrize("part", ["question", "steps", "answer"])
+def test_a_latent_in_a_text(byte_tokenizer, part):
+    """It would be a place to think at, in the middle of what is read."""
+    parts = {"question": "2+3", "steps": ("2+3=5",), "answer": "5"}
+    parts[part] = ("<|latent|>",) if part == "steps" else "<|latent|>"
+    with pytest.raises(InputError, match=r"^<\|latent\|> stands for a latent, not for text; take it out of '"):
+        Encoder(byte_tokenizer, "plain").problem(Problem(id="1", **parts))
+
+
 def test_explicit_view(word_tokenizer):
     encoder = Encoder(word_tokenizer, "plain")
     row = encoder.problem(PROBLEM)

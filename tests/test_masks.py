@@ -2,12 +2,15 @@
 
 import pytest
 import torch
-from conftest import ARCHITECTURES, make_base, make_latent, sharpen
+from conftest import ARCHITECTURES, SMALL, make_base, make_latent, sharpen
 from reference import assert_close
 from test_checkpointing import batch
 from test_rollout import record_passes
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from latent_trainer import LatentForCausalLM
+from latent_trainer.errors import InputError
+from latent_trainer.masks import Continuation, Masks, takes_ready_mask
 
 JACOBI = {"rollout": "jacobi", "rollout_options": {"iterations": 2}}
 KINDS = {"one by one": {}, "jacobi": JACOBI, "last": {"backprop": "last"}}
@@ -87,6 +90,46 @@ def test_one_pass_leaves_the_mask_alone():
     passes = record_passes(model)
     model(input_ids=torch.tensor([[5, 6, 7]]), attention_mask=torch.tensor([[0, 1, 1]]))
     assert [one["dimensions"] for one in passes] == [2]
+
+
+def tiny(model_type: str, **settings) -> LatentForCausalLM:
+    """Return a latent model of an architecture with settings of its own."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(model_type, bos_token_id=0, eos_token_id=0, pad_token_id=0, **settings)
+    return sharpen(LatentForCausalLM.from_base(AutoModelForCausalLM.from_config(config).float(), **IDS)).train()
+
+
+def test_a_window_inside_a_composite_configuration():
+    """The multimodal Gemma 3 states its window in the configuration of its text part."""
+    layers = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 4}
+    text = {**ARCHITECTURES["gemma"], **layers, "vocab_size": 100, "query_pre_attn_scalar": 8}
+    base = AutoModelForCausalLM.from_config(AutoConfig.for_model("gemma3", text_config=text, vision_config=SMALL))
+    assert not takes_ready_mask(base.base_model, 5) and takes_ready_mask(base.base_model, 4)
+
+
+def test_frequencies_that_depend_on_the_length():
+    """What is read beside would change the frequencies of the rollout's own columns."""
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+    settings = {**ARCHITECTURES["llama"], "vocab_size": 100, "max_position_embeddings": 16}
+    assert takes_ready_mask(tiny("llama", **settings).get_decoder(), 20)
+    assert not takes_ready_mask(tiny("llama", **settings, rope_parameters=rope).get_decoder(), 20)
+
+
+@pytest.mark.parametrize("kind", ["one by one", "jacobi"])
+def test_a_latent_in_the_prompt(kind):
+    model = make_latent(**KINDS[kind])
+    rows = batch()
+    rows["input_ids"][0, 3:5] = 97
+    with pytest.raises(InputError, match="a latent stands in column 3 of a prompt of 7 columns"):
+        model(**rows)
+
+
+def test_continuations_need_a_ready_mask():
+    embeds = torch.zeros(1, 2, 32)
+    decoder, one = make_latent().get_decoder(), Continuation(embeds, torch.ones(1, 4).long())
+    assert Masks(decoder, torch.ones(1, 2).long(), embeds, continuations=[one]).square.shape == (1, 1, 4, 4)
+    with pytest.raises(InputError, match="with a mask and an empty cache"):
+        Masks(decoder, None, embeds, continuations=[one])
 
 
 def test_a_view_of_one_token():

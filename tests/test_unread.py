@@ -78,3 +78,12 @@ def test_modules_are_left_as_they_were():
     model = LatentForCausalLM.from_base(make_base("gpt2"), **IDS).train()
     model(**batch())
     assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+def test_a_part_that_takes_more():
+    """BLOOM's adds the residual itself."""
+    settings = {"hidden_size": 32, "n_layer": 2, "n_head": 4, "bos_token_id": 0, "eos_token_id": 0}
+    config = AutoConfig.for_model("bloom", vocab_size=100, **settings)
+    torch.manual_seed(0)
+    values, _ = measured(LatentForCausalLM.from_base(AutoModelForCausalLM.from_config(config), **IDS))
+    assert all(value.isfinite().all() for value in values.values())

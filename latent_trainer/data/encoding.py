@@ -109,13 +109,17 @@ class Encoder:
         return self.problems([problem])[0]
 
     def problems(self, problems: list[Problem]) -> list[EncodedProblem]:
-        """Return the ids of every problem's parts."""
+        """Return the ids of every problem's parts.
+
+        Raises:
+            ValueError: a text that holds the latent token.
+        """
         template, end = self.template, self.tokenizer.eos_token_id
         questions = self._all_ids([template.question.format(question=problem.question) for problem in problems])
         answers = self._all_ids([template.answer.format(answer=problem.answer) for problem in problems])
         steps = iter(self._all_ids([template.step.format(step=step) for problem in problems for step in problem.steps]))
         prefix = self._ids(template.answer_prefix.format())
-        return [
+        rows = [
             EncodedProblem(
                 prompt=self.start + question,
                 steps=[next(steps) for _ in problem.steps],
@@ -125,6 +129,11 @@ class Encoder:
             )
             for problem, question, answer in zip(problems, questions, answers, strict=True)
         ]
+        for row in rows:
+            if any(self.latent in part for part in (row.prompt, row.answer, *row.steps)):
+                latent = self.tokenizer.convert_ids_to_tokens(self.latent)
+                raise InputError(f"{latent} stands for a latent, not for text; take it out of {row.problem.question!r}")
+        return rows
 
     def latent_view(self, row: EncodedProblem, plan: Plan) -> View:
         """Return the continuation with latents: [bot] latent x K [eot] remaining steps, answer."""
