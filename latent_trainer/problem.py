@@ -1,6 +1,6 @@
 """A problem: the one record every dataset is turned into."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from latent_trainer.errors import InputError
 
@@ -16,6 +16,7 @@ class Problem:
         id: a name that stays the same between runs, for per-problem records.
         family: the kind of problem, where the data set tells; results are broken down by it.
         difficulty: 1 (easy) to 5, where the data set tells, else 0.
+        place: where it was read, "file:row", for messages; no part of what the problem is.
 
     Raises:
         ValueError: if the question or the answer is empty.
@@ -27,10 +28,16 @@ class Problem:
     id: str = ""
     family: str = ""
     difficulty: int = 0
+    place: str = field(default="", compare=False)
 
     def __post_init__(self):
         for name in ("question", "answer"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value.strip():
-                raise InputError(f"problem {self.id or '(no id)'}: field '{name}' is empty or no text; give it a text")
+                raise InputError(f"{self.named}: field '{name}' is empty or no text; give it a text")
         object.__setattr__(self, "steps", tuple(self.steps))
+
+    @property
+    def named(self) -> str:
+        """How a message names this problem: by its place, else by its id."""
+        return self.place or f"problem {self.id or '(no id)'}"

@@ -90,6 +90,7 @@ def as_problems(rows: Iterable[Problem | dict]) -> list[Problem]:
                 id=row.get("id") or str(number),
                 family=row.get("family") or "",
                 difficulty=row.get("difficulty") or 0,
+                place=row.get("place") or "",
             )
         problems.append(row)
     return problems

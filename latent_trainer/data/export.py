@@ -29,6 +29,8 @@ def export(problems: list[Problem], path: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     rows = [{**asdict(problem), "steps": list(problem.steps)} for problem in problems]
+    for row in rows:
+        del row["place"]  # of the file it was read from, which is not this one
     if target.suffix == ".json":
         entries = [
             {
