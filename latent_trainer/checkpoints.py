@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import shutil
 import zlib
 from pathlib import Path
@@ -15,11 +16,13 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from latent_trainer.errors import InputError, TrainingError
+from latent_trainer.options import truth
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".unfinished"  # a folder beside the checkpoints, where the next one is written
 LOCK = ".lock"
 BLOCK = 1 << 24
+LATEST = "latest"
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +80,43 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
     return None
 
 
+def resumption(value: str | bool | os.PathLike | None) -> str | None:
+    """Return what a setting resumes: ``LATEST``, a folder, or None for nothing.
+
+    Args:
+        value: True, a word for it or "latest"; False, a word for it or None; or a checkpoint folder.
+
+    Raises:
+        InputError: something else.
+    """
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    word = truth(value) if isinstance(value, str) else value
+    if (word is None and value is None) or word is False:
+        return None
+    if word is True or value == LATEST:
+        return LATEST
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"resume_from_checkpoint={value!r}: expected true, false, latest or a checkpoint folder")
+    return value
+
+
+def resumed_checkpoint(output_dir: str, value: str | bool | None) -> str | None:
+    """Return the checkpoint a setting resumes from, None where there is none (see `resumption`).
+
+    Raises:
+        InputError: a folder somebody has named is not there or damaged.
+    """
+    wanted = resumption(value)
+    return last_checkpoint(output_dir) if wanted == LATEST else wanted and whole_checkpoint(wanted)
+
+
 def whole_checkpoint(folder: str) -> str:
-    """Return a checkpoint somebody has named; an `InputError` where it is damaged."""
+    """Return a checkpoint somebody has named; an `InputError` where it is damaged or not there."""
+    if not Path(folder).is_dir():
+        raise InputError(f"resume_from_checkpoint={folder}: no such folder; give true, false, latest or a checkpoint folder")
+    inside = checkpoints(folder)
+    if inside:
+        raise InputError(f"resume_from_checkpoint={folder} holds checkpoints and is none; name one, such as {inside[-1]}")
     reason = fault(Path(folder))
     if reason is not None:
         raise InputError(f"checkpoint {folder} is damaged: {reason}; resume_from_checkpoint=True takes the newest whole one")
@@ -137,7 +175,7 @@ def broken_weight(model: nn.Module) -> str | None:
 
 def refuse_other_run(output_dir: str, resume_from_checkpoint) -> None:
     """Raise an `InputError` where ``output_dir`` holds the checkpoints or the model of a run that is not being resumed."""
-    if resume_from_checkpoint or not Path(output_dir).is_dir():
+    if resumption(resume_from_checkpoint) or not Path(output_dir).is_dir():
         return
     names = [path.name for path in Path(output_dir).iterdir()]
     existing = [name for name in names if name.startswith(f"{PREFIX_CHECKPOINT_DIR}-") or name.endswith(".safetensors")]

@@ -1,12 +1,29 @@
 """Configuration of a latent model: everything needed to rebuild it."""
 
+from dataclasses import dataclass
+
 from transformers import AutoConfig, PreTrainedConfig
 
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.feedback import FEEDBACKS
+from latent_trainer.options import Positive, Weight, check_options
 from latent_trainer.version import __version__
 
-ROLLOUTS = {"sequential": (), "jacobi": ("iterations", "tolerance")}  # and their options
+
+@dataclass
+class SequentialOptions:
+    """The sequential rollout has no options."""
+
+
+@dataclass
+class JacobiOptions:
+    """Options of the Jacobi rollout, as in `latent_trainer.jacobi.jacobi_rollout`."""
+
+    iterations: Positive = 3
+    tolerance: Weight | None = None
+
+
+ROLLOUTS = {"sequential": SequentialOptions, "jacobi": JacobiOptions}
 
 
 class LatentConfig(PreTrainedConfig):
@@ -60,8 +77,8 @@ class LatentConfig(PreTrainedConfig):
             self.base_config = AutoConfig.for_model(base.pop("model_type"), **base)
         self.feedback_options = self.feedback_options or {}
         self.rollout_options = self.rollout_options or {}
-        check_choice("feedback", self.feedback, FEEDBACKS)
-        check_rollout(self.rollout, self.rollout_options, self.backprop)
+        self.feedback_options = check_feedback(self.feedback, self.feedback_options)
+        self.rollout_options = check_rollout(self.rollout, self.rollout_options, self.backprop)
         if self.base_config is not None:
             text = self.base_config.get_text_config()
             for name in ("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"):
@@ -93,22 +110,29 @@ class LatentConfig(PreTrainedConfig):
         return getattr(self.get_text_config(), "max_position_embeddings", None)
 
 
-def check_rollout(rollout: str, options: dict, backprop: str | int) -> None:
-    """Raise a one-line `InputError` unless there is such a rollout with these options and this back-propagation.
+def check_feedback(feedback: str, options: dict) -> dict:
+    """Return a feedback's options as it declares them; a one-line `InputError` where there is no such feedback or option."""
+    check_choice("feedback", feedback, FEEDBACKS)
+    return check_options(f"feedback '{feedback}'", FEEDBACKS[feedback], options, ("hidden_size",), "feedback_options")
+
+
+def check_rollout(rollout: str, options: dict, backprop: str | int) -> dict:
+    """Return a rollout's options as it declares them.
 
     Args:
         rollout: one of ``ROLLOUTS``.
         options: its keyword arguments.
         backprop: "full", "last", "none" or an integer >= 0; the last latents cannot be told apart with rollout=jacobi.
+
+    Raises:
+        InputError: there is no such rollout, option or back-propagation; in one line.
     """
     check_choice("rollout", rollout, ROLLOUTS)
-    for option in options:
-        check_choice(f"option of rollout '{rollout}'", option, ROLLOUTS[rollout])
+    options = check_options(f"rollout '{rollout}'", ROLLOUTS[rollout], options, setting="rollout_options")
     if not isinstance(backprop, int) or isinstance(backprop, bool):
         check_choice("backprop", backprop, ("full", "last", "none"))
     elif backprop < 0:
         raise InputError(f"backprop={backprop} is negative; give the number of last latents, or full, last, none")
-    if rollout == "jacobi" and options.get("iterations", 1) < 1:
-        raise InputError(f"rollout=jacobi: iterations={options['iterations']} must be at least 1")
     if rollout == "jacobi" and backprop not in ("full", "none"):
         raise InputError(f"backprop={backprop} counts latents one by one; use full or none with rollout=jacobi")
+    return options

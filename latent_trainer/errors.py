@@ -1,9 +1,7 @@
 """Errors a user can act on: one line that names what clashes and what to change."""
 
 import difflib
-import inspect
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -25,22 +23,3 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     choices = list(choices)
     if value not in choices:
         raise InputError(f"{name}='{value}' is not one of {', '.join(choices)}{nearest(value, choices)}")
-
-
-def check_options(name: str, call: Callable, options: Iterable[str], taken: tuple[str, ...]) -> None:
-    """Raise a one-line `InputError` unless ``call`` has every option, those ``taken`` by its caller apart."""
-    known = [option for option in inspect.signature(call).parameters if option not in taken]
-    for option in options:
-        if option not in known:
-            raise InputError(f"{name} has no option '{option}'{nearest(option, known)}")
-
-
-def parse_json(name: str, text: str) -> dict:
-    """Return the mapping an option's JSON text stands for; raise a one-line `InputError` where it is none."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{name}={text}: malformed JSON ({error.msg} at column {error.colno})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{name}={text}: expected a JSON object, found {type(value).__name__}")
-    return value

@@ -8,7 +8,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from latent_trainer.cache import read_thought, with_room, write_thought
 from latent_trainer.checkpointing import RolloutCheckpointing
-from latent_trainer.configuration import LatentConfig
+from latent_trainer.configuration import LatentConfig, check_feedback, check_rollout
 from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.heads import cross_entropy, logits_of
@@ -179,12 +179,14 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         config = self.config
         if feedback_options is None:
             feedback_options = config.feedback_options if feedback == config.feedback else {}
+        feedback_options = check_feedback(feedback, feedback_options)
+        rollout_options = check_rollout(rollout, rollout_options or {}, backprop)
         if (feedback, feedback_options) != (config.feedback, config.feedback_options):
             config.feedback = feedback
             config.feedback_options = feedback_options
             self.feedback = FEEDBACKS[feedback](config.hidden_size, **config.feedback_options)
             self.feedback.to(device=self.device, dtype=self.dtype)
-        config.rollout, config.rollout_options, config.backprop = rollout, rollout_options or {}, backprop
+        config.rollout, config.rollout_options, config.backprop = rollout, rollout_options, backprop
 
     def add_step_decoder(self, kind: str | None, group: int = 1) -> None:
         """Give the model a step decoder: a "copy" of the base model, or one "shared" with it; None takes it away.

@@ -14,11 +14,10 @@ from latent_trainer.adapters import add_adapters, latent_model, take_over, witho
 from latent_trainer.checkpoints import (
     WholeCheckpoints,
     check_data,
-    last_checkpoint,
     last_good,
     locked,
     refuse_other_run,
-    whole_checkpoint,
+    resumed_checkpoint,
 )
 from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
@@ -258,8 +257,9 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         """Train; refuses an output folder that holds another run unless that run is resumed.
 
         Args:
-            resume_from_checkpoint: a checkpoint folder, or True for the newest complete one in the output folder; a run that
-                was ended before its first checkpoint starts anew.
+            resume_from_checkpoint: a checkpoint folder, or True or "latest" for the newest complete one in the output
+                folder, with which a run that was ended before its first checkpoint starts anew; False for none. None takes
+                the setting of the training arguments.
             kwargs: passed on to `Trainer.train`.
 
         Raises:
@@ -269,11 +269,10 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         """
         if not self.rows:
             raise InputError("train() needs train_dataset; it is empty or was not given")
+        if resume_from_checkpoint is None:
+            resume_from_checkpoint = self.args.resume_from_checkpoint
         refuse_other_run(self.args.output_dir, resume_from_checkpoint)
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_checkpoint(self.args.output_dir)
-        elif resume_from_checkpoint:
-            resume_from_checkpoint = whole_checkpoint(resume_from_checkpoint)
+        resume_from_checkpoint = resumed_checkpoint(self.args.output_dir, resume_from_checkpoint)
         self.data_hash = data_hash([row.problem for row in self.rows])
         if resume_from_checkpoint:
             check_data(resume_from_checkpoint, self.data_hash)

@@ -1,17 +1,20 @@
 """`LatentTrainingArguments`: everything `TrainingArguments` has, and what latents need."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import get_type_hints
 
 import torch
 from transformers import TrainingArguments
 
-from latent_trainer.configuration import ROLLOUTS, check_rollout
+from latent_trainer.checkpoints import resumption
+from latent_trainer.configuration import ROLLOUTS, check_feedback, check_rollout
 from latent_trainer.curriculum import CURRICULA, FixedCurriculum, InternalizeCurriculum, StagedCurriculum
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
-from latent_trainer.errors import InputError, check_choice, check_options, parse_json
+from latent_trainer.errors import InputError, check_choice
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.methods import METHODS
 from latent_trainer.objectives import OBJECTIVES
+from latent_trainer.options import Bounds, Count, Positive, Share, Weight, admits, check_fields, check_options, parse_json
 
 DEFAULTS = {
     "objective": "answer",
@@ -23,6 +26,20 @@ DEFAULTS = {
     "keep_steps": False,
     "latents_per_step": 1,
     "max_stage": 3,
+}
+# Ranges of the stock fields, most of which `TrainingArguments` takes as they come.
+COUNT, POSITIVE, ABOVE, DECAY = Bounds(least=0), Bounds(least=1), Bounds(above=0), Bounds(least=0, below=1)
+STOCK_BOUNDS = {
+    **dict.fromkeys(("num_train_epochs", "learning_rate", "warmup_steps", "weight_decay", "max_grad_norm"), COUNT),
+    **dict.fromkeys(("eval_delay", "neftune_noise_alpha", "dataloader_num_workers"), COUNT),
+    **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), POSITIVE),
+    **dict.fromkeys(("eval_accumulation_steps", "save_total_limit", "torch_empty_cache_steps"), POSITIVE),
+    **dict.fromkeys(("dataloader_prefetch_factor", "ddp_bucket_cap_mb", "ddp_timeout"), POSITIVE),
+    **dict.fromkeys(("logging_steps", "eval_steps", "save_steps", "adam_epsilon"), ABOVE),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), DECAY),
+    **dict.fromkeys(("seed", "data_seed"), Bounds(least=0, most=2**32 - 1)),
+    **dict.fromkeys(("max_steps", "local_rank"), Bounds(least=-1)),
+    "label_smoothing_factor": Bounds(least=0, most=1),
 }
 
 
@@ -48,28 +65,28 @@ class LatentTrainingArguments(TrainingArguments):
     feedback_options: dict | str | None = _option("Keyword arguments of the feedback, as a mapping or JSON.")
     rollout: str | None = _option("How the latents are computed.", choices=ROLLOUTS)
     rollout_options: dict | str | None = _option("Keyword arguments of the rollout, as a mapping or JSON.")
-    backprop: str | None = _option("Latents gradient flows through: full, last, none or the number of last latents.")
+    backprop: int | str | None = _option("Latents gradient flows through: full, last, none or the number of last latents.")
 
     step_decoder: str | None = _option("Auxiliary decoder of each step from its latents.", choices=("copy", "shared"))
-    step_decoder_weight: float = _option("Factor of the step decoder's loss.", 1.0)
-    step_decoder_group: int | None = _option("Latents that stand for a step; by default latents_per_step.")
+    step_decoder_weight: Weight = _option("Factor of the step decoder's loss.", 1.0)
+    step_decoder_group: Positive | None = _option("Latents that stand for a step; by default latents_per_step.")
     keep_step_decoder: bool = _option("Keep the step decoder in the saved model, to explain its latents.", False)
 
     curriculum: str | None = _option("How latents and steps change over training.", choices=CURRICULA)
-    num_latents: int | None = _option("Fixed curriculum: latents K of every row.")
+    num_latents: Count | None = _option("Fixed curriculum: latents K of every row.")
     keep_steps: bool | None = _option("Fixed curriculum: whether the written steps stay.")
-    latents_per_step: int | None = _option("Staged curriculum: latents that replace one step.")
-    max_stage: int | None = _option("Staged and internalize: last stage that works by count; the next drops every step.")
+    latents_per_step: Positive | None = _option("Staged curriculum: latents that replace one step.")
+    max_stage: Count | None = _option("Staged and internalize: last stage that works by count; the next drops every step.")
     pad_latent_to_max: bool = _option("Staged: give every row the full number of latents in the last stage.", False)
-    uniform_prob: float = _option("Staged: probability of a random stage for a row.", 0.0)
-    internalize_per_stage: int = _option("Internalize: steps or tokens dropped per stage.", 1)
+    uniform_prob: Share = _option("Staged: probability of a random stage for a row.", 0.0)
+    internalize_per_stage: Positive = _option("Internalize: steps or tokens dropped per stage.", 1)
     internalize_unit: str = _option("Internalize: what is dropped.", "step", ("step", "token"))
-    internalize_smoothing: float = _option("Internalize: lambda of the removal offset; 0 turns it off.", 0.0)
+    internalize_smoothing: Weight = _option("Internalize: lambda of the removal offset; 0 turns it off.", 0.0)
 
-    first_stage: int = _option("Stage training starts at.", 0)
-    epochs_per_stage: int | None = _option("Advance a stage every so many epochs.")
-    steps_per_stage: list[int] | None = _option("Optimizer steps of each stage; the last number holds for all that follow.")
-    advance_at: float | None = _option("Advance when validation accuracy reaches this share, 0 to 1.")
+    first_stage: Count = _option("Stage training starts at.", 0)
+    epochs_per_stage: Positive | None = _option("Advance a stage every so many epochs.")
+    steps_per_stage: list[Positive] | None = _option("Optimizer steps of each stage; the last holds for all that follow.")
+    advance_at: Share | None = _option("Advance when validation accuracy reaches this share, 0 to 1.")
     reset_optimizer: str = _option("When the optimizer forgets its state.", "never", ("never", "stage", "epoch"))
 
     template: str = _option("Prompt template.", "coconut", TEMPLATES)
@@ -78,9 +95,12 @@ class LatentTrainingArguments(TrainingArguments):
     remaining_steps: str | None = _option("Where the remaining steps stand.", choices=("after", "inside"))
 
     generate_in_eval: bool = _option("Whether evaluate() also generates and grades answers.", True)
-    max_new_tokens: int = _option("Tokens evaluate() may write per problem.", 64)
+    max_new_tokens: Positive = _option("Tokens evaluate() may write per problem.", 64)
 
     def __post_init__(self):
+        self.resume_from_checkpoint = resumption(self.resume_from_checkpoint)
+        check_fields(self, STOCK_BOUNDS)
+        self._parse_mappings()
         check_choice("method", self.method, METHODS)
         advances_by_hand = self.steps_per_stage is not None or self.advance_at is not None
         for name, value in {**DEFAULTS, **METHODS[self.method].defaults}.items():
@@ -88,12 +108,7 @@ class LatentTrainingArguments(TrainingArguments):
                 continue
             if getattr(self, name) is None:
                 setattr(self, name, value)
-        for name in ("objective_options", "feedback_options", "rollout_options"):
-            if isinstance(getattr(self, name), str):
-                setattr(self, name, parse_json(name, getattr(self, name)))
         self.backprop = int(self.backprop) if str(self.backprop).lstrip("-").isdigit() else self.backprop
-        if isinstance(self.steps_per_stage, int):
-            self.steps_per_stage = [self.steps_per_stage]
         self._check_choices()
         self._check_numbers()
         self._check_combination()
@@ -103,10 +118,20 @@ class LatentTrainingArguments(TrainingArguments):
             self.use_cpu = True  # accelerate 1.15 would let several processes on the CPU each train alone
         super().__post_init__()
 
+    def _parse_mappings(self):
+        """Turn mappings that are given as JSON into mappings; a stock field may hold the name of a file instead."""
+        hints, own = get_type_hints(type(self)), ("objective_options", "feedback_options", "rollout_options")
+        for one in fields(self):
+            value = getattr(self, one.name)
+            is_text = isinstance(value, str) and admits(hints[one.name], dict)
+            if is_text and (one.name in own or value.lstrip().startswith("{")):
+                setattr(self, one.name, parse_json(one.name, value))
+
     def _check_choices(self):
         for name, choices in (
             ("objective", OBJECTIVES),
             ("feedback", FEEDBACKS),
+            ("rollout", ROLLOUTS),
             ("curriculum", CURRICULA),
             ("internalize_unit", ("step", "token")),
             ("reset_optimizer", ("never", "stage", "epoch")),
@@ -116,9 +141,13 @@ class LatentTrainingArguments(TrainingArguments):
             check_choice(name, getattr(self, name), choices)
         if self.remaining_steps is not None:
             check_choice("remaining_steps", self.remaining_steps, ("after", "inside"))
-        check_rollout(self.rollout, self.rollout_options or {}, self.backprop)
-        check_options(f"feedback '{self.feedback}'", FEEDBACKS[self.feedback], self.feedback_options or {}, ("hidden_size",))
-        check_options(f"objective '{self.objective}'", OBJECTIVES[self.objective], self.objective_options or {}, ("self",))
+        self.rollout_options = check_rollout(self.rollout, self.rollout_options or {}, self.backprop)
+        if self.feedback_options is not None:
+            self.feedback_options = check_feedback(self.feedback, self.feedback_options)
+        if self.objective_options is not None:
+            self.objective_options = check_options(
+                f"objective '{self.objective}'", OBJECTIVES[self.objective], self.objective_options, (), "objective_options"
+            )
 
     def _check_combination(self):
         """Refuse combinations that make no sense, with the reason."""
@@ -151,26 +180,10 @@ class LatentTrainingArguments(TrainingArguments):
         return None
 
     def _check_numbers(self):
-        for name, least in (
-            ("num_latents", 0),
-            ("latents_per_step", 1),
-            ("step_decoder_group", 1),
-            ("step_decoder_weight", 0),
-            ("max_stage", 0),
-            ("internalize_per_stage", 1),
-            ("first_stage", 0),
-            ("epochs_per_stage", 1),
-            ("max_new_tokens", 1),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name}={value} must be at least {least}")
-        if self.steps_per_stage is not None and min(self.steps_per_stage, default=0) < 1:
-            raise InputError(f"steps_per_stage={self.steps_per_stage} must hold numbers of at least 1")
-        for name in ("uniform_prob", "advance_at"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name}={value} must lie between 0 and 1")
+        if self.max_steps == 0:
+            raise InputError("max_steps=0 would train num_train_epochs; give a number of steps, or leave it out")
+        if self.steps_per_stage is not None and not self.steps_per_stage:
+            raise InputError("steps_per_stage=[] must hold numbers of at least 1")
         if self.advance_at is not None and not self.generate_in_eval:
             raise InputError(f"advance_at={self.advance_at} needs accuracy, and generate_in_eval is off; turn it on")
         if self.advance_at is not None and self.eval_strategy == "no":

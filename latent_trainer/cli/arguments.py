@@ -2,51 +2,88 @@
 
 import json
 import re
+from argparse import ArgumentTypeError
 from dataclasses import dataclass, field, fields
-from pathlib import Path
+from typing import Annotated, get_type_hints
 
-import yaml
 from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
 
+from latent_trainer.cli.config_file import read_config, words_in
 from latent_trainer.data import load_problems
-from latent_trainer.errors import InputError, nearest, parse_json
+from latent_trainer.errors import InputError, check_choice, nearest
+from latent_trainer.options import Bounds, Positive, Seed, admits, check_fields, conform, parse_json, truth
+
+# Mappings whose entries have types of their own, which tell what a word such as "no" means.
+TYPED = (
+    "objective_options",
+    "feedback_options",
+    "rollout_options",
+    "dataset_options",
+    "settings",
+    "axes",
+    "points",
+    "search",
+)
+DTYPES = ("float32", "bfloat16", "float16")
+NAME = re.compile(r"[\w.]+")  # of a module; anything else is PEFT's word all-linear or a regular expression
+
+
+def _truth(text: str) -> bool:
+    value = truth(text)
+    if value is None:
+        raise ArgumentTypeError(f"expected true or false, got {text!r}")
+    return value
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"expected a whole number (int), got {text!r}") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return conform("", float(text), float)
+    except ValueError:
+        raise ArgumentTypeError(f"expected a finite number (float), got {text!r}") from None
 
 
 class _Parser(HfArgumentParser):
+    """An argument parser that says what is wrong in one line, and takes the same words for a boolean everywhere."""
+
+    def add_argument(self, *names, **settings):
+        """Add an argument; numbers must be finite, and on and off are truth values too."""
+        ours = {string_to_bool: _truth, int: _whole, float: _number}
+        if settings.get("type") in ours:
+            settings["type"] = ours[settings["type"]]
+        return super().add_argument(*names, **settings)
+
     def error(self, message: str):
         """Raise in one line instead of printing every option."""
         raise InputError(" ".join(message.split()))
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which only true and false are booleans, so that ``save_strategy: no`` is a word, and 1e-4 is a number."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
-
-
 def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
     """Return one instance of each class, from ``--config FILE.yaml`` and overrides on the command line.
+
+    An option that the command line gives several times has its last value.
 
     Raises:
         InputError: an unknown key or option (names the nearest valid one), a value of the wrong type, or a malformed file.
         FileNotFoundError: no such configuration file.
     """
     before = _Parser(add_help=False, allow_abbrev=False)
-    before.add_argument("--config")
+    before.add_argument("--config", action="append", default=[])
     given, argv = before.parse_known_args(argv)
+    if len(given.config) > 1:
+        raise InputError(f"--config is given {len(given.config)} times; give one file, and options that differ from it")
     parser = _Parser(classes, prog=f"latent-trainer {command}", allow_abbrev=False)
     parser.add_argument("--config", help="YAML file of options; options on the command line win.")
     known = {one.name for cls in classes for one in fields(cls) if one.init}
-    settings = _read(given.config) if given.config is not None else {}
-    for key in settings:
-        if key not in known:
-            raise InputError(f"unknown key '{key}' in {given.config}{nearest(key, known)}")
+    settings = _settings(given.config[0], parser, classes, known) if given.config else {}
+    _refuse_both_ways(argv, known)
     try:
         *instances, rest = parser.parse_args_into_dataclasses(
             as_words(settings) + argv, return_remaining_strings=True, look_for_args_file=False
@@ -63,18 +100,33 @@ def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
     return tuple(instances[: len(classes)])
 
 
-def _read(path: str) -> dict:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no configuration file {path}; check --config")
-    try:
-        settings = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader) or {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{place}: malformed YAML ({getattr(error, 'problem', error)})") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path}: expected 'option: value' lines, found {type(settings).__name__}")
+def _settings(path: str, parser: _Parser, classes: tuple[type, ...], known: set[str]) -> dict:
+    """Return the options in a file; refuse unknown keys, and a list or a mapping where the option takes none."""
+    settings = read_config(path)
+    lists = {action.dest for action in parser._actions if action.nargs == "+"}
+    hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
+    for key, value in settings.items():
+        if key not in known:
+            raise InputError(f"unknown key '{key}' in {path}{nearest(key, known)}")
+        if isinstance(value, list) and key not in lists:
+            raise InputError(f"{path}: {key}={value}: expected one value, found a list")
+        if isinstance(value, dict) and not admits(hints[key], dict):
+            raise InputError(f"{path}: {key}={value}: expected one value, found a mapping")
+        word = next(words_in(value), None)
+        if word is not None and key not in TYPED:
+            raise InputError(
+                f"{path}: '{word}' in {key} may be a text or something else; write true or false, a plain decimal number, "
+                "or put the text in quotes"
+            )
     return settings
+
+
+def _refuse_both_ways(argv: list[str], known: set[str]) -> None:
+    """Refuse an option that the command line both gives and takes back."""
+    given = {word[2:].partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
+    for name in known:
+        if {name, f"no_{name}"} <= given:
+            raise InputError(f"--{name} and --no_{name} are both given; keep one")
 
 
 def as_words(settings: dict) -> list[str]:
@@ -99,21 +151,58 @@ class ModelArguments:
         default=None, metadata={"help": "Build the base from this configuration instead (model_type and its fields)."}
     )
     tokenizer_name: str | None = field(default=None, metadata={"help": "Tokenizer; by default the model's own."})
-    tokenizer_vocab_size: int | None = field(
-        default=None, metadata={"help": "With model_config: train a byte-level BPE of this size; else one token a word."}
+    tokenizer_vocab_size: Annotated[int, Bounds(least=257)] | None = field(
+        default=None,
+        metadata={"help": "With model_config: size of a byte-level BPE, from 257; by default one token a word."},
     )
     dtype: str | None = field(default=None, metadata={"help": "Weights' type: float32, bfloat16, float16."})
     attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager or flash_attention_2."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with the model."})
     use_peft: bool = field(default=False, metadata={"help": "Train LoRA adapters instead of every weight."})
-    lora_r: int = field(default=16, metadata={"help": "LoRA rank."})
-    lora_alpha: int = field(default=32, metadata={"help": "LoRA scale: the update is multiplied by alpha / rank."})
-    lora_dropout: float = field(default=0.0, metadata={"help": "LoRA dropout."})
-    lora_target_modules: list[str] | None = field(default=None, metadata={"help": "Modules that get adapters."})
+    lora_r: Positive = field(default=16, metadata={"help": "LoRA rank."})
+    lora_alpha: Positive = field(default=32, metadata={"help": "LoRA scale: the update is multiplied by alpha / rank."})
+    lora_dropout: Annotated[float, Bounds(least=0, below=1)] = field(default=0.0, metadata={"help": "LoRA dropout."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={"help": "Modules that get adapters: names, all-linear, or one regular expression of whole names."},
+    )
 
     def __post_init__(self):
+        check_fields(self)
         if isinstance(self.model_config, str):
             self.model_config = parse_json("model_config", self.model_config)
+        if self.dtype is not None:
+            check_choice("dtype", self.dtype, DTYPES)
+        changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        for needed, names in (
+            ("use_peft", ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")),
+            ("model_config", ("tokenizer_vocab_size",)),
+            ("model_name_or_path", ("tokenizer_name", "trust_remote_code")),
+        ):
+            unread = [name for name in names if name in changed]
+            if unread and not getattr(self, needed):
+                raise InputError(f"{unread[0]}={getattr(self, unread[0])} is not read without {needed}; leave one out")
+        self._check_targets()
+
+    def _check_targets(self):
+        """Refuse module names that PEFT would read as something else."""
+        targets = self.lora_target_modules or []
+        for name in targets:
+            if NAME.fullmatch(name):
+                continue
+            if len(targets) > 1:
+                raise InputError(f"lora_target_modules={targets}: '{name}' is no module's name and must stand alone")
+            try:
+                re.compile(name)
+            except re.error as error:
+                raise InputError(f"lora_target_modules={name!r} is no regular expression ({error})") from None
+
+    @property
+    def target_modules(self) -> list[str] | str | None:
+        """Return which modules get adapters, as PEFT takes it: names, or one text for all-linear and regular expressions."""
+        targets = self.lora_target_modules
+        alone = targets is not None and len(targets) == 1 and not NAME.fullmatch(targets[0])
+        return targets[0] if alone else targets
 
 
 @dataclass
@@ -124,11 +213,12 @@ class DataArguments:
     dataset_path: str | None = field(default=None, metadata={"help": "Local file instead of the Hub."})
     dataset_test_path: str | None = field(default=None, metadata={"help": "Local file of the test split."})
     dataset_options: dict | str | None = field(default=None, metadata={"help": "Options of the loader."})
-    dataset_seed: int = field(default=0, metadata={"help": "Decides generated problems and the validation split."})
-    max_train_problems: int | None = field(default=None, metadata={"help": "Train on the first n problems."})
-    max_eval_problems: int | None = field(default=None, metadata={"help": "Evaluate on the first n problems."})
+    dataset_seed: Seed = field(default=0, metadata={"help": "Decides generated problems and the validation split."})
+    max_train_problems: Positive | None = field(default=None, metadata={"help": "Train on the first n problems."})
+    max_eval_problems: Positive | None = field(default=None, metadata={"help": "Evaluate on the first n problems."})
 
     def __post_init__(self):
+        check_fields(self)
         if isinstance(self.dataset_options, str):
             self.dataset_options = parse_json("dataset_options", self.dataset_options)
         for name, instead in (("path", "set dataset_path"), ("seed", "set dataset_seed"), ("split", "leave it out")):

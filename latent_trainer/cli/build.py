@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -15,10 +16,10 @@ from transformers import (
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from latent_trainer.cli.arguments import ModelArguments
+from latent_trainer.configuration import check_feedback
 from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.data.tokenizer import train_tokenizer
-from latent_trainer.errors import InputError, check_choice, check_options, nearest
-from latent_trainer.feedback import FEEDBACKS
+from latent_trainer.errors import InputError, nearest
 from latent_trainer.modeling import LatentForCausalLM
 
 DEFAULT_NEW_TOKENS = 64  # of a model that does not say how many it was trained to write
@@ -40,7 +41,7 @@ def build_model(
     if (arguments.model_name_or_path is None) == (arguments.model_config is None):
         both = "both given; leave one out" if arguments.model_config is not None else "both missing; give one"
         raise InputError(f"model_name_or_path and model_config are {both}")
-    options = {} if arguments.dtype is None else {"dtype": _dtype(arguments.dtype)}
+    options = {} if arguments.dtype is None else {"dtype": getattr(torch, arguments.dtype)}
     if arguments.attn_implementation is not None:
         options["attn_implementation"] = arguments.attn_implementation
     if arguments.model_config is not None:
@@ -66,8 +67,15 @@ def _config(settings: dict, tokenizer: PreTrainedTokenizerBase) -> PreTrainedCon
     for name in settings:
         if not hasattr(stock, name):
             raise InputError(f"model_config: '{model_type}' has no field '{name}'{nearest(name, stock.to_dict())}")
+        value = settings[name]
+        if isinstance(value, int) and value < 0 and not name.endswith("token_id"):
+            raise InputError(f"model_config.{name}={value} must be at least 0")
     end = tokenizer.eos_token_id
-    return CONFIG_MAPPING[model_type](**{**settings, "vocab_size": len(tokenizer), "bos_token_id": end, "eos_token_id": end})
+    own = {"vocab_size": len(tokenizer), "bos_token_id": end, "eos_token_id": end}
+    try:
+        return CONFIG_MAPPING[model_type](**{**settings, **own})
+    except (StrictDataclassError, ValueError) as error:  # a value of the wrong type, or two that contradict each other
+        raise InputError(f"model_config: {' '.join(str(error).split())}") from None
 
 
 def _saved(kind: type, name: str, **options):
@@ -92,11 +100,6 @@ def _trained_tokenizer(problems, template: Template, vocab_size: int | None) -> 
         for problem in problems.to_list()
     ]
     return train_tokenizer(texts, vocab_size)
-
-
-def _dtype(name: str) -> torch.dtype:
-    check_choice("dtype", name, ("float32", "bfloat16", "float16"))
-    return getattr(torch, name)
 
 
 def load_saved(path: str, **options) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
@@ -143,8 +146,7 @@ def wrap_base(
     path: str, feedback: str, feedback_options: dict, template: Template
 ) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
     """Return a base model as a latent model that nobody has trained, and its tokenizer."""
-    check_choice("feedback", feedback, FEEDBACKS)
-    check_options(f"feedback '{feedback}'", FEEDBACKS[feedback], feedback_options, ("hidden_size",))
+    feedback_options = check_feedback(feedback, feedback_options)  # before anything is loaded
     tokenizer = _saved(AutoTokenizer, path)
     thinks = {"feedback": feedback, "feedback_options": feedback_options}
     base = _saved(AutoModelForCausalLM, path)

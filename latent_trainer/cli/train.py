@@ -49,11 +49,10 @@ def _without_resume(argv: list[str]) -> list[str]:
     return words[:at] + words[at + 2 :]
 
 
-def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | bool | None]:
-    """Return the trainer the arguments describe and the checkpoint it resumes from, if any."""
+def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | None]:
+    """Return the trainer the arguments describe and what it resumes: a checkpoint, "latest", or None."""
     model_args, data_args, args = parse("train", (ModelArguments, DataArguments, LatentTrainingArguments), argv)
-    resume = True if args.resume_from_checkpoint in ("True", "true") else args.resume_from_checkpoint
-    refuse_other_run(args.output_dir, resume)
+    refuse_other_run(args.output_dir, args.resume_from_checkpoint)
     train_problems = data_args.load("train")
     eval_problems = data_args.load("validation") if args.eval_strategy != "no" or args.do_eval else None
     set_seed(args.seed)  # a model from a configuration draws its weights here
@@ -65,7 +64,7 @@ def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | bool | None]:
             r=model_args.lora_r,
             lora_alpha=model_args.lora_alpha,
             lora_dropout=model_args.lora_dropout,
-            target_modules=model_args.lora_target_modules,
+            target_modules=model_args.target_modules,
         )
     trainer = LatentTrainer(
         model,
@@ -80,4 +79,4 @@ def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | bool | None]:
         write_settings(vars(data_args), Path(args.output_dir) / DATA_FILE)
     if trainer.dropped and trainer.is_world_process_zero():
         print(f"dropped {trainer.dropped} of {len(train_problems)} problems: longer than the model's context")
-    return trainer, resume
+    return trainer, args.resume_from_checkpoint

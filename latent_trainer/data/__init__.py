@@ -12,7 +12,8 @@ from latent_trainer.data import arithmetic, combinatorics, convex, gsm8k, gsm8k_
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import EncodedProblem, Encoder, View, encode_prompts
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
-from latent_trainer.errors import InputError, check_choice, check_options
+from latent_trainer.errors import InputError, check_choice
+from latent_trainer.options import check_options
 from latent_trainer.problem import Problem
 
 __all__ = [
@@ -63,7 +64,7 @@ def load_problems(name: str, split: str = "train", path: str | None = None, seed
     """
     check_choice("dataset", name, DATASETS)
     check_choice("split", split, SPLITS + MORE_SPLITS.get(name, ()))
-    check_options(f"dataset '{name}'", DATASETS[name], options, taken=("split", "path", "seed"))
+    options = check_options(f"dataset '{name}'", DATASETS[name], options, ("split", "path", "seed"), "dataset_options")
     problems = DATASETS[name](split, path=path, seed=seed, **options)
     if not problems:
         raise InputError(f"dataset '{name}', split '{split}' ({path or 'no path'}) is empty; give it at least one problem")

@@ -1,9 +1,11 @@
 """The hidden state itself, fed back as it is or at the norm of a token embedding."""
 
+from typing import Annotated, Literal
+
 import torch
 from torch import nn
 
-from latent_trainer.errors import InputError
+from latent_trainer.options import Bounds
 from latent_trainer.sharding import whole_shape
 
 
@@ -23,10 +25,8 @@ class HiddenFeedback(nn.Module):
 
     sequential = True
 
-    def __init__(self, hidden_size: int, norm: float | str | None = None):
+    def __init__(self, hidden_size: int, norm: Annotated[float, Bounds(above=0)] | Literal["embedding"] | None = None):
         super().__init__()
-        if (isinstance(norm, str) and norm != "embedding") or (isinstance(norm, int | float) and norm <= 0):
-            raise InputError(f"hidden feedback: norm={norm!r} must be a number above 0, 'embedding' or None")
         self.norm = norm
         self._measured: tuple[tuple, torch.Tensor] | None = None
 

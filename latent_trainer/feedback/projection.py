@@ -1,7 +1,11 @@
 """A trained projection of the hidden state."""
 
+from typing import Annotated
+
 import torch
 from torch import nn
+
+from latent_trainer.options import Bounds, Positive
 
 
 class ProjectionFeedback(nn.Module):
@@ -18,7 +22,13 @@ class ProjectionFeedback(nn.Module):
 
     sequential = True
 
-    def __init__(self, hidden_size: int, size: int | None = None, dropout: float = 0.0, layer_norm: bool = True):
+    def __init__(
+        self,
+        hidden_size: int,
+        size: Positive | None = None,
+        dropout: Annotated[float, Bounds(least=0, below=1)] = 0.0,
+        layer_norm: bool = True,
+    ):
         super().__init__()
         size = size or hidden_size
         layers = [nn.Dropout(dropout), nn.Linear(hidden_size, size), nn.GELU(), nn.Linear(size, hidden_size)]

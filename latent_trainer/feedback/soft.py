@@ -1,9 +1,11 @@
 """The expected token embedding under the model's own next-token distribution."""
 
+from typing import Annotated
+
 import torch
 from torch import nn
 
-from latent_trainer.errors import InputError
+from latent_trainer.options import Bounds, Positive
 
 
 class SoftFeedback(nn.Module):
@@ -19,10 +21,10 @@ class SoftFeedback(nn.Module):
 
     sequential = True
 
-    def __init__(self, hidden_size: int, temperature: float = 1.0, top_k: int | None = None):
+    def __init__(
+        self, hidden_size: int, temperature: Annotated[float, Bounds(above=0)] = 1.0, top_k: Positive | None = None
+    ):
         super().__init__()
-        if temperature <= 0:
-            raise InputError(f"soft feedback: temperature={temperature} must be above 0")
         self.temperature = temperature
         self.top_k = top_k
 

@@ -1,6 +1,7 @@
 """Objectives: what a step over views is scored on.
 
-One file an objective, one line below. An objective is built as ``cls(**options)`` and has
+One file an objective, one line below. An objective is built as ``cls(**options)``, where the annotations of its constructor
+state type and range of every option (`latent_trainer.options`), and has
 
 - ``views``: the views a batch needs, the one with latents first,
 - ``needs_hidden_states``: whether each view must return its hidden states where the answer starts,

@@ -1,9 +1,11 @@
 """Self-distillation: one model is teacher on the written steps and student on the latents."""
 
+from typing import Literal
+
 import torch
 from torch import nn
 
-from latent_trainer.errors import InputError, check_choice
+from latent_trainer.options import Weight
 
 
 class SelfDistillationObjective:
@@ -32,16 +34,13 @@ class SelfDistillationObjective:
 
     def __init__(
         self,
-        factor: float = 1.0,
-        teacher_weight: float = 1.0,
-        distance: str = "smooth_l1",
+        factor: Weight = 1.0,
+        teacher_weight: Weight = 1.0,
+        distance: Literal["smooth_l1", "l2"] = "smooth_l1",
         embedding_layer: bool = True,
         normalise: bool = True,
         drop_last_step: bool = False,
     ):
-        check_choice("distance", distance, ("smooth_l1", "l2"))
-        if factor < 0 or teacher_weight < 0:
-            raise InputError(f"factor={factor} and teacher_weight={teacher_weight} must not be negative")
         self.factor = factor
         self.teacher_weight = teacher_weight
         self.distance = nn.functional.smooth_l1_loss if distance == "smooth_l1" else nn.functional.mse_loss
