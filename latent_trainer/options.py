@@ -5,6 +5,7 @@ three an annotation says what an option takes: ``int``, ``float``, ``bool``, ``s
 ``dict``, ``Literal["a", "b"]``, unions of these and ``None``, and a range by ``Annotated[int, Bounds(least=1)]``.
 """
 
+import functools
 import inspect
 import json
 import math
@@ -70,6 +71,9 @@ Positive = Annotated[int, Bounds(least=1)]
 Seed = Annotated[int, Bounds(least=0, most=2**32 - 1)]  # what numpy takes
 Share = Annotated[float, Bounds(least=0, most=1)]
 Weight = Annotated[float, Bounds(least=0)]
+Scale = Annotated[float, Bounds(above=0)]
+Mass = Annotated[float, Bounds(above=0, most=1)]
+Dropout = Annotated[float, Bounds(least=0, below=1)]
 
 
 def truth(text: str) -> bool | None:
@@ -128,6 +132,8 @@ def _alternatives(hint) -> list[tuple[Any, Bounds | None]] | None:
         parts = [_alternatives(part) for part in get_args(hint)]
         return None if None in parts else [one for part in parts for one in part]
     hint = NoneType if hint is None else hint
+    if get_origin(hint) in (list, tuple) and _alternatives(get_args(hint)[0]) is None:
+        return None
     return [(hint, None)] if (get_origin(hint) or hint) in (*NAMES, Literal) else None
 
 
@@ -154,7 +160,8 @@ def _taken(name: str, value, kind) -> tuple[bool, Any]:
             return False, value
         entries = value if isinstance(value, list | tuple) else [value]
         inner = get_args(kind)[:1]
-        return True, origin(conform(f"{name}[{at}]", one, inner[0]) if inner else one for at, one in enumerate(entries))
+        at = f"{name}={_short(value)}, entry"
+        return True, origin(conform(f"{at} {n}", one, inner[0]) if inner else one for n, one in enumerate(entries, 1))
     return isinstance(value, origin), value
 
 
@@ -188,6 +195,20 @@ def check_options(name: str, call: Callable, options: dict, taken: tuple[str, ..
         if option not in known:
             raise InputError(f"{setting}: {name} has no option '{option}'{nearest(option, known)}")
     return {option: conform(f"{setting}.{option}", value, known[option].annotation) for option, value in options.items()}
+
+
+def checked(build: Callable) -> Callable:
+    """Decorate a constructor so that it takes only what its annotations admit, whoever calls it."""
+    signature = inspect.signature(build, eval_str=True)
+
+    @functools.wraps(build)
+    def build_checked(self, *args, **kwargs):
+        given = signature.bind(self, *args, **kwargs)
+        for name in [*given.arguments][1:]:
+            given.arguments[name] = conform(name, given.arguments[name], signature.parameters[name].annotation)
+        build(*given.args, **given.kwargs)
+
+    return build_checked
 
 
 def check_fields(instance, bounds: dict[str, Bounds] | None = None) -> None:

@@ -34,6 +34,27 @@ def add_thought_tokens(tokenizer: PreTrainedTokenizerBase, bot_token: str, eot_t
     return thought_token_ids(tokenizer, bot_token, eot_token)
 
 
+def control_tokens(tokenizer: PreTrainedTokenizerBase, bot_token: str, eot_token: str, template: str = "") -> dict[str, str]:
+    """Return the tokens that no question, step or answer may hold, with what each stands for.
+
+    They are the thought tokens, the tokenizer's special tokens (the end of a text among them) and every added token that
+    the prompt template writes itself; text that spells one would be read as it, not as text.
+
+    Args:
+        tokenizer: holds them.
+        bot_token, eot_token: text of the thought tokens.
+        template: the template's own texts, one after the other.
+    """
+    added = tokenizer.added_tokens_decoder.values()
+    named = dict.fromkeys(tokenizer.all_special_tokens, "a special token")
+    others = {token.content: "a special token" for token in added if token.special or token.content in template}
+    ends = {tokenizer.eos_token: "the end of a text", bot_token: "the start of a thought", eot_token: "the end of a thought"}
+    tokens = {**named, **others, **ends, LATENT_TOKEN: "a latent"}
+    if tokenizer.unk_token not in ends:
+        tokens.pop(tokenizer.unk_token, None)  # what any unknown word is read as
+    return {token: meaning for token, meaning in tokens.items() if token}
+
+
 @torch.no_grad()
 def fill_new_rows(base: PreTrainedModel, known: int, wanted: int) -> None:
     """Give the tokens ``known`` .. ``wanted - 1`` embedding rows that start at the mean of the rows before them.

@@ -226,7 +226,7 @@ def test_batch_and_accumulation(run, tmp_path):
         ({"method": "coconut", "rollout": "jacobi", "backprop": "last"}, "backprop=last counts latents one by one"),
         ({"method": "pccot", "backprop": 2}, "backprop=2 counts latents one by one"),
         ({"method": "pccot", "rollout_options": {"iterations": 0}}, "iterations=0 must be at least 1"),
-        ({"method": "coconut", "rollout_options": {"iterations": 3}}, "option of rollout 'sequential'='iterations'"),
+        ({"method": "coconut", "rollout_options": {"iterations": 3}}, "rollout 'sequential' has no option 'iterations'"),
         ({"method": "pccot", "rollout_options": {"iteration": 3}}, "did you mean 'iterations'?"),
         ({"method": "pause", "step_decoder": "copy"}, "feedback=learned puts the same embedding in every latent"),
         ({"method": "no_cot", "step_decoder": "shared"}, "there are no latents"),

@@ -343,7 +343,7 @@ def test_no_iteration_is_refused(iterations):
 
 
 def test_options_of_another_rollout_are_refused():
-    with pytest.raises(InputError, match="option of rollout 'sequential'='iterations'"):
+    with pytest.raises(InputError, match="rollout 'sequential' has no option 'iterations'"):
         make_latent(rollout_options={"iterations": 2})
 
 

@@ -48,7 +48,7 @@ def main(command: str | None = None, argv: list[str] | None = None) -> None:
         )
         raise SystemExit(2) from None
     except (InputError, FileNotFoundError, ConnectionError) as error:
-        print(f"latent-trainer: {error}", file=sys.stderr)
+        print(f"latent-trainer: {' '.join(str(error).split())}", file=sys.stderr)  # whatever a value holds, one line
         raise SystemExit(2) from None
     except TrainingError as error:
         print(f"latent-trainer: {error}", file=sys.stderr)

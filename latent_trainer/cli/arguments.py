@@ -12,7 +12,7 @@ from transformers.hf_argparser import string_to_bool
 from latent_trainer.cli.config_file import read_config, words_in
 from latent_trainer.data import load_problems
 from latent_trainer.errors import InputError, check_choice, nearest
-from latent_trainer.options import Bounds, Positive, Seed, admits, check_fields, conform, parse_json, truth
+from latent_trainer.options import Bounds, Dropout, Positive, Seed, admits, check_fields, conform, parse_json, truth
 
 # Mappings whose entries have types of their own, which tell what a word such as "no" means.
 TYPED = (
@@ -161,7 +161,7 @@ class ModelArguments:
     use_peft: bool = field(default=False, metadata={"help": "Train LoRA adapters instead of every weight."})
     lora_r: Positive = field(default=16, metadata={"help": "LoRA rank."})
     lora_alpha: Positive = field(default=32, metadata={"help": "LoRA scale: the update is multiplied by alpha / rank."})
-    lora_dropout: Annotated[float, Bounds(least=0, below=1)] = field(default=0.0, metadata={"help": "LoRA dropout."})
+    lora_dropout: Dropout = field(default=0.0, metadata={"help": "LoRA dropout."})
     lora_target_modules: list[str] | None = field(
         default=None,
         metadata={"help": "Modules that get adapters: names, all-linear, or one regular expression of whole names."},

@@ -13,6 +13,7 @@ from latent_trainer.analysis.figures import compared_records, save_figure
 from latent_trainer.cli.arguments import parse
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.statistics import mcnemar
+from latent_trainer.options import check_fields
 
 ANSWERS = "intact.jsonl"
 COLUMNS = ("accuracy", "accuracy_stderr", "problems", "tokens_written", "latents", "seconds_per_problem")
@@ -25,6 +26,9 @@ class CompareArguments:
     output: str | None = field(
         default=None, metadata={"help": "Name without an ending of the .json, .csv, .png and .svg that are written."}
     )
+
+    def __post_init__(self):
+        check_fields(self)
 
 
 def run(argv: list[str]) -> None:

@@ -25,6 +25,7 @@ from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import generate_answers
 from latent_trainer.evaluation.record import write_record
 from latent_trainer.evaluation.summary import summarise
+from latent_trainer.options import Positive, Seed, check_fields
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "demo"
 METHODS = {"latent": "latents", "pause": "pause tokens", "no_cot": "no-CoT", "cot": "CoT (steps written)"}
@@ -38,8 +39,11 @@ class DemoArguments:
 
     output: str = field(default="results/demo.json", metadata={"help": "Result record; the figure goes beside it."})
     runs: str = field(default="runs/demo", metadata={"help": "Folder of the four trained models; emptied first."})
-    seed: int = field(default=0, metadata={"help": "Seed of weights and order; data and splits stay the same."})
-    max_steps: int | None = field(default=None, metadata={"help": "Train fewer steps, to try it out."})
+    seed: Seed = field(default=0, metadata={"help": "Seed of weights and order; data and splits stay the same."})
+    max_steps: Positive | None = field(default=None, metadata={"help": "Train fewer steps, to try it out."})
+
+    def __post_init__(self):
+        check_fields(self)
 
 
 class Reporter(TrainerCallback):

@@ -18,6 +18,7 @@ from latent_trainer.evaluation.evaluator import Evaluator
 from latent_trainer.evaluation.record import peak_memory, write_record
 from latent_trainer.evaluation.statistics import mcnemar
 from latent_trainer.evaluation.summary import by_group, summarise
+from latent_trainer.options import Count, Mass, Positive, Scale, Seed, check_fields
 
 
 @dataclass
@@ -31,9 +32,9 @@ class EvaluateArguments:
     output: str | None = field(
         default=None, metadata={"help": "JSON file of the record; answers go to a folder beside it as they come."}
     )
-    batch_size: int = field(default=32, metadata={"help": "Problems per call of generate()."})
-    max_new_tokens: int | None = field(default=None, metadata={"help": "Tokens per problem; by default as trained."})
-    num_latents: int | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
+    batch_size: Positive = field(default=32, metadata={"help": "Problems per call of generate()."})
+    max_new_tokens: Positive | None = field(default=None, metadata={"help": "Tokens per problem; by default as trained."})
+    num_latents: Count | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
     controls: list[str] = field(
         default_factory=list, metadata={"help": f"Compare with other latents: {', '.join(CONTROLS)}, or all of them."}
     )
@@ -41,32 +42,25 @@ class EvaluateArguments:
         default=None, metadata={"help": "A model trained with pause tokens instead of latents, as one more control."}
     )
     sweep_latents: bool = field(default=False, metadata={"help": "Also answer with 0 to twice as many latents."})
-    num_samples: int = field(default=1, metadata={"help": "Answers per problem: pass@k and majority vote."})
-    temperature: float | None = field(default=None, metadata={"help": "Sample at this temperature; greedy without it."})
-    top_k: int = field(default=0, metadata={"help": "Sample among the k likeliest tokens; 0 is all."})
-    top_p: float = field(default=1.0, metadata={"help": "Sample among the likeliest tokens of this mass."})
+    num_samples: Positive = field(default=1, metadata={"help": "Answers per problem: pass@k and majority vote."})
+    temperature: Scale | None = field(default=None, metadata={"help": "Sample at this temperature; greedy without it."})
+    top_k: Count = field(default=0, metadata={"help": "Sample among the k likeliest tokens; 0 is all."})
+    top_p: Mass = field(default=1.0, metadata={"help": "Sample among the likeliest tokens of this mass."})
     template: str = field(default="coconut", metadata={"help": "For a plain base model: how prompts are written."})
     feedback: str | None = field(default=None, metadata={"help": "For a plain base model: let it think untrained (soft)."})
-    seed: int = field(default=0, metadata={"help": "Seed of sampling and controls."})
+    seed: Seed = field(default=0, metadata={"help": "Seed of sampling and controls."})
 
     def __post_init__(self):
+        check_fields(self)
         check_choice("split", self.split, sorted({*SPLITS[1:], *(name for more in MORE_SPLITS.values() for name in more)}))
-        for name, least in (("batch_size", 1), ("max_new_tokens", 1), ("num_latents", 0), ("num_samples", 1), ("top_k", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name}={value} must be at least {least}")
         if self.controls == ["all"]:
             self.controls = list(CONTROLS)
         for name in self.controls:
             check_choice("control", name, [*CONTROLS, "all"])
         if self.temperature is None and (self.num_samples > 1 or self.top_k or self.top_p != 1.0):
             raise InputError("num_samples, top_k and top_p sample answers; give temperature too")
-        if self.temperature is not None and self.temperature <= 0:
-            raise InputError(f"temperature={self.temperature} must be above 0; leave it out for greedy decoding")
         if self.num_samples > 1 and (self.controls or self.pause_model):
             raise InputError("controls compare one answer a problem with one; leave num_samples at 1")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p={self.top_p} must be above 0 and at most 1")
 
     @property
     def sampling(self) -> dict | None:

@@ -9,7 +9,8 @@ from latent_trainer.analysis.explain import check_step_decoder, explain_latents
 from latent_trainer.cli.arguments import parse
 from latent_trainer.cli.build import DEFAULT_NEW_TOKENS, load_saved, wrap_base
 from latent_trainer.data import encode_prompts, resolve_template
-from latent_trainer.errors import InputError, parse_json
+from latent_trainer.errors import InputError
+from latent_trainer.options import Count, Positive, Weight, check_fields, parse_json
 from latent_trainer.thinking import ThinkingProcessor
 
 
@@ -19,30 +20,27 @@ class GenerateArguments:
 
     model: str = field(metadata={"help": "Folder or Hub name of a latent model or adapter, or of any base with feedback."})
     question: list[str] | None = field(default=None, metadata={"help": "Questions; by default lines of standard input."})
-    num_latents: int | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
+    num_latents: Count | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
     feedback: str | None = field(default=None, metadata={"help": "Let a base model think untrained: soft."})
     feedback_options: dict | str | None = field(default=None, metadata={"help": "Its options, as a mapping or JSON."})
     template: str | None = field(default=None, metadata={"help": "Prompt template of a base model; coconut by default."})
-    entropy_threshold: float | None = field(
+    entropy_threshold: Weight | None = field(
         default=None,
         metadata={"help": "Let the model end its thought: at <|eot|>, or at a next token of less entropy (nats)."},
     )
-    patience: int | None = field(
+    patience: Positive | None = field(
         default=None, metadata={"help": "Latents in a row below entropy_threshold that end a thought; 1 by default."}
     )
-    max_new_tokens: int | None = field(
+    max_new_tokens: Positive | None = field(
         default=None, metadata={"help": "Tokens written at most, the thought apart; by default as trained."}
     )
     do_sample: bool = field(default=False, metadata={"help": "Sample instead of taking the likeliest token."})
     explain: bool = field(default=False, metadata={"help": "Print what the step decoder reads in each group of latents."})
 
     def __post_init__(self):
-        if self.num_latents is not None and self.num_latents < 0:
-            raise InputError(f"num_latents={self.num_latents} must be at least 0")
+        check_fields(self)
         if self.patience is not None and self.entropy_threshold is None:
             raise InputError(f"patience={self.patience} counts latents below entropy_threshold, which is not set; give both")
-        if self.patience is not None and self.patience < 1:
-            raise InputError(f"patience={self.patience} must be at least 1")
         if isinstance(self.feedback_options, str):
             self.feedback_options = parse_json("feedback_options", self.feedback_options)
         if self.feedback is None and (self.feedback_options is not None or self.template is not None):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from accelerate import PartialState
 from rich.console import Console
@@ -14,8 +15,9 @@ from latent_trainer.analysis.traces import collect
 from latent_trainer.cli.arguments import DataArguments, parse
 from latent_trainer.cli.build import load_saved, model_id
 from latent_trainer.data import CONTINUATIONS, as_problems
-from latent_trainer.errors import InputError, check_choice
+from latent_trainer.errors import check_choice
 from latent_trainer.evaluation.record import peak_memory, write_record
+from latent_trainer.options import Bounds, Count, Positive, Seed, check_fields
 
 
 @dataclass
@@ -29,20 +31,20 @@ class ProbeArguments:
         default=None, metadata={"help": f"Which of {', '.join(PROBES)}; by default all but attention, which is large."}
     )
     traces: str | None = field(default=None, metadata={"help": "Folder of the traces; by default OUT/traces."})
-    num_latents: int | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
-    latents_per_step: int = field(default=1, metadata={"help": "Latents that stand for a written step."})
-    most: int = field(default=200, metadata={"help": "Problems of matching pursuit and patching, which take long."})
-    batch_size: int = field(default=32, metadata={"help": "Problems per pass."})
-    seed: int = field(default=0, metadata={"help": "Seed of folds, shuffled labels and donors."})
+    num_latents: Count | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
+    latents_per_step: Positive = field(default=1, metadata={"help": "Latents that stand for a written step."})
+    most: Annotated[int, Bounds(least=2)] = field(
+        default=200, metadata={"help": "Problems of matching pursuit and patching, which take long."}
+    )
+    batch_size: Positive = field(default=32, metadata={"help": "Problems per pass."})
+    seed: Seed = field(default=0, metadata={"help": "Seed of folds, shuffled labels and donors."})
 
     def __post_init__(self):
+        check_fields(self)
         if self.probes is None:
             self.probes = [name for name in PROBES if name != "attention"]
         for name in self.probes:
             check_choice("probe", name, PROBES)
-        for name, least in (("latents_per_step", 1), ("most", 2), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}={getattr(self, name)} must be at least {least}")
 
 
 def run(argv: list[str]) -> None:

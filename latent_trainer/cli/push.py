@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from latent_trainer.cli.arguments import parse
 from latent_trainer.hub import push_folder
+from latent_trainer.options import check_fields
 
 
 @dataclass
@@ -21,6 +22,9 @@ class PushArguments:
         default=None, metadata={"help": "Licence of the weights, as the Hub names it; by default the base model's."}
     )
     revision: str | None = field(default=None, metadata={"help": "Branch that is pushed to; the main one by default."})
+
+    def __post_init__(self):
+        check_fields(self)
 
 
 def run(argv: list[str]) -> None:

@@ -12,7 +12,8 @@ from transformers import TrainerCallback
 
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, as_words, parse
 from latent_trainer.cli.train import make_trainer
-from latent_trainer.errors import InputError, check_choice, nearest, parse_json
+from latent_trainer.errors import InputError, check_choice, nearest
+from latent_trainer.options import Count, Positive, Scale, Seed, check_fields, parse_json
 from latent_trainer.sweep.launch import LocalLauncher, SlurmLauncher
 from latent_trainer.sweep.loop import run_sweep
 from latent_trainer.sweep.points import Run, Space
@@ -35,22 +36,23 @@ class SweepArguments:
     search: dict | str | None = field(
         default=None, metadata={"help": "Or a search by Optuna: option -> {low, high, log, step} or {choices}."}
     )
-    trials: int = field(default=20, metadata={"help": "Points of a search."})
-    seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "Every point is trained with each."})
+    trials: Positive = field(default=20, metadata={"help": "Points of a search."})
+    seeds: list[Seed] = field(default_factory=lambda: [0], metadata={"help": "Every point is trained with each."})
     metric: str = field(default="eval_accuracy", metadata={"help": "What is compared, and what a search prunes on."})
     goal: str = field(default="maximize", metadata={"help": f"One of {', '.join(GOALS)}."})
     executor: str = field(default="local", metadata={"help": "local (processes of this machine) or slurm."})
-    parallel: int | None = field(
+    parallel: Positive | None = field(
         default=None, metadata={"help": "Points at a time; by default as many as fit, 64 on Slurm."}
     )
-    cores: int = field(default=1, metadata={"help": "Processor cores of a point."})
-    gpus: int = field(default=0, metadata={"help": "GPUs of a point, on this machine."})
-    memory_gb: float | None = field(default=None, metadata={"help": "Memory of a point, on this machine."})
+    cores: Positive = field(default=1, metadata={"help": "Processor cores of a point."})
+    gpus: Count = field(default=0, metadata={"help": "GPUs of a point, on this machine."})
+    memory_gb: Scale | None = field(default=None, metadata={"help": "Memory of a point, on this machine."})
     slurm: dict | str | None = field(
         default=None, metadata={"help": "Options of sbatch: account, partition, gres, time (minutes), mem_gb, qos, ..."}
     )
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("settings", "axes", "points", "search", "slurm"):
             if isinstance(getattr(self, name), str):
                 setattr(self, name, parse_json(name, getattr(self, name)))
@@ -62,8 +64,6 @@ class SweepArguments:
             raise InputError(
                 "gpus and memory_gb share out this machine; with executor=slurm set gres and mem_gb under slurm"
             )
-        if self.parallel is not None and self.parallel < 1:
-            raise InputError(f"parallel={self.parallel} must be at least 1")
         self.space = Space(self.axes, self.points, self.search, self.trials, self.seeds)
         known = {one.name for kind in (ModelArguments, DataArguments, LatentTrainingArguments) for one in fields(kind)}
         for name in [*self.space.options, *(self.settings or {})]:

@@ -1,5 +1,6 @@
 """The one encoder: problems to token ids, ids and a plan to the views of a row, questions to prompts."""
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from latent_trainer.curriculum import Plan
 from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.errors import InputError
 from latent_trainer.problem import Problem
-from latent_trainer.tokens import thought_token_ids
+from latent_trainer.tokens import control_tokens, thought_token_ids
 
 IGNORED = -100
 
@@ -81,6 +82,10 @@ class Encoder:
         self.tokenizer = tokenizer
         self.template = resolve_template(template)
         ids = thought_token_ids(tokenizer, self.template.bot, self.template.eot)
+        texts = self.template.question + self.template.step + self.template.answer_prefix + self.template.answer
+        self.control = control_tokens(tokenizer, self.template.bot, self.template.eot, texts)
+        longest_first = sorted(self.control, key=len, reverse=True)
+        self._control = re.compile("|".join(map(re.escape, longest_first)))
         self.latent, self.bot, self.eot = ids["latent_token_id"], ids["bot_token_id"], ids["eot_token_id"]
         if tokenizer.eos_token_id is None:
             raise InputError("the tokenizer has no end-of-text token; set tokenizer.eos_token")
@@ -100,8 +105,26 @@ class Encoder:
         known = dict(zip(different, ids, strict=True))
         return [known[text] for text in texts]
 
+    def refuse_control(self, text: str, place: str = "") -> None:
+        """Raise a one-line `InputError` where a text spells a token that is not for text (see `control_tokens`).
+
+        Args:
+            text: a question, a step or an answer.
+            place: where it was read, for the message.
+        """
+        found = self._control.search(text)
+        if found is not None:
+            shown = text if len(text) <= 200 else f"{text[:200]}..."
+            read = f" ({place})" if place else ""
+            raise InputError(f"{found[0]} stands for {self.control[found[0]]}, not for text; take it out of {shown!r}{read}")
+
     def question(self, question: str) -> list[int]:
-        """Return the ids of a question as it stands in a prompt."""
+        """Return the ids of a question as it stands in a prompt.
+
+        Raises:
+            ValueError: it spells a token that is not for text.
+        """
+        self.refuse_control(question)
         return self.start + self._ids(self.template.question.format(question=question))
 
     def problem(self, problem: Problem) -> EncodedProblem:
@@ -112,14 +135,17 @@ class Encoder:
         """Return the ids of every problem's parts.
 
         Raises:
-            ValueError: a text that holds the latent token.
+            ValueError: a text that spells a token that is not for text.
         """
+        for problem in problems:
+            for text in (problem.question, *problem.steps, problem.answer):
+                self.refuse_control(text, problem.place)
         template, end = self.template, self.tokenizer.eos_token_id
         questions = self._all_ids([template.question.format(question=problem.question) for problem in problems])
         answers = self._all_ids([template.answer.format(answer=problem.answer) for problem in problems])
         steps = iter(self._all_ids([template.step.format(step=step) for problem in problems for step in problem.steps]))
         prefix = self._ids(template.answer_prefix.format())
-        rows = [
+        return [
             EncodedProblem(
                 prompt=self.start + question,
                 steps=[next(steps) for _ in problem.steps],
@@ -129,11 +155,6 @@ class Encoder:
             )
             for problem, question, answer in zip(problems, questions, answers, strict=True)
         ]
-        for row in rows:
-            if any(self.latent in part for part in (row.prompt, row.answer, *row.steps)):
-                latent = self.tokenizer.convert_ids_to_tokens(self.latent)
-                raise InputError(f"{latent} stands for a latent, not for text; take it out of {row.problem.question!r}")
-        return rows
 
     def latent_view(self, row: EncodedProblem, plan: Plan) -> View:
         """Return the continuation with latents: [bot] latent x K [eot] remaining steps, answer."""
@@ -218,8 +239,8 @@ def encode_prompts(
         ``input_ids`` and ``attention_mask`` (B, T).
 
     Raises:
-        ValueError: no questions, a negative number of latents, a tokenizer without the thought tokens, or an open thought in
-            a template without them.
+        ValueError: no questions, a question that spells a token that is not for text, a negative number of latents, a
+            tokenizer without the thought tokens, or an open thought in a template without them.
     """
     if isinstance(questions, str) or not questions:
         raise InputError("encode_prompts takes a non-empty list of questions")

@@ -32,7 +32,8 @@ class LatentLM(HFLM):
         options: as for the harness's ``hf``.
 
     Raises:
-        ValueError: a negative number of latents, or a tokenizer without the thought tokens.
+        ValueError: a negative number of latents, a tokenizer without the thought tokens, or a context that spells one of
+            them, as the model's own chat template does: leave ``--apply_chat_template`` out.
     """
 
     AUTO_MODEL_CLASS = LatentForCausalLM
@@ -43,7 +44,7 @@ class LatentLM(HFLM):
         number = config.num_latents if num_latents is None else num_latents
         if number < 0:
             raise InputError(f"num_latents={number} must be at least 0")
-        encoder = Encoder(self.tokenizer, config.template or "coconut")
+        self.encoder = encoder = Encoder(self.tokenizer, config.template or "coconut")
         self.thought = encoder.thought(number)
         open_thought = encoder.template.markers and self.thought[-1] != encoder.eot
         self.closed_thought = self.thought + [encoder.eot] * open_thought
@@ -51,12 +52,15 @@ class LatentLM(HFLM):
 
     def tok_batch_encode(self, strings, padding_side="left", left_truncate_len=None, truncation=False):
         """Return ids and mask (B, T) of contexts to continue, each with its thought at the end."""
+        for context in strings:
+            self.encoder.refuse_control(context)
         room = left_truncate_len and left_truncate_len - len(self.thought)
         ids, mask = super().tok_batch_encode(strings, padding_side, room, truncation)
         thought = torch.tensor(self.thought, dtype=ids.dtype).expand(len(ids), -1)  # (B, thought)
         return torch.cat([ids, thought], 1), torch.cat([mask, torch.ones_like(thought)], 1)
 
     def _encode_pair(self, context, continuation):
+        self.encoder.refuse_control(context)
         before, after = super()._encode_pair(context, continuation)
         return before + self.closed_thought, after
 

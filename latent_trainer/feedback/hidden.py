@@ -1,11 +1,11 @@
 """The hidden state itself, fed back as it is or at the norm of a token embedding."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
-from latent_trainer.options import Bounds
+from latent_trainer.options import Scale, checked
 from latent_trainer.sharding import whole_shape
 
 
@@ -25,7 +25,8 @@ class HiddenFeedback(nn.Module):
 
     sequential = True
 
-    def __init__(self, hidden_size: int, norm: Annotated[float, Bounds(above=0)] | Literal["embedding"] | None = None):
+    @checked
+    def __init__(self, hidden_size: int, norm: Scale | Literal["embedding"] | None = None):
         super().__init__()
         self.norm = norm
         self._measured: tuple[tuple, torch.Tensor] | None = None

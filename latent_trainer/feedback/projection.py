@@ -1,11 +1,9 @@
 """A trained projection of the hidden state."""
 
-from typing import Annotated
-
 import torch
 from torch import nn
 
-from latent_trainer.options import Bounds, Positive
+from latent_trainer.options import Dropout, Positive, checked
 
 
 class ProjectionFeedback(nn.Module):
@@ -22,11 +20,12 @@ class ProjectionFeedback(nn.Module):
 
     sequential = True
 
+    @checked
     def __init__(
         self,
         hidden_size: int,
         size: Positive | None = None,
-        dropout: Annotated[float, Bounds(least=0, below=1)] = 0.0,
+        dropout: Dropout = 0.0,
         layer_norm: bool = True,
     ):
         super().__init__()

@@ -1,11 +1,9 @@
 """The expected token embedding under the model's own next-token distribution."""
 
-from typing import Annotated
-
 import torch
 from torch import nn
 
-from latent_trainer.options import Bounds, Positive
+from latent_trainer.options import Positive, Scale, checked
 
 
 class SoftFeedback(nn.Module):
@@ -21,9 +19,8 @@ class SoftFeedback(nn.Module):
 
     sequential = True
 
-    def __init__(
-        self, hidden_size: int, temperature: Annotated[float, Bounds(above=0)] = 1.0, top_k: Positive | None = None
-    ):
+    @checked
+    def __init__(self, hidden_size: int, temperature: Scale = 1.0, top_k: Positive | None = None):
         super().__init__()
         self.temperature = temperature
         self.top_k = top_k

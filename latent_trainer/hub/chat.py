@@ -7,14 +7,36 @@ from transformers import PreTrainedTokenizerBase
 from latent_trainer.data import Encoder
 from latent_trainer.errors import InputError
 
-SAMPLES = ("7 +3 x7 -5", "What is 3 x 4?\nExplain.")
+SAMPLES = ("7 +3 x7 -5", "What is 3 x 4?\nExplain.", "{{ x }} {% if y %} {'a': \"b\"} <i>é</i> \\frac{1}{2}")
+# What follows is one line each, because a template's own line breaks would reach the prompt.
+TEXT = (
+    "{% macro text(content) %}"
+    "{% if content is string %}{{ content }}"
+    "{% elif content is defined and content is iterable and content is not mapping %}"
+    "{% for part in content %}"
+    "{% if part is mapping and part['type'] == 'text' and part['text'] is string %}{{ part['text'] }}"
+    "{% else %}{{ raise_exception('this model reads text parts only, not ' ~ (part['type'] if part is mapping else part)) }}"
+    "{% endif %}{% endfor %}"
+    "{% else %}{{ raise_exception('the content of a message must be a text or a list of text parts') }}{% endif %}"
+    "{% endmacro %}"
+)
+CHECKS = (
+    "{% if message['role'] not in ('user', 'assistant') %}"
+    "{{ raise_exception('this model takes user and assistant messages only, not ' ~ message['role']) }}{% endif %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('user and assistant messages must take turns, the user first') }}{% endif %}"
+    "{% if message['tool_calls'] %}{{ raise_exception('this model calls no tools') }}{% endif %}"
+    "{% set content = text(message['content']) %}"
+)
 
 
 def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: dict, num_latents: int) -> None:
     """Give a tokenizer a chat template whose generation prompt is the one the model was trained on.
 
-    A user message is a question; a generation prompt, and every assistant message, starts with the thought. Prompts are
-    padded on the left, with the end-of-text token where the tokenizer has no padding of its own.
+    A user message is a question; a generation prompt, and every assistant message, starts with the thought. A message is a
+    text or a list of text parts, which are joined; other parts, other roles, tools, two messages of one role in a row, and
+    text that spells a control token are refused, by ``raise_exception`` as in any chat template. Prompts are padded on the
+    left, with the end-of-text token where the tokenizer has no padding of its own.
 
     Args:
         tokenizer: the tokenizer saved with the model; changed in place.
@@ -30,9 +52,11 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: dict, num_la
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     for question in SAMPLES:
-        message = {"role": "user", "content": question}
-        ids = tokenizer.apply_chat_template([message], add_generation_prompt=True, return_dict=True)["input_ids"]
-        if ids != encoder.prompt(question, num_latents):
+        half = len(question) // 2
+        parts = [{"type": "text", "text": part} for part in (question[:half], question[half:])]
+        chats = [[{"role": "user", "content": content}] for content in (question, parts)]
+        ids = tokenizer.apply_chat_template(chats, add_generation_prompt=True, return_dict=True)["input_ids"]
+        if ids != [encoder.prompt(question, num_latents)] * len(chats):
             raise InputError(
                 f"the tokenizer splits the prompt of {question!r} otherwise through a chat template than in training; "
                 "use a prompt template whose parts it splits alike"
@@ -40,20 +64,30 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: dict, num_la
 
 
 def _jinja(encoder: Encoder, num_latents: int) -> str:
-    """Return the chat template as one line, because its own line breaks would reach the prompt."""
+    """Return the chat template."""
     before, *between = encoder.template.question.format(question="\0").split("\0")
-    question = _literal(before) + "".join("{{ message['content'] }}" + _literal(text) for text in between)
+    question = _literal(before) + "".join("{{ content }}" + _literal(text) for text in between)
     thought = _literal(thought_text(encoder, num_latents))
     start = "{{ bos_token }}" if encoder.start else ""
+    tokens = json.dumps(list(encoder.control), ensure_ascii=False)
     return (
-        start + "{% for message in messages %}"
-        "{% if message['role'] == 'user' %}"
+        TEXT
+        + "{% if tools %}{{ raise_exception('this model calls no tools') }}{% endif %}"
+        + start
+        + "{% for message in messages %}"
+        + CHECKS
+        + "{% for token in "
+        + tokens
+        + " %}{% if token in content %}{{ raise_exception(token ~ ' is no text; take it out of the message') }}{% endif %}"
+        + "{% endfor %}{% if message['role'] == 'user' %}"
         + question
-        + "{% elif message['role'] == 'assistant' %}"
+        + "{% else %}"
         + thought
-        + "{{ message['content'] }}{{ eos_token }}"
-        "{% else %}{{ raise_exception('this model takes user and assistant messages only') }}{% endif %}"
-        "{% endfor %}{% if add_generation_prompt %}" + thought + "{% endif %}"
+        + "{{ content }}{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}"
+        + "{% if not messages or messages[-1]['role'] != 'user' %}"
+        + "{{ raise_exception('the last message must be the user\\'s, for there is nothing else to answer') }}{% endif %}"
+        + thought
+        + "{% endif %}"
     )
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from latent_trainer.options import Weight
+from latent_trainer.options import Weight, checked
 
 
 class SelfDistillationObjective:
@@ -32,6 +32,7 @@ class SelfDistillationObjective:
     views = ("latent", "explicit")
     needs_hidden_states = True
 
+    @checked
     def __init__(
         self,
         factor: Weight = 1.0,

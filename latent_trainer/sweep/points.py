@@ -3,9 +3,25 @@
 import itertools
 from dataclasses import dataclass, field
 
-from latent_trainer.errors import InputError, check_choice
+from latent_trainer.errors import InputError
+from latent_trainer.options import Scale, check_options
 
-RANGE = ("low", "high", "log", "step")
+
+@dataclass
+class Range:
+    """Numbers a search draws from: ``low`` to ``high``, on a ``log`` scale or in steps of ``step``."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: Scale | None = None
+
+
+@dataclass
+class Choices:
+    """Values a search chooses from."""
+
+    choices: list
 
 
 @dataclass(frozen=True)
@@ -84,8 +100,8 @@ class Space:
         for name, spread in self.search.items():
             if not isinstance(spread, dict) or not ({"choices"} == set(spread) or {"low", "high"} <= set(spread)):
                 raise InputError(f"search: {name}={spread} needs choices, or low and high")
-            for key in spread if "choices" not in spread else ():
-                check_choice(f"search: key of {name}", key, RANGE)
+            kind = Choices if "choices" in spread else Range
+            self.search[name] = check_options(f"the search over {name}", kind, spread, setting=f"search.{name}")
 
     @property
     def options(self) -> list[str]:
