@@ -1,5 +1,6 @@
 """LoRA on a latent model: adapters on the base, the thought tokens' rows and the feedback trained in full."""
 
+import re
 from contextlib import contextmanager
 from copy import copy
 
@@ -19,13 +20,16 @@ def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel
         model: a latent model.
         peft_config: any PEFT configuration; a `LoraConfig` without ``target_modules`` takes PEFT's own choice for the base
             architecture, or every linear layer where PEFT has none.
+
+    Raises:
+        InputError: modules that the model does not have.
     """
     config = copy(peft_config)
     if isinstance(config, LoraConfig):
         if config.target_modules is None:
             config.target_modules = _default_targets(model)
         if any(
-            isinstance(module, Conv1D) and name.rpartition(".")[2] in config.target_modules
+            isinstance(module, Conv1D) and _is_target(name, config.target_modules)
             for name, module in model.base.named_modules()
         ):
             config.fan_in_fan_out = True  # Conv1D keeps its weight transposed
@@ -35,7 +39,10 @@ def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel
     whole = [name for name in ("feedback", "step_decoder") if _has_parameters(getattr(model, name))]
     if whole:
         config.modules_to_save = sorted({*(config.modules_to_save or ()), *whole})
-    return get_peft_model(model, config)
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:  # names the modules it has not found
+        raise InputError(f"peft_config does not fit the model: {' '.join(str(error).split())}") from None
 
 
 def take_over(model: nn.Module, args, step_group: int) -> None:
@@ -69,6 +76,13 @@ def _default_targets(model: LatentForCausalLM) -> list[str]:
     head = model.get_output_embeddings()
     layers = [name for name, layer in model.base.named_modules() if isinstance(layer, nn.Linear) and layer is not head]
     return sorted({name.rpartition(".")[2] for name in layers})
+
+
+def _is_target(name: str, targets: list[str] | set[str] | str) -> bool:
+    """Return whether a module gets adapters; one text is PEFT's "all-linear" or a regular expression of whole names."""
+    if isinstance(targets, str):
+        return targets.lower() == "all-linear" or re.fullmatch(targets, name) is not None
+    return any(name == target or name.endswith(f".{target}") for target in targets)
 
 
 def _embedding_name(model: LatentForCausalLM) -> str:

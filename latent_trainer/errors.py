@@ -22,4 +22,4 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     """Raise a one-line `InputError` that lists the choices unless ``value`` is one of them."""
     choices = list(choices)
     if value not in choices:
-        raise InputError(f"{name}='{value}' is not one of {', '.join(choices)}{nearest(value, choices)}")
+        raise InputError(f"{name}={str(value)!r} is not one of {', '.join(choices)}{nearest(value, choices)}")

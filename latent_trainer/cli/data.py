@@ -9,6 +9,7 @@ from latent_trainer.cli.arguments import DataArguments, parse
 from latent_trainer.data import MORE_SPLITS, SPLITS, as_problems
 from latent_trainer.data.export import SUFFIXES, export, validate
 from latent_trainer.errors import InputError, check_choice
+from latent_trainer.options import Positive, check_fields
 
 MAX_FAULTS = 20  # more lines than this help nobody
 
@@ -19,9 +20,10 @@ class ExportArguments:
 
     output: str = field(metadata={"help": "File: .json (textbook format), .jsonl or .parquet."})
     split: str = field(default="train", metadata={"help": "Split that is written."})
-    size: int | None = field(default=None, metadata={"help": "Number of problems, for generated data sets."})
+    size: Positive | None = field(default=None, metadata={"help": "Number of problems, for generated data sets."})
 
     def __post_init__(self):
+        check_fields(self)
         check_choice("suffix of the output", Path(self.output).suffix, SUFFIXES)
         check_choice("split", self.split, sorted({*SPLITS, *chain.from_iterable(MORE_SPLITS.values())}))
 

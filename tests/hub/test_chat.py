@@ -1,6 +1,7 @@
 """The chat template writes the prompt of training, token by token."""
 
 import pytest
+from jinja2 import TemplateError
 from tokenizers.processors import TemplateProcessing
 from training import make_tokenizer
 from transformers import PreTrainedTokenizerFast
@@ -96,3 +97,101 @@ def test_a_template_whose_parts_the_tokenizer_joins():
     add_thought_tokens(tokenizer, template.bot, template.eot)
     with pytest.raises(InputError, match="splits the prompt of '7 \\+3 x7 -5'"):
         set_chat_template(tokenizer, template.to_dict(), 0)
+
+
+# ---- messages as other programs write them ----
+
+
+@pytest.fixture(scope="module")
+def chat():
+    """Return a function that gives the text of a chat with a model of two latents."""
+    tokenizer = byte_tokenizer(TEMPLATES["coconut"])
+    set_chat_template(tokenizer, TEMPLATES["coconut"].to_dict(), 2)
+
+    def text(messages: list[dict], **options) -> str:
+        return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+
+    return text
+
+
+def user(content) -> dict:
+    """Return a user's message."""
+    return {"role": "user", "content": content}
+
+
+def assistant(content, **more) -> dict:
+    """Return an assistant's message."""
+    return {"role": "assistant", "content": content, **more}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("content", ["1 + 2", "  1 + 2 \n", "", "[1, 'a'] {{ x }} {% if y %} \"é\" <b>", "<think>", "\\"])
+def test_text_parts_are_joined(name, content):
+    """However a text is cut into parts, the prompt is the one of training; text that only looks like code stays text."""
+    template = KINDS[name]
+    if content in (template.bot, template.eot):
+        return
+    tokenizer = byte_tokenizer(template)
+    set_chat_template(tokenizer, template.to_dict(), 2)
+    expected = Encoder(tokenizer, template).prompt(content, 2)
+    for cut in ([content], [content[:2], content[2:]], [*content] or [""]):
+        parts = [{"type": "text", "text": part} for part in cut]
+        assert ids(tokenizer, [user(parts)], add_generation_prompt=True) == expected
+
+
+def test_history(chat):
+    thought = "<|bot|><|latent|><|latent|><|eot|>"
+    parts = [{"type": "text", "text": "### "}, {"type": "text", "text": "3"}]
+    messages = [user("1 + 2"), assistant(parts), user([{"type": "text", "text": "3 + 4"}])]
+    expected = f"1 + 2\n{thought}### 3<|endoftext|>3 + 4\n{thought}"
+    assert chat(messages, add_generation_prompt=True) == expected
+    assert chat([user("1 + 2"), assistant("### 3")]) == f"1 + 2\n{thought}### 3<|endoftext|>"
+
+
+@pytest.mark.parametrize("content", ["### ", "###", " ### 1"])
+def test_an_answer_that_is_continued(chat, content):
+    for message in (assistant(content), assistant([{"type": "text", "text": content}])):
+        text = chat([user("1 + 2"), message], continue_final_message=True)
+        assert text == f"1 + 2\n<|bot|><|latent|><|latent|><|eot|>{content}"
+
+
+REFUSED = {
+    "image": ([user([{"type": "image_url", "image_url": {"url": "x"}}])], "text parts only, not image_url"),
+    "text and audio": ([user([{"type": "text", "text": "a"}, {"type": "input_audio"}])], "text parts only, not input_audio"),
+    "text part without text": ([user([{"type": "text"}])], "text parts only"),
+    "bare words": ([user(["a", "b"])], "text parts only, not a"),
+    "no content": ([user(None)], "must be a text or a list of text parts"),
+    "number": ([user(3)], "must be a text or a list of text parts"),
+    "mapping": ([user({"type": "text", "text": "a"})], "must be a text or a list of text parts"),
+    "assistant without content": ([user("a"), assistant(None)], "must be a text or a list of text parts"),
+    "tool call": ([user("a"), assistant("", tool_calls=[{"type": "function"}])], "calls no tools"),
+    "tool": ([user("a"), {"role": "tool", "content": "3"}], "user and assistant messages only, not tool"),
+    "developer": ([{"role": "developer", "content": "Be brief."}, user("a")], "messages only, not developer"),
+    "two questions": ([user("a"), user("b")], "must take turns"),
+    "two answers": ([user("a"), assistant("b"), assistant("c")], "must take turns"),
+    "answer first": ([assistant("a")], "must take turns, the user first"),
+    "nothing to answer": ([user("a"), assistant("b")], "the last message must be the user's"),
+    **{
+        f"{token} of {role}": ([user("a"), {"role": role, "content": f"a{token}b"}][role == "user" :], f"{token} is no text")
+        for token in ("<|latent|>", "<|bot|>", "<|eot|>", "<|endoftext|>")
+        for role in ("user", "assistant")
+    },
+    "token across parts": (
+        [user([{"type": "text", "text": "<|lat"}, {"type": "text", "text": "ent|>"}])],
+        "<|latent|> is no",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_a_chat_refuses(chat, case):
+    messages, says = REFUSED[case]
+    with pytest.raises(TemplateError) as caught:
+        chat(messages, add_generation_prompt=True)
+    assert says in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+def test_tools_are_refused(chat):
+    tool = {"type": "function", "function": {"name": "add", "description": "", "parameters": {"type": "object"}}}
+    with pytest.raises(TemplateError, match="calls no tools"):
+        chat([user("a")], tools=[tool])
