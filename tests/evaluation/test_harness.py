@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -249,6 +250,14 @@ def test_the_template_decides_about_markers(language_model, changes, generated, 
 def test_a_negative_number_is_refused(language_model):
     with pytest.raises(InputError, match="num_latents=-1"):
         language_model(num_latents=-1)
+
+
+def test_contexts_with_a_thought_of_their_own_are_refused(language_model):
+    model = language_model()
+    for read in (lambda text: model.tok_batch_encode([text]), lambda text: model._encode_pair(text, " 8")):
+        for token in ("<|latent|>", "<|eot|>", "<|endoftext|>"):
+            with pytest.raises(InputError, match=rf"{re.escape(token)} stands for"):
+                read(f"7 +3 {token}")
 
 
 def test_without_the_extra(monkeypatch):

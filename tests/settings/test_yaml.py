@@ -1,6 +1,8 @@
 """Recipes are read as they are written: every value means what it says, or is refused in one line that names its place."""
 
+import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -277,3 +279,24 @@ def test_a_search_on_no_log_scale(file):
     text = "base: b\noutput_dir: o\nsearch: {learning_rate: {low: 1e-5, high: 1e-2, log: no}}\n"
     (args,) = parse("sweep", (SweepArguments,), ["--config", file(text)])
     assert args.space.search == {"learning_rate": {"low": 1e-5, "high": 1e-2, "log": False}}
+
+
+# ---- what the documentation says ----
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+READ = re.findall(r"^\| `(.+)` \| `(\w+)` = `(.+)` \|$", PAGE, re.MULTILINE)
+NOT_READ = re.findall(r"^\| `(.+)` \| `([^`]+)` \|$", PAGE, re.MULTILINE)
+
+
+def test_the_tables_are_found():
+    assert len(READ) == 16 and len(NOT_READ) == 13
+
+
+@pytest.mark.parametrize(("line", "name", "value"), READ)
+def test_documented_values(train, line, name, value):
+    assert repr(train(f"method: codi\n{line}\n")[name]) == value
+
+
+@pytest.mark.parametrize(("line", "says"), NOT_READ)
+def test_documented_refusals(train, line, says):
+    assert says in refusal(train, f"method: codi\n{line}\n")
