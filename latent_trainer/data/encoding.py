@@ -108,13 +108,20 @@ class Encoder:
         """Return the ids of a problem's parts."""
         return self.problems([problem])[0]
 
-    def problems(self, problems: list[Problem]) -> list[EncodedProblem]:
+    def problems(self, problems: list[Problem], steps: bool = False) -> list[EncodedProblem]:
         """Return the ids of every problem's parts.
 
+        Args:
+            problems: what is encoded.
+            steps: whether a model learns to write the steps, which must not hold the answer prefix then.
+
         Raises:
-            ValueError: a text that holds the latent token.
+            ValueError: a text that holds the latent token, or a problem no answer to which could be graded right under the
+                template; names its place.
         """
         template, end = self.template, self.tokenizer.eos_token_id
+        for problem in problems:
+            template.check(problem, steps)
         questions = self._all_ids([template.question.format(question=problem.question) for problem in problems])
         answers = self._all_ids([template.answer.format(answer=problem.answer) for problem in problems])
         steps = iter(self._all_ids([template.step.format(step=step) for problem in problems for step in problem.steps]))

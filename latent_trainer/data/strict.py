@@ -98,9 +98,8 @@ class AnswerForm:
                 again = [anywhere.search(text, *span) for span in spans]
                 return [(start, other.start() if other else stop) for (start, stop), other in zip(spans, again, strict=True)]
             for pattern in (placed, anywhere):
-                ends = {_line_end(text, one.end()): one.end() for one in pattern.finditer(text)}  # the last on each line
-                if ends:
-                    return [(start, stop) for stop, start in list(ends.items())[:MAX_MARKS]]
+                if spans := _last_of_lines(pattern, text):
+                    return spans
         return []
 
     def _content(self, text: str, start: int, stop: int) -> str:
@@ -162,6 +161,19 @@ def _is_balanced(text: str) -> bool:
 def _line_end(text: str, start: int) -> int:
     end = text.find("\n", start)
     return len(text) if end < 0 else end
+
+
+def _last_of_lines(pattern: re.Pattern, text: str) -> list[tuple[int, int]]:
+    """Return where the last match of each of the first lines that have one ends, and where that line does."""
+    spans: list[tuple[int, int]] = []
+    for found in pattern.finditer(text):
+        if spans and found.end() <= spans[-1][1]:
+            spans[-1] = (found.end(), spans[-1][1])
+        elif len(spans) == MAX_MARKS:
+            break
+        else:
+            spans.append((found.end(), _line_end(text, found.end())))
+    return spans
 
 
 def _first(found) -> list[re.Match]:

@@ -69,12 +69,20 @@ class Template:
         prefix = self.answer_prefix.format() if self.score_answer_prefix else ""
         return reasoning + prefix + self.answer.format(answer=problem.answer)
 
+    def behind_steps(self, text: str, problem: Problem) -> str:
+        """Return what a model writes behind a problem's own steps, or its last ones; the whole text where it writes others."""
+        written = [self.step.format(step=step) for step in problem.steps] if self.score_answer_prefix else []
+        for first in range(len(written)):
+            if text.startswith(reasoning := "".join(written[first:])):
+                return text[len(reasoning) :]
+        return text
+
     def fault(self, problem: Problem, steps: bool = True) -> str | None:
         """Return why no answer to a problem could be graded right under this template, None where one can.
 
         Args:
             problem: its answer is the reference.
-            steps: whether the model may write the steps, too.
+            steps: whether the model learns to write the steps, too.
         """
         answer = problem.answer.strip()
         if len(answer.splitlines()) > 1:

@@ -21,6 +21,7 @@ NUMBER = re.compile(
             (?:\s?(?:[x*\u00d7\u00b7]|\\times|\\cdot)\s?10\s?(?:\^|\*\*)\s?\{?(?P<power>[-\u2212+]?\d+)\}?)
           | [eE](?P<exponent>[-+\u2212]?\d+)(?![\w.])
           | (?:\^|\*\*)\{?(?P<raised>\d+)\}?
+          | (?P<factorial>!)(?=\s+[a-z]|\s?[-+*/=)])
           | (?P<rest>\ \d+/\d+(?![\d/]) | /\d+(?:\.\d+)? | (?::\d\d?)+)
         )?
     )
@@ -28,19 +29,21 @@ NUMBER = re.compile(
     re.VERBOSE,
 )
 ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
-COLLECTION_ITEM = r"\s*[-\u2212+]?(?:[$]?(?:\d[\d,]*\d|\d)?(?:\.?\d+)(?:/\d+)?|\\infty|\u221e|\\[dt]?frac\{\d+\}\{\d+\}|[a-z])\s*"
-COLLECTION = re.compile(
-    rf"(?<![\w\\)\]}}^_])(?:\\?\{{(?:{COLLECTION_ITEM})(?:,{COLLECTION_ITEM}){{0,50}}\\?\}}"
-    rf"|[(\[](?:{COLLECTION_ITEM})(?:,{COLLECTION_ITEM}){{1,50}}[)\]])"
+ITEM = (
+    r"\s*[-\u2212+]?\s?(?:\$?(?:\d[\d,]*\d(?!\d)|\d)?(?:\.\d+|\d)(?:/\d+)?|\\infty|\u221e|inf(?:inity)?|\\[dt]?frac\{\d+\}\{\d+\}|[a-z])\s*"
+)
+ONE = rf"(?:\\?\{{{ITEM}(?:,{ITEM}){{0,50}}\\?\}}|[(\[]{ITEM}(?:,{ITEM}){{1,50}}[)\]])"
+COLLECTION = re.compile(  # of numbers; of tuples; a union
+    rf"(?<![\w\\)\]}}^_])(?:[\[{{](?:\s?{ONE}\s?,?){{1,20}}[\]}}]|{ONE}(?:\s?(?:\u222a|\\cup|U)\s?{ONE}){{0,10}})"
 )
 AT_THE_END = re.compile(
     r"[,;]?\s+(?:in|for|after|during|over|within|per|every|from|on)\s+(?:(?:the|those|these|a|all|her|his|their|its|first|last|next"
     r"|other|every|each|another)\s+)*$"
 )
-SPACED = re.compile(r"\d{1,3}(?: \d{3})+")
-UNIT = re.compile(r"\s?(?:[$\u20ac\u00a3\u00a5\u20b9%]|[A-Za-z][A-Za-z. ]{0,12})?")
+SPACED = re.compile(r"\$? ?(\d{1,3}(?: \d{3})+)")
+UNIT = re.compile(r"\s?(?:[$\u20ac\u00a3\u00a5\u20b9]|%(?: of .{1,20})?|[A-Za-z][A-Za-z. ]{0,12})?")
 PUT_OTHERWISE = re.compile(r"\b(?:which|that)\s+(?:is|equals|makes|means|rounds|comes|amounts)\b", re.IGNORECASE)
-IN_ALL = re.compile(r"\s*(?:\w+\s+){0,3}(?:in all|in total|altogether|total|left|remain(?:ing)?)\b", re.IGNORECASE)
+IN_ALL = re.compile(r"\s*(?:\w+\s+){0,3}(?:in all|in total|altogether|left|remain(?:ing)?|total(?=\s*(?:[.,;]|$)))\b", re.IGNORECASE)
 
 
 def numbers(text: str) -> list[re.Match]:
@@ -63,15 +66,21 @@ def spelled(number: re.Match) -> str:
         return f"{sign}{plain}e{_ascii(power)}"
     if number["raised"]:
         return f"{sign}{plain}^{_ascii(number['raised'])}"
-    return sign + plain + _ascii(number["rest"] or "")
+    return sign + plain + _ascii(number["rest"] or number["factorial"] or "")
 
 
-def measured(text: str) -> str:
-    """Return the number of a text that is a number and a unit, and other texts as they are."""
-    if SPACED.fullmatch(text):
-        return text.replace(" ", "")
+def measured(text: str, letters: int) -> str:
+    """Return the number of a text that is a number and a unit, and other texts as they are.
+
+    Args:
+        text: what stands behind an equals sign.
+        letters: the fewest letters of a unit; one letter may be a variable.
+    """
+    if spaced := SPACED.fullmatch(text):
+        return spaced[1].replace(" ", "")
     found = NUMBER.match(text)
-    return spelled(found) if found and UNIT.fullmatch(text, found.end()) else text
+    unit = UNIT.fullmatch(text, found.end()) if found else None
+    return spelled(found) if unit and not 0 < sum(map(str.isalpha, unit[0])) < letters else text
 
 
 def _ascii(text: str) -> str:

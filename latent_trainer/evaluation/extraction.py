@@ -6,9 +6,11 @@ from latent_trainer.data.strict import AnswerForm, matching, until_end
 from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.errors import check_choice
 from latent_trainer.evaluation.amounts import last_amount, measured, numbers, spelled
-from latent_trainer.evaluation.tex import ORDINARY_WORD, Masked, split_at_equals, value
+from latent_trainer.evaluation.tex import ORDINARY_WORD, Masked, bare_formula, split_at_equals, value
 
 MAX_BOXES = 50  # boxes, and statements of an answer, that are looked at
+TRIMMED = " *_:!?\"'`"
+MAX_LINE = 400  # characters of a line that says what the answer is
 MAX_WORDS = 6  # of an answer that is no number
 MAX_TAIL = 4_000  # characters from the end in which a flexible answer is looked for
 NEXT_QUESTION = re.compile(
@@ -16,18 +18,19 @@ NEXT_QUESTION = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 HASHES = re.compile(r"^[^\S\n]*####[^\S\n]*(\S?[-\u2212.\\$({\[]*\d[^\n]*|(?:yes|no)\b[^\n]*)", re.IGNORECASE | re.MULTILINE)
+TAGGED = re.compile(r"<answer>\s*([^<>\n]{1,400}?)\s*(?:</answer>|\n|$)", re.IGNORECASE)
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s?(?:\{|(\d+|\w))")
 BETWEEN_BOXES = re.compile(
     r"(?:[\s$,;}]|\\[()]|\\text\s?\{|\b(?:and|or|und|et)\b|\\?\w{1,3}(?:_\{?\w\}?)?\s?=)*"
 )
 STATED = re.compile(
     r"\b(?:answers(?:[ \t]+(?:to|for|of)\b[^.\n:=]{1,80}?)?[ \t*_]*(?:are|were)\b"
-    r"|answer(?:[ \t]+(?:to|for|of)\b[^.\n:=]{1,80}?)?[ \t*_]*"
+    r"|ans(?:wer)?(?:[ \t]+(?:to|for|of)\b[^.\n:=]{1,80}?)?[ \t*_\"']*"
     r"(?:(?:is|was|would be|should be|must be|equals|comes out to)\b|[:=]))",
     re.IGNORECASE,
 )
 FILLERS = re.compile(
-    r"(?:[\s:*_=>]|(?:therefore|thus|hence|then|so|simply|just|about|approximately|indeed|clearly|exactly|obviously|equal to"
+    r"(?:[\s:*_=>\"']|(?:therefore|thus|hence|then|so|simply|just|about|approximately|indeed|clearly|exactly|obviously|equal to"
     r"|given by|now|finally)\b,?)+",
     re.IGNORECASE,
 )
@@ -36,14 +39,14 @@ NO_STATEMENT = re.compile(
     r"|correct|wrong|incorrect|the (?:sum|number|amount|difference|product|total|result|same) (?:of|as))\b",
     re.IGNORECASE,
 )
-SENTENCE_END = re.compile(r"[.?!](?:[*_)\"'\u2019\u201d]{0,3}\s|[*_\"'\u201d]{0,3}$)|[;,]\s+[a-z]{2}|\s(?:because|since|so|which|where|as)\b|[\u3002\uff1f]")
+SENTENCE_END = re.compile(r"[.?!](?:[*_)\"'\u2019\u201d]{0,3}\s|[*_\"'\u201d]{0,3}$)|[;,]\s+(?!and\b|or\b)[a-z]{2}|\s(?:because|since|so|which|where|as)\b|\sand\s(?:the|it|we|she|he|they|this|that)\b|[\u3002\uff1f]")
 SENTENCES = re.compile(r"\n+|(?:(?<![\d)])!|[.?\u3002\u0964])[*_)\"'\u2019\u201d]{0,3}(?:\s+|$)|\u3002")
 LABEL = re.compile(r"\s*(?:[-*\u2022>]\s+|\(?\d{1,2}[.)]\s+)(?=\S)|\s*(?:step|part|case)\s*\d+\s*[:.)-]\s*", re.IGNORECASE)
 BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*(?!\s?:)")
-REASON = re.compile(r"\b(?:because|since)\b", re.IGNORECASE)
+REASON = re.compile(r"\bbecause\b|(?<!, )(?<!and )(?<!, but )\bsince\b", re.IGNORECASE)
 VERDICT = re.compile(
-    r"(?:^|[.?!:\n,]|\b(?:so|thus|therefore|hence)\b)[\s*_\"'($]*(?:\\text\{)?(yes|no)(?![\w-])"
-    r"(?=[\s*_\"')}$]*(?:[.;:!\u2014]|,(?!\s*(?:wait|actually|that|not))|$|\n|(?:because|since|as)\b))",
+    r"(?:^|[.?!:\n,]|\b(?:so|thus|therefore|hence)\b)[\s*_\"'($]{0,6}(?:\\text\{)?(yes|no)(?![\w-])"
+    r"(?=[\s*_\"')}$]{0,6}(?:[.;:!\u2014]|,(?!\s*(?:wait|actually|that|this|not|correct|right|indeed))|$|\n|(?:because|since|as)\b))",
     re.IGNORECASE,
 )
 WORD_VERDICT = re.compile(r"\b(?:yes|no)\b", re.IGNORECASE)
@@ -51,6 +54,8 @@ PREMISE = re.compile(
     r"\b(?:let|since|with|if|given|when|because|as|using|where|for|at|suppose|assume|substitut\w+|setting|have)\s*$", re.IGNORECASE
 )
 VARIABLE = re.compile(r"(?<![A-Za-z\\])(?!x\s?\d)[A-Za-z](?![A-Za-z])")
+EQUALS = re.compile(r"(?<![<>!\u2260])=")
+BOUND = re.compile(r"(?<![\d)\]}^=] )(?<![\w)\]}^])([a-z]\s?(?:[<>]=?|\u2264|\u2265)\s?[-\u2212]?\d[\d./]*)$")
 GLUED = re.compile(r"\d[A-Za-z]|[A-Za-z]\^")  # what makes a letter a variable
 UNITS = 3  # words behind a number that may be its unit
 
@@ -87,9 +92,9 @@ def extract_answer(
 
 def _found(text: str) -> str | None:
     """Return what a text without answer prefix most plainly gives as its answer."""
-    hashes = HASHES.search(text)
-    if hashes:
-        return hashes[1].strip()
+    for marked in (HASHES, TAGGED):
+        if found := marked.search(text):
+            return found[1].strip()
     if boxed := _boxed(text):
         return boxed
     masked = Masked(text)
@@ -133,7 +138,8 @@ def _stated(masked: Masked) -> str | None:
     for found in reversed(list(STATED.finditer(masked.text))[-MAX_BOXES:]):
         rest = masked.text[found.end() :]
         fillers = FILLERS.match(rest)
-        line = rest[fillers.end() if fillers else 0 :].partition("\n")[0]
+        start = fillers.end() if fillers else 0
+        line = rest[start : start + MAX_LINE].partition("\n")[0]
         if line and not NO_STATEMENT.match(line) and (answer := _statement(_clause(line), masked)):
             return answer
     return None
@@ -144,8 +150,17 @@ def _clause(line: str) -> str:
     for end in SENTENCE_END.finditer(line):
         before = line[: end.start()]
         if sum(map(before.count, "([{")) <= sum(map(before.count, ")]}")):
-            return before.strip(" *_:!?")
-    return line.strip(" *_:!?")
+            return _bare(before)
+    return _bare(line)
+
+
+def _bare(text: str) -> str:
+    """Return a text without quotes, emphasis and stops around it, and without a bracket that nothing in it opens."""
+    text = text.strip(TRIMMED)
+    for left, right in ("{}", "()", "[]"):
+        if text.endswith(right) and text.count(right) > sum(map(text.count, "([{")) and left not in text:
+            text = text.rstrip(right + TRIMMED)
+    return text
 
 
 def _statement(clause: str, masked: Masked) -> str | None:
@@ -162,10 +177,11 @@ def _statement(clause: str, masked: Masked) -> str | None:
         return text if formulas or len(words) <= MAX_WORDS else None
     behind = text[found[0].end() :]
     if found[0].start() == 0 and len(found) == 1 and not VARIABLE.search(behind) and "=" not in behind:
-        return text if len(ORDINARY_WORD.findall(behind)) <= UNITS else spelled(found[0])
+        aside = behind.lstrip().startswith("(") or len(ORDINARY_WORD.findall(behind)) > UNITS
+        return spelled(found[0]) if aside else text
     if words or ("=" in text and not VARIABLE.search(text.rpartition("=")[0])):
         if formulas or re.search(r"\b(?:and|or)\b|,", text) and len(words) <= UNITS:
-            return text
+            return re.sub(r",\s+(?:and|or)\s+", ", ", text)
         return last_amount(text)
     return text
 
@@ -179,6 +195,7 @@ def _of_sentence(sentence: str, masked: Masked) -> str | None:
         if worked_out in claimed:
             return worked_out
         sentence = sentence[: reason.start()]
+    sentence = re.sub(r"[ \t]+", " ", sentence.replace("`", ""))
     for bold in reversed(BOLD.findall(sentence)):
         inner = masked.unmasked(bold)
         if not bold.rstrip().endswith(":") and not LABEL.match(bold + " ") and (numbers(inner) or masked.among(bold)):
@@ -193,11 +210,16 @@ def _of_sentence(sentence: str, masked: Masked) -> str | None:
         behind = sentence[formulas[-1][0] + 1 :]
         if "=" not in behind or not numbers(behind):
             return _of_formulas(sentence, formulas)
-    left, sign, right = (part.strip() for part in sentence.rpartition("="))
+    bare = bare_formula(sentence)
+    if bare:
+        return value(bare)
+    if bound := BOUND.search(sentence):
+        return bound[1]
+    left, sign, right = (part.strip() for part in EQUALS.sub("\0", sentence).rpartition("\0"))
     if sign and right and not ORDINARY_WORD.search(right) and not masked.among(right):
         if re.fullmatch("[A-Za-z]", right) and (turned := last_amount(left)):
             return turned  # 160 = y
-        return measured(right) if not GLUED.search(left) else right
+        return measured(right, letters=2 if GLUED.search(left) else 1)
     return last_amount("".join(" " if masked.among(letter) else letter for letter in sentence))
 
 

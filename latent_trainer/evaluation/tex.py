@@ -16,7 +16,8 @@ ROW_BLOCK = re.compile(rf"\s*\\begin\{{({ROWS})\*?\}}(?:\{{\d+\}})?(.*)\\end\{{\
 TRAILING = re.compile(r"(?:\\(?:q?quad|tag\*?\{[^{}]{0,20}\}|label\{[^{}]{0,40}\}|blacksquare|square|Box|qed)|\\[,;!\s]|\\\\|[\s.,;:&])+$")
 RELATION = re.compile(r"\\(?:begin|end)\b|\\[^a-zA-Z]|\\approx(?![a-zA-Z])|[(){}=\u2248]", re.DOTALL)
 ORDINARY_WORD = re.compile(r"(?<![A-Za-z\\])(?!(?:max|min|log|exp|sqrt|sin|cos|tan|choose)\b)[A-Za-z]{3,}")
-SET_AS_TEXT = re.compile(r"\\(?:text|mathrm|mbox|operatorname)[a-z]{0,6}\*?\s?\{[^{}]{0,200}\}|\\(?:begin|end)\{[a-z*]{1,12}\}")
+COMMAND = re.compile(r"\\[A-Za-z]")
+AS_TEXT = re.compile(r"\\(?:text|mathrm|mbox|operatorname)[a-z]{0,6}\*?\s?\{[^{}]{0,200}\}|\\(?:begin|end)\{[a-z*]{1,12}\}")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def is_mark(letter: str) -> bool:
 
 
 def _is_tex(text: str) -> bool:
-    return not ORDINARY_WORD.search(SET_AS_TEXT.sub("", text))
+    return not ORDINARY_WORD.search(AS_TEXT.sub("", text))
 
 
 def value(formula: str) -> str:
@@ -97,3 +98,23 @@ def split_at_equals(formula: str) -> tuple[str, str, str]:
     if sign is None:
         return formula, "", ""
     return formula[: sign.start()], sign[0], formula[sign.end() : stop]
+
+
+def bare_formula(sentence: str) -> str | None:
+    r"""Return the last formula in a sentence that TeX commands alone tell from words, None where there is none: "is 3\sqrt{2}"."""
+    words = sentence.split(" ")
+    core = next((number for number in reversed(range(len(words))) if COMMAND.search(words[number])), None)
+    if core is None:
+        return None
+    first = last = core
+    while first > 0 and _is_formal(words[first - 1]):
+        first -= 1
+    while last + 1 < len(words) and _is_formal(words[last + 1]) and not words[last].endswith((".", ",")):
+        last += 1
+    return " ".join(words[first : last + 1]).strip(" .,;:?!*_") or None
+
+
+def _is_formal(word: str) -> bool:
+    if word in ("a", "A", "I") or len(word) > 200:
+        return False
+    return bool(COMMAND.search(word)) or not re.search(r"[A-Za-z\u00c0-\ufaff]{2}", word)
