@@ -89,9 +89,8 @@ class AnswerForm:
             start = len(text) - len(text.lstrip())
             start += _written_again(whole, self.opening.strip(), text[start:])
             return [(start, _line_end(text, start))]
-        for mark in dict.fromkeys((whole, self.prefix.strip())):
-            if not mark:
-                continue
+        spoken = whole.replace(self.end_of_thought, "").strip()  # decoding leaves special tokens out
+        for mark in filter(None, dict.fromkeys((whole, spoken, self.prefix.strip()))):
             anywhere, placed = _patterns(mark, self.place)
             if self.place == "line" and (found := _first(placed.finditer(text))):
                 spans = [(one.end(), _line_end(text, one.end())) for one in found]
@@ -193,8 +192,8 @@ def _patterns(mark: str, place: str) -> tuple[re.Pattern, re.Pattern]:
 def _written_again(whole: str, opening: str, text: str) -> int:
     """Return the length of what a text repeats of the end of its prompt, whole words of it, and of the answer's opening."""
     tails = [whole[start:] for start in range(len(whole)) if start == 0 or whole[start - 1].isspace()]
-    for tail in [*tails, opening]:
-        if tail.strip() and (found := _patterns(tail, "anywhere")[0].match(text)):
+    for tail in [*tails, opening]:  # a bracket alone may be the answer's own
+        if tail.strip() and tail not in BRACKETS and (found := _patterns(tail, "anywhere")[0].match(text)):
             if not (tail[-1].isalnum() and text[found.end() : found.end() + 1].isalnum()):
                 return found.end()
     return 0

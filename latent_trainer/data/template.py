@@ -49,7 +49,9 @@ class Template:
             try:
                 getattr(self, name).format(**({} if name == "answer_prefix" else {name: ""}))
             except (LookupError, ValueError):
-                raise InputError(f"template field '{name}' is {getattr(self, name)!r}; write a brace as {{{{ or }}}}") from None
+                raise InputError(
+                    f"template field '{name}' is {getattr(self, name)!r}; write a brace as {{{{ or }}}}"
+                ) from None
         if self.answer.format(answer="\0").count("\0") > 1:
             raise InputError(f"template field 'answer' is {self.answer!r}; it must hold {{answer}} once")
 

@@ -29,9 +29,7 @@ NUMBER = re.compile(
     re.VERBOSE,
 )
 ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
-ITEM = (
-    r"\s*[-\u2212+]?\s?(?:\$?(?:\d[\d,]*\d(?!\d)|\d)?(?:\.\d+|\d)(?:/\d+)?|\\infty|\u221e|inf(?:inity)?|\\[dt]?frac\{\d+\}\{\d+\}|[a-z])\s*"
-)
+ITEM = r"\s*[-\u2212+]?\s?(?:\$?(?:\d[\d,]*\d(?!\d)|\d)?(?:\.\d+|\d)(?:/\d+)?|\\infty|\u221e|inf(?:inity)?|\\[dt]?frac\{\d+\}\{\d+\}|[a-z])\s*"
 ONE = rf"(?:\\?\{{{ITEM}(?:,{ITEM}){{0,50}}\\?\}}|[(\[]{ITEM}(?:,{ITEM}){{1,50}}[)\]])"
 COLLECTION = re.compile(  # of numbers; of tuples; a union
     rf"(?<![\w\\)\]}}^_])(?:[\[{{](?:\s?{ONE}\s?,?){{1,20}}[\]}}]|{ONE}(?:\s?(?:\u222a|\\cup|U)\s?{ONE}){{0,10}})"
@@ -43,7 +41,9 @@ AT_THE_END = re.compile(
 SPACED = re.compile(r"\$? ?(\d{1,3}(?: \d{3})+)")
 UNIT = re.compile(r"\s?(?:[$\u20ac\u00a3\u00a5\u20b9]|%(?: of .{1,20})?|[A-Za-z][A-Za-z. ]{0,12})?")
 PUT_OTHERWISE = re.compile(r"\b(?:which|that)\s+(?:is|equals|makes|means|rounds|comes|amounts)\b", re.IGNORECASE)
-IN_ALL = re.compile(r"\s*(?:\w+\s+){0,3}(?:in all|in total|altogether|left|remain(?:ing)?|total(?=\s*(?:[.,;]|$)))\b", re.IGNORECASE)
+IN_ALL = re.compile(
+    r"\s*(?:\w+\s+){0,3}(?:in all|in total|altogether|left|remain(?:ing)?|total(?=\s*(?:[.,;]|$)))\b", re.IGNORECASE
+)
 
 
 def numbers(text: str) -> list[re.Match]:
@@ -56,7 +56,10 @@ def spelled(number: re.Match) -> str:
     """Return a number of a text in ASCII, without currency: "-5" for "-$5", "1.2e3" for "1.2 x 10^3", "2 1/2" for "2½"."""
     sign = "-" if number["sign"] or number["inner"] else ""
     if number["vulgar"]:
-        return sign + f"{_ascii(number['mixed'] or '').strip()} {_ascii(unicodedata.normalize('NFKC', number['vulgar']))}".strip()
+        return (
+            sign
+            + f"{_ascii(number['mixed'] or '').strip()} {_ascii(unicodedata.normalize('NFKC', number['vulgar']))}".strip()
+        )
     if number["plain"] is None:
         units = f"{_ascii(number['units']).strip()} " if number["units"] else ""
         return sign + units + _ascii(f"{number['a'] or number['c']}/{number['b'] or number['d']}")
@@ -107,8 +110,10 @@ def last_amount(sentence: str) -> str | None:
         again = PUT_OTHERWISE.search(sentence, behind[0].end())
         later = [one for one in behind[1:] if IN_ALL.match(sentence, one.end()) or (again and one.start() > again.end())]
         return spelled(later[-1] if later else behind[0])
-    if len(found) > 1 and AT_THE_END.search(sentence[: found[-1].start()]) and re.fullmatch(
-        r"\s*(?:\w+[\s.]*){0,3}", sentence[found[-1].end() :][:60]
+    if (
+        len(found) > 1
+        and AT_THE_END.search(sentence[: found[-1].start()])
+        and re.fullmatch(r"\s*(?:\w+[\s.]*){0,3}", sentence[found[-1].end() :][:60])
     ):
         return spelled(found[-2])
     return spelled(found[-1])

@@ -20,9 +20,7 @@ NEXT_QUESTION = re.compile(
 HASHES = re.compile(r"^[^\S\n]*####[^\S\n]*(\S?[-\u2212.\\$({\[]*\d[^\n]*|(?:yes|no)\b[^\n]*)", re.IGNORECASE | re.MULTILINE)
 TAGGED = re.compile(r"<answer>\s*([^<>\n]{1,400}?)\s*(?:</answer>|\n|$)", re.IGNORECASE)
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s?(?:\{|(\d+|\w))")
-BETWEEN_BOXES = re.compile(
-    r"(?:[\s$,;}]|\\[()]|\\text\s?\{|\b(?:and|or|und|et)\b|\\?\w{1,3}(?:_\{?\w\}?)?\s?=)*"
-)
+BETWEEN_BOXES = re.compile(r"(?:[\s$,;}]|\\[()]|\\text\s?\{|\b(?:and|or|und|et)\b|\\?\w{1,3}(?:_\{?\w\}?)?\s?=)*")
 STATED = re.compile(
     r"\b(?:answers(?:[ \t]+(?:to|for|of)\b[^.\n:=]{1,80}?)?[ \t*_]*(?:are|were)\b"
     r"|ans(?:wer)?(?:[ \t]+(?:to|for|of)\b[^.\n:=]{1,80}?)?[ \t*_\"']*"
@@ -39,7 +37,9 @@ NO_STATEMENT = re.compile(
     r"|correct|wrong|incorrect|the (?:sum|number|amount|difference|product|total|result|same) (?:of|as))\b",
     re.IGNORECASE,
 )
-SENTENCE_END = re.compile(r"[.?!](?:[*_)\"'\u2019\u201d]{0,3}\s|[*_\"'\u201d]{0,3}$)|[;,]\s+(?!and\b|or\b)[a-z]{2}|\s(?:because|since|so|which|where|as)\b|\sand\s(?:the|it|we|she|he|they|this|that)\b|[\u3002\uff1f]")
+SENTENCE_END = re.compile(
+    r"[.?!](?:[*_)\"'\u2019\u201d]{0,3}\s|[*_\"'\u201d]{0,3}$)|[;,]\s+(?!and\b|or\b)[a-z]{2}|\s(?:because|since|so|which|where|as)\b|\sand\s(?:the|it|we|she|he|they|this|that)\b|[\u3002\uff1f]"
+)
 SENTENCES = re.compile(r"\n+|(?:(?<![\d)])!|[.?\u3002\u0964])[*_)\"'\u2019\u201d]{0,3}(?:\s+|$)|\u3002")
 LABEL = re.compile(r"\s*(?:[-*\u2022>]\s+|\(?\d{1,2}[.)]\s+)(?=\S)|\s*(?:step|part|case)\s*\d+\s*[:.)-]\s*", re.IGNORECASE)
 BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*(?!\s?:)")
@@ -51,7 +51,8 @@ VERDICT = re.compile(
 )
 WORD_VERDICT = re.compile(r"\b(?:yes|no)\b", re.IGNORECASE)
 PREMISE = re.compile(
-    r"\b(?:let|since|with|if|given|when|because|as|using|where|for|at|suppose|assume|substitut\w+|setting|have)\s*$", re.IGNORECASE
+    r"\b(?:let|since|with|if|given|when|because|as|using|where|for|at|suppose|assume|substitut\w+|setting|have)\s*$",
+    re.IGNORECASE,
 )
 VARIABLE = re.compile(r"(?<![A-Za-z\\])(?!x\s?\d)[A-Za-z](?![A-Za-z])")
 EQUALS = re.compile(r"(?<![<>!\u2260])=")
@@ -180,7 +181,7 @@ def _statement(clause: str, masked: Masked) -> str | None:
         aside = behind.lstrip().startswith("(") or len(ORDINARY_WORD.findall(behind)) > UNITS
         return spelled(found[0]) if aside else text
     if words or ("=" in text and not VARIABLE.search(text.rpartition("=")[0])):
-        if formulas or re.search(r"\b(?:and|or)\b|,", text) and len(words) <= UNITS:
+        if formulas or (re.search(r"\b(?:and|or)\b|,", text) and len(words) <= UNITS):
             return re.sub(r",\s+(?:and|or)\s+", ", ", text)
         return last_amount(text)
     return text

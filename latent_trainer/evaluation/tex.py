@@ -13,7 +13,9 @@ SPAN = re.compile(
     re.DOTALL,
 )
 ROW_BLOCK = re.compile(rf"\s*\\begin\{{({ROWS})\*?\}}(?:\{{\d+\}})?(.*)\\end\{{\1\*?\}}[\s.,;]*", re.DOTALL)
-TRAILING = re.compile(r"(?:\\(?:q?quad|tag\*?\{[^{}]{0,20}\}|label\{[^{}]{0,40}\}|blacksquare|square|Box|qed)|\\[,;!\s]|\\\\|[\s.,;:&])+$")
+TRAILING = re.compile(
+    r"(?:\\(?:q?quad|tag\*?\{[^{}]{0,20}\}|label\{[^{}]{0,40}\}|blacksquare|square|Box|qed)|\\[,;!\s]|\\\\|[\s.,;:&])+$"
+)
 RELATION = re.compile(r"\\(?:begin|end)\b|\\[^a-zA-Z]|\\approx(?![a-zA-Z])|[(){}=\u2248]", re.DOTALL)
 ORDINARY_WORD = re.compile(r"(?<![A-Za-z\\])(?!(?:max|min|log|exp|sqrt|sin|cos|tan|choose)\b)[A-Za-z]{3,}")
 COMMAND = re.compile(r"\\[A-Za-z]")
