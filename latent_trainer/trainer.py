@@ -117,7 +117,8 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         problems = as_problems(problems)
         if not problems:
             raise InputError(f"the {split} dataset is empty; give it at least one problem")
-        rows = self.encoder.problems(problems)
+        writes_steps = self.curriculum.plan(0, 0, row_rng(0, 0, 0)).skip_steps == 0
+        rows = self.encoder.problems(problems, writes_steps)
         most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
         kept = [row for row in rows if longest is None or row.longest + most_latents <= longest]
         if not kept:

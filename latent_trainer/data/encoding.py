@@ -131,16 +131,23 @@ class Encoder:
         """Return the ids of a problem's parts."""
         return self.problems([problem])[0]
 
-    def problems(self, problems: list[Problem]) -> list[EncodedProblem]:
+    def problems(self, problems: list[Problem], steps: bool = False) -> list[EncodedProblem]:
         """Return the ids of every problem's parts.
 
+        Args:
+            problems: what is encoded.
+            steps: whether a model learns to write the steps, which must not hold the answer prefix then.
+
         Raises:
-            ValueError: a text that spells a token that is not for text.
+            ValueError: a text that spells a token that is not for text, or a problem no answer to which could be graded right
+                under the template; names its place.
         """
         for problem in problems:
             for text in (problem.question, *problem.steps, problem.answer):
                 self.refuse_control(text, problem.place)
         template, end = self.template, self.tokenizer.eos_token_id
+        for problem in problems:
+            template.check(problem, steps)
         questions = self._all_ids([template.question.format(question=problem.question) for problem in problems])
         answers = self._all_ids([template.answer.format(answer=problem.answer) for problem in problems])
         steps = iter(self._all_ids([template.step.format(step=step) for problem in problems for step in problem.steps]))

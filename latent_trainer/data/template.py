@@ -1,8 +1,15 @@
 """Prompt templates as data: the texts around a question, a step and an answer."""
 
+import re
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
+from latent_trainer.data.strict import AnswerForm
 from latent_trainer.errors import InputError, check_choice
+from latent_trainer.problem import Problem
+
+NOT_FINITE = re.compile(r"[-+]?(?:nan|inf)", re.IGNORECASE)  # what Python makes of a number that is none
+ONLY_MARKUP = re.compile(r"(?:\\(?:boxed|text)\s*\{\s*\}|\\[()\[\]]|[$*`_#.\s])+")
 
 
 @dataclass(frozen=True)
@@ -38,10 +45,85 @@ class Template:
         for name in ("question", "step", "answer"):
             if "{" + name + "}" not in getattr(self, name):
                 raise InputError(f"template field '{name}' is {getattr(self, name)!r}; it must hold {{{name}}}")
+        for name in ("question", "step", "answer_prefix", "answer"):
+            try:
+                getattr(self, name).format(**({} if name == "answer_prefix" else {name: ""}))
+            except (LookupError, ValueError):
+                raise InputError(
+                    f"template field '{name}' is {getattr(self, name)!r}; write a brace as {{{{ or }}}}"
+                ) from None
+        if self.answer.format(answer="\0").count("\0") > 1:
+            raise InputError(f"template field 'answer' is {self.answer!r}; it must hold {{answer}} once")
+
+    @cached_property
+    def form(self) -> AnswerForm:
+        """What stands around the answer in what a model writes."""
+        prefix = self.answer_prefix.format()
+        opening, _, closing = self.answer.format(answer="\0").partition("\0")
+        gap = self.step.format(step="\0").rpartition("\0")[2] + prefix[: len(prefix) - len(prefix.lstrip())]
+        space = gap[len(gap.rstrip()) :]
+        place = "line" if "\n" in space else "word" if space else "anywhere"
+        return AnswerForm(prefix, opening, closing, not self.score_answer_prefix, place, self.eot)
+
+    def written(self, problem: Problem, steps: bool) -> str:
+        """Return what a model writes that answers a problem as its reference does, with or without its steps."""
+        reasoning = "".join(self.step.format(step=step) for step in problem.steps) if steps else ""
+        prefix = self.answer_prefix.format() if self.score_answer_prefix else ""
+        return reasoning + prefix + self.answer.format(answer=problem.answer)
+
+    def behind_steps(self, text: str, problem: Problem) -> str:
+        """Return what a model writes behind a problem's own steps, or its last ones; the whole text where it writes others."""
+        written = [self.step.format(step=step) for step in problem.steps] if self.score_answer_prefix else []
+        for first in range(len(written)):
+            if text.startswith(reasoning := "".join(written[first:])):
+                return text[len(reasoning) :]
+        return text
+
+    def fault(self, problem: Problem, steps: bool = True) -> str | None:
+        """Return why no answer to a problem could be graded right under this template, None where one can.
+
+        Args:
+            problem: its answer is the reference.
+            steps: whether the model learns to write the steps, too.
+        """
+        answer = problem.answer.strip()
+        if len(answer.splitlines()) > 1:
+            return f"the answer {_shown(answer)} has a line break; answers are one line"
+        if NOT_FINITE.fullmatch(answer):
+            return f"the answer {_shown(answer)} is no number; write infinity as \\infty, and leave out what has no answer"
+        if ONLY_MARKUP.fullmatch(answer):
+            return f"the answer {_shown(answer)} is nothing but markup; give it a text"
+        found = self.form.find(self.written(problem, steps=False))
+        if found != answer:
+            own = self.written(replace(problem, answer="..."), steps=False)
+            return (
+                f"the answer {_shown(answer)}, written as {own!r}, is read as {_shown(found)}, so that it would be graded wrong; "
+                "give the answer alone, or another answer_prefix in the template"
+            )
+        if steps and self.score_answer_prefix and problem.steps:
+            found = self.form.find(self.written(problem, steps=True))
+            if found != answer:
+                prefix = self.answer_prefix.format()
+                why = f"a step holds the answer prefix {prefix!r}" if prefix.strip() else "the template has no answer prefix"
+                return (
+                    f"{why}, so that behind its steps the answer {_shown(answer)} is read as {_shown(found)} and would be graded "
+                    "wrong; give the template another answer_prefix"
+                )
+        return None
+
+    def check(self, problem: Problem, steps: bool = True) -> None:
+        """Raise a one-line `InputError` that names the place of a problem no answer to which could be graded right."""
+        if fault := self.fault(problem, steps):
+            raise InputError(f"{problem.named}: {fault}")
 
     def to_dict(self) -> dict:
         """Return the fields, as saved in a model's configuration."""
         return asdict(self)
+
+
+def _shown(text: str | None) -> str:
+    """Return a text as a message shows it, cut where it is long."""
+    return repr(text if text is None or len(text) <= 60 else text[:57] + "...")
 
 
 TEMPLATES = {

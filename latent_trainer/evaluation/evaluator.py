@@ -9,6 +9,7 @@ from accelerate.utils import gather_object
 from transformers import PreTrainedTokenizerBase
 
 from latent_trainer.data.encoding import Encoder
+from latent_trainer.data.template import resolve_template
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.controls import CONTROLS, collect_latents
 from latent_trainer.evaluation.generation import Answer, generate_answers
@@ -36,7 +37,7 @@ class Evaluator:
         show_progress: draw a progress bar.
 
     Raises:
-        ValueError: no problem fits the context, or two problems have the same id.
+        ValueError: no problem fits the context, two problems have the same id, or no answer to one could be graded right.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class Evaluator:
         self.state = PartialState()
         self.model, self.tokenizer = model, tokenizer
         self.template = model.config.template or "coconut"
+        for problem in problems:  # all of them in every process, so that none waits for one that has stopped
+            resolve_template(self.template).check(problem, steps=False)
         self.num_latents = num_latents
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
         self.samples, self.sampling, self.seed = samples, sampling, seed

@@ -80,8 +80,13 @@ def generate_answers(
         latents: (N, K, H) embeddings that stand in for the thoughts (see `LatentForCausalLM.forward`).
         on_batch: called with the answers of every batch as soon as they are graded.
         generation: passed on to ``generate``.
+
+    Raises:
+        ValueError: a problem no answer to which could be graded right under the template; names its place.
     """
     template = resolve_template(template)
+    for problem in problems:
+        template.check(problem, steps=False)  # another model's steps need not be this one's
     samples = [0] * len(problems) if samples is None else samples
     order = sorted(range(len(problems)), key=lambda index: -len(problems[index].question))
     answers: list[Answer | None] = [None] * len(problems)
@@ -175,8 +180,8 @@ def _until_end(tokens: list[int], ends: int | list[int] | None, end: int) -> lis
 
 def _graded(problem: Problem, tokens: list[int], tokenizer, template: Template) -> dict:
     text = tokenizer.decode(tokens, skip_special_tokens=True)
-    prefix = template.answer_prefix.format() if template.score_answer_prefix else ""
-    strict, flexible = (extract_answer(text, mode, prefix) for mode in ("strict", "flexible"))
+    strict = extract_answer(template.behind_steps(text, problem), template=template)
+    flexible = strict or extract_answer(text, "flexible", template=template)
     correct = is_equivalent(strict, problem.answer)
     return {
         "id": problem.id,

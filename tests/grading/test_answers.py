@@ -100,7 +100,7 @@ def test_a_pair_no_worker_could_judge_is_not_equal_and_not_remembered(monkeypatc
     ("text", "strict", "flexible"),
     [
         ("2 + 3 = 5\n### 5", "5", "5"),
-        ("### 4\n### 5 cm\nmore", "5 cm", "5 cm"),
+        ("### 4 cm\n### 5 cm\nmore", "4 cm", "4 cm"),
         ("###", None, None),
         ("", None, None),
         ("nothing here", None, None),

@@ -16,6 +16,7 @@ Args:
     references: list of str, the right answers.
     extract: "strict" or "flexible" to look for the answer in a generated text first; by default a prediction is an answer.
     answer_prefix: what the model writes before its answer.
+    answer_suffix: what the model writes behind its answer.
 Returns:
     accuracy: share of right answers, 0 to 1.
     accuracy_stderr: its standard error, sqrt(p (1 - p) / n).
@@ -34,10 +35,15 @@ class AnswerAccuracy(evaluate.Metric):
         return evaluate.MetricInfo(description=DESCRIPTION, citation="", inputs_description=ARGUMENTS, features=features)
 
     def _compute(
-        self, predictions: list[str], references: list[str], extract: str | None = None, answer_prefix: str = "### "
+        self,
+        predictions: list[str],
+        references: list[str],
+        extract: str | None = None,
+        answer_prefix: str = "### ",
+        answer_suffix: str = "",
     ) -> dict[str, float]:
         if extract is not None:
-            predictions = [extract_answer(text, extract, answer_prefix) for text in predictions]
+            predictions = [extract_answer(text, extract, answer_prefix, answer_suffix) for text in predictions]
         number = len(references)
         accuracy = sum(map(is_equivalent, predictions, references)) / number
         return {"accuracy": accuracy, "accuracy_stderr": (accuracy * (1 - accuracy) / number) ** 0.5}
