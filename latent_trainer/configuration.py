@@ -2,6 +2,7 @@
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from latent_trainer.context import context_length
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.version import __version__
@@ -89,8 +90,8 @@ class LatentConfig(PreTrainedConfig):
 
     @property
     def max_position_embeddings(self) -> int | None:
-        """Longest sequence the base model takes, None where it states none."""
-        return getattr(self.get_text_config(), "max_position_embeddings", None)
+        """Tokens of the longest sequence the base model is made for, None where nothing limits it."""
+        return None if self.base_config is None else context_length(self.base_config)
 
 
 def check_rollout(rollout: str, options: dict, backprop: str | int) -> None:

@@ -21,8 +21,6 @@ from latent_trainer.errors import InputError, check_choice, check_options, neare
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.modeling import LatentForCausalLM
 
-DEFAULT_NEW_TOKENS = 64  # of a model that does not say how many it was trained to write
-
 
 def build_model(
     arguments: ModelArguments, problems, template: Template

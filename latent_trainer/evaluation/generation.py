@@ -8,11 +8,20 @@ import torch
 from tqdm.auto import tqdm
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from latent_trainer.data.encoding import encode_prompts
+from latent_trainer.context import context_length
+from latent_trainer.data.encoding import Encoder, encode_prompts
+from latent_trainer.data.lengths import Room
 from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.evaluation.answers import extract_answer, is_equivalent
 from latent_trainer.evaluation.sampling import sampler
 from latent_trainer.problem import Problem
+
+NEW_TOKENS = 64  # of a model that does not say how many it was trained to write
+
+
+def new_tokens(model) -> int:
+    """Return how many tokens a model writes at most where nothing else is asked for."""
+    return model.generation_config.max_new_tokens or NEW_TOKENS
 
 
 @dataclass
@@ -56,7 +65,7 @@ def generate_answers(
     num_latents: int,
     template: str | dict | Template,
     batch_size: int = 32,
-    max_new_tokens: int = 64,
+    max_new_tokens: int = NEW_TOKENS,
     show_progress: bool = False,
     samples: list[int] | None = None,
     sampling: dict | None = None,
@@ -80,8 +89,12 @@ def generate_answers(
         latents: (N, K, H) embeddings that stand in for the thoughts (see `LatentForCausalLM.forward`).
         on_batch: called with the answers of every batch as soon as they are graded.
         generation: passed on to ``generate``.
+
+    Raises:
+        ValueError: a problem that does not fit the model's context.
     """
     template = resolve_template(template)
+    room = Room(Encoder(tokenizer, template), context_length(model.config), num_latents, max_new_tokens)
     samples = [0] * len(problems) if samples is None else samples
     order = sorted(range(len(problems)), key=lambda index: -len(problems[index].question))
     answers: list[Answer | None] = [None] * len(problems)
@@ -90,6 +103,8 @@ def generate_answers(
     for start in tqdm(range(0, len(order), batch_size), desc="generate", unit="batch", disable=not show_progress):
         chosen = order[start : start + batch_size]
         batch = encode_prompts([problems[index].question for index in chosen], tokenizer, num_latents, template)
+        names = [problems[index].named for index in chosen]
+        room.refuse_long(zip(names, batch["attention_mask"].sum(1).tolist(), strict=True))
         batch = dict(batch.to(model.device))
         if latents is not None:
             batch["latents"] = latents[chosen].to(model.device, model.dtype)  # (B, K, H)
