@@ -68,7 +68,7 @@ class Room:
             InputError: there are rows, and none of them fits.
         """
         after = len(self.encoder.prompt_end(self.latents)) + self.max_new_tokens
-        settings = f"{self.latents} latents and max_new_tokens={self.max_new_tokens}"
+        settings = f"max_new_tokens={self.max_new_tokens} and {self.latents} latents"
         return self._that_fit(rows, lambda row: len(row.prompt) + after, settings)
 
     def _that_fit(self, rows: list[EncodedProblem], tokens: Callable[[EncodedProblem], int], settings: str) -> Kept:

@@ -188,8 +188,17 @@ def _until_end(tokens: list[int], ends: int | list[int] | None, end: int) -> lis
     return tokens[: next((place for place, token in enumerate(tokens, 1) if token in known), len(tokens))]
 
 
+def _text(tokens: list[int], tokenizer, template: Template) -> str:
+    """Return what was written, without the special tokens that no text of the template holds: some hold ``</think>``."""
+    own = template.step + template.answer_prefix + template.answer
+    special = {
+        token for token, added in tokenizer.added_tokens_decoder.items() if added.special and added.content not in own
+    }
+    return tokenizer.decode([token for token in tokens if token not in special])
+
+
 def _graded(problem: Problem, tokens: list[int], tokenizer, template: Template) -> dict:
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    text = _text(tokens, tokenizer, template)
     prefix = template.answer_prefix.format() if template.score_answer_prefix else ""
     strict, flexible = (extract_answer(text, mode, prefix) for mode in ("strict", "flexible"))
     correct = is_equivalent(strict, problem.answer)
