@@ -158,7 +158,7 @@ def test_steps_that_nobody_reads_may_be_long(tmp_path):
 
 def test_a_run_that_cannot_be_evaluated_does_not_start(tmp_path):
     """Read, but never answered: the line comes before the first step and not after an epoch."""
-    with pytest.raises(InputError, match="max_new_tokens=6 and 2 latents: the shortest takes 25"):
+    with pytest.raises(InputError, match="max_new_tokens=6; 2 are longer with 2 latents: the shortest takes 25"):
         make_trainer(tmp_path, [problem(TOO_LONG), problem(TOO_LONG + 1)])
 
 

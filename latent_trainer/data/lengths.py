@@ -51,7 +51,7 @@ class Room:
             most = row.longest + self.latents  # quick, and enough for nearly every row
             return most if most <= self.context else self._longest(row, plans(len(row.steps)), explicit, step_group)
 
-        return self._that_fit(rows, tokens, f"{self.latents} latents and what is read of steps and answer")
+        return self._that_fit(rows, tokens, "")
 
     def _longest(self, row: EncodedProblem, plans: list[Plan], explicit: bool, step_group: int | None) -> int:
         views = [self.encoder.latent_view(row, plan) for plan in plans] + [self.encoder.explicit_view(row)] * explicit
@@ -68,18 +68,18 @@ class Room:
             InputError: there are rows, and none of them fits.
         """
         after = len(self.encoder.prompt_end(self.latents)) + self.max_new_tokens
-        settings = f"max_new_tokens={self.max_new_tokens} and {self.latents} latents"
-        return self._that_fit(rows, lambda row: len(row.prompt) + after, settings)
+        return self._that_fit(rows, lambda row: len(row.prompt) + after, f" with max_new_tokens={self.max_new_tokens}")
 
-    def _that_fit(self, rows: list[EncodedProblem], tokens: Callable[[EncodedProblem], int], settings: str) -> Kept:
+    def _that_fit(self, rows: list[EncodedProblem], tokens: Callable[[EncodedProblem], int], written: str) -> Kept:
         if self.context is None:
             return rows, 0
         needed = [tokens(row) for row in rows]
         kept = [row for row, number in zip(rows, needed, strict=True) if number <= self.context]
         if rows and not kept:
             raise InputError(
-                f"no problem of {len(rows)} fits the model's context of {self.context} tokens with {settings}: the shortest "
-                f"takes {min(needed)}; lower what it is given, or take a model with a longer context"
+                f"no problem fits the model's context of {self.context} tokens{written}; {len(rows)} are longer with "
+                f"{self.latents} latents: the shortest takes {min(needed)}; lower what it is given, or take a model with a "
+                "longer context"
             )
         return kept, len(rows) - len(kept)
 
