@@ -30,7 +30,7 @@ PRODUCT = [
 SAME = ("accuracy", "accuracy_flexible", "invalid", "dropped", "unreachable", "problems", "tokens_written")
 
 
-def rows() -> list[dict]:
+def some_rows() -> list[dict]:
     """Return eight problems and, among them, two whose questions are longer than the context."""
     pairs = [(a, b) for a in (1, 3, 6, 8) for b in (2, 5)]
     known = [
@@ -55,7 +55,8 @@ def written(template, problems) -> list[str]:
 def evaluated(model, data, folder) -> tuple[dict, list[dict]]:
     """Run ``latent-trainer evaluate``; return its record and answers."""
     words = ["--model", str(model), "--dataset", "jsonl", "--dataset_path", str(data), "--split", "test"]
-    main("evaluate", [*words, "--output", str(folder / "record.json")])
+    words += ["--dataset_options", json.dumps({"test_path": str(data)}), "--output", str(folder / "record.json")]
+    main("evaluate", words)
     answers = (folder / "record.answers" / "intact.jsonl").read_text().splitlines()[1:]
     return json.loads((folder / "record.json").read_text()), list(map(json.loads, answers))
 
@@ -63,7 +64,7 @@ def evaluated(model, data, folder) -> tuple[dict, list[dict]]:
 @pytest.mark.parametrize(("template", "method"), PRODUCT)
 def test_eight_rows_by_heart(template, method, tmp_path):
     """Both evaluations say 100 %, and the same about what was left out."""
-    own, problems = resolve_template(template), rows()
+    own, problems = resolve_template(template), some_rows()
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, problems)))
     tokenizer = train_tokenizer([text for one in TEMPLATES.values() for text in written(one, problems[2:4])], 400)
     base = sharpen(make_base("llama", vocab_size=len(tokenizer), max_position_embeddings=CONTEXT, dtype=torch.float32))
@@ -99,20 +100,18 @@ def test_eight_rows_by_heart(template, method, tmp_path):
 def test_the_answer_only_recipes(data, tmp_path):
     """The recipe's own settings on eight rows; only model, data, number types and the number of steps are replaced."""
     if data == "gsm8k":
-        things = ("pens", "books", "cups", "keys", "maps", "toys", "nuts", "figs")
+        things = ("pens", "books", "cups", "keys", "maps", "toys", "nuts", "figs", "bags")
+        questions = (f"He has 4 {thing} and buys {n}. How many {thing}?" for n, thing in enumerate(things, 3))
         problems = [
-            {
-                "question": f"He has 4 {thing} and buys {n}. How many {thing}?",
-                "steps": [f"4+{n}={4 + n}"],
-                "answer": str(4 + n),
-            }
-            for n, thing in enumerate(things, 3)
+            {"question": text, "steps": [f"4+{n}={4 + n}"], "answer": str(4 + n)} for n, text in enumerate(questions, 3)
         ]
     else:
-        problems = [row for row in load_problems(data, "train", size=200).to_list() if len(row["question"]) < 150][:8]
-    assert len({row["question"] for row in problems}) == 8
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, problems)))
-    (tmp_path / "rows_test.jsonl").write_text("\n".join(map(json.dumps, problems)))
+        problems = [row for row in load_problems(data, "train", size=200).to_list() if len(row["question"]) < 150][:9]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(json.dumps({**row, "id": str(number)}) for number, row in enumerate(problems)))
+    learned = load_problems("jsonl", "train", path=str(rows)).to_list()  # without the one that is held out
+    assert len(learned) == 8
+    (tmp_path / "learned.jsonl").write_text("\n".join(map(json.dumps, learned)))
     tokenizer = train_tokenizer(written(TEMPLATES["r1"], problems), 600)
     base = make_base(
         "qwen2", len(tokenizer), torch.float32, hidden_size=64, max_position_embeddings=1024, tie_word_embeddings=False
@@ -121,9 +120,9 @@ def test_the_answer_only_recipes(data, tmp_path):
     tokenizer.save_pretrained(tmp_path / "base")
     recipe = RECIPES / data / "deepseek-r1-distill-qwen-1.5b-answer-only.yaml"
     words = ["--config", str(recipe), "--output_dir", str(tmp_path / "out"), "--model_name_or_path", str(tmp_path / "base")]
-    words += ["--dataset", "jsonl", "--dataset_options", "{}", "--dataset_path", str(tmp_path / "rows.jsonl")]
+    words += ["--dataset", "jsonl", "--dataset_options", "{}", "--dataset_path", str(rows)]
     words += ["--dtype", "float32", "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true"]
     words += ["--eval_strategy", "no", "--save_strategy", "no", "--gradient_accumulation_steps", "1"]
     main("train", [*words, "--per_device_train_batch_size", "8", "--max_steps", "80", "--learning_rate", "1e-2"])
-    record, answers = evaluated(tmp_path / "out", tmp_path / "rows.jsonl", tmp_path)
+    record, answers = evaluated(tmp_path / "out", tmp_path / "learned.jsonl", tmp_path)
     assert (record["accuracy"], record["accuracy_flexible"], record["problems"]) == (1, 1, 8), answers
