@@ -17,7 +17,7 @@ RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 CONTEXT = 96
 METHODS = {
     "answer_only": {"num_latents": 2, "max_steps": 30},
-    "coconut": {"latents_per_step": 1, "max_stage": 1, "steps_per_stage": [30, 10, 20], "max_steps": 60},
+    "coconut": {"latents_per_step": 1, "max_stage": 1, "steps_per_stage": [20, 10, 50], "max_steps": 80},
     "codi": {"num_latents": 2, "max_steps": 40},
     "cot": {"max_steps": 40},
 }
