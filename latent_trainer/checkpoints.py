@@ -195,6 +195,13 @@ class WholeCheckpoints:
     _run_dir: str | None = None
     _push_afterwards = False
 
+    def _load_callback_state(self) -> None:
+        """Restore other callbacks; the stage belongs to this trainer, cannot be built anew and restores itself."""
+        name = type(self.stages).__name__
+        saved = self.state.stateful_callbacks.pop(name)
+        super()._load_callback_state()
+        self.state.stateful_callbacks[name] = saved
+
     def _get_output_dir(self, trial) -> str:
         return super()._get_output_dir(trial) if self._run_dir is None else self._run_dir
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from latent_trainer.context import context_length
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.options import Positive, Weight, check_options
@@ -106,8 +107,8 @@ class LatentConfig(PreTrainedConfig):
 
     @property
     def max_position_embeddings(self) -> int | None:
-        """Longest sequence the base model takes, None where it states none."""
-        return getattr(self.get_text_config(), "max_position_embeddings", None)
+        """Tokens of the longest sequence the base model is made for, None where nothing limits it."""
+        return None if self.base_config is None else context_length(self.base_config)
 
 
 def check_feedback(feedback: str, options: dict) -> dict:

@@ -41,7 +41,11 @@ class FixedCurriculum:
 
     def plan(self, stage: int, num_steps: int, rng: random.Random) -> Plan:
         """Return the row's plan; the stage plays no part."""
-        return Plan(self.num_latents, 0 if self.keep_steps else EVERYTHING)
+        return self.plans(num_steps)[0]
+
+    def plans(self, num_steps: int) -> list[Plan]:
+        """Return every plan a row may get."""
+        return [Plan(self.num_latents, 0 if self.keep_steps else EVERYTHING)]
 
     def latents(self, stage: int) -> int:
         """Return the latents of a prompt at generation."""
@@ -77,6 +81,13 @@ class StagedCurriculum:
         """Return the row's plan at ``stage`` (a random one with probability ``uniform_prob``)."""
         if self.uniform_prob and rng.random() < self.uniform_prob:
             stage = rng.randint(0, num_steps)
+        return self._at(stage, num_steps)
+
+    def plans(self, num_steps: int) -> list[Plan]:
+        """Return every plan a row may get, at any stage."""
+        return [self._at(stage, num_steps) for stage in range(self.num_stages)]
+
+    def _at(self, stage: int, num_steps: int) -> Plan:
         if stage > self.max_stage:
             groups = self.max_stage if self.pad_latent_to_max else min(num_steps, self.max_stage)
             return Plan(groups * self.latents_per_step, EVERYTHING)
@@ -119,6 +130,10 @@ class InternalizeCurriculum:
         if self.smoothing and stage:
             drop += int(-math.log(1.0 - rng.random()) / self.smoothing)
         return Plan(skip_tokens=drop) if self.unit == "token" else Plan(skip_steps=drop)
+
+    def plans(self, num_steps: int) -> list[Plan]:
+        """Return the plan that keeps most, which is that of stage 0; all others are shorter."""
+        return [Plan()]
 
     def latents(self, stage: int) -> int:
         """Return 0: nothing replaces what is dropped."""

@@ -36,6 +36,19 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
+def next_token_loss(logits: torch.Tensor, labels: torch.Tensor, number: torch.Tensor | int | None = None) -> torch.Tensor:
+    """Return the cross-entropy of ``labels`` (B, T) under the columns before them, summed over ``number`` of tokens.
+
+    Args:
+        logits: (B, T, V).
+        labels: (B, T), -100 where nothing is scored.
+        number: what the sum is divided by; by default the scored tokens, which gives their mean.
+    """
+    scored = labels[:, 1:] != -100  # the column before predicts the token
+    losses = cross_entropy(logits[:, :-1][scored], labels[:, 1:][scored])
+    return losses.sum() / (losses.numel() if number is None else number)
+
+
 def token_losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the cross-entropy (N,) of ``labels`` (N,) predicted by ``hidden`` (N, H), without ever having all logits.
 

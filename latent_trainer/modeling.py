@@ -9,9 +9,10 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from latent_trainer.cache import read_thought, with_room, write_thought
 from latent_trainer.checkpointing import RolloutCheckpointing
 from latent_trainer.configuration import LatentConfig, check_feedback, check_rollout
+from latent_trainer.context import refuse_beyond, refuse_prompts
 from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
-from latent_trainer.heads import cross_entropy, logits_of
+from latent_trainer.heads import logits_of, next_token_loss
 from latent_trainer.jacobi import jacobi_rollout
 from latent_trainer.loading import generation_config, load_adapter
 from latent_trainer.ranks import agree, with_feedback
@@ -232,6 +233,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
 
         transformers 5.23 knows that of ZeRO-3 but not of a model that accelerate has sharded with FSDP2.
         """
+        refuse_prompts(self.config, args, kwargs)
         synced_gpus = is_sharded(self) if synced_gpus is None else synced_gpus
         return super().generate(*args, synced_gpus=synced_gpus, **kwargs)
 
@@ -300,6 +302,8 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             latent_mask = latent_mask & left
         if position_ids is None:
             position_ids = count_positions(attention_mask, past_key_values, inputs_embeds)
+        beside = (one.attention_mask for one in kwargs.get("continuations", ()))
+        refuse_beyond(self.config, inputs_embeds.shape[1], attention_mask, *beside, cache=past_key_values)
         output = ROLLOUTS[self.config.rollout](
             self.get_decoder(),
             self._next_embedding,
@@ -383,11 +387,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         columns = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else logits_to_keep
         hidden = output.hidden if isinstance(columns, int) else output.hidden[:, columns]
         logits = self.logits_of(hidden)  # (B, kept, V)
-        loss = None
-        if labels is not None:
-            scored = labels[:, 1:] != -100  # the column before predicts the token
-            losses = cross_entropy(logits[:, :-1][scored], labels[:, 1:][scored])
-            loss = losses.sum() / (losses.numel() if num_items_in_batch is None else num_items_in_batch)
+        loss = None if labels is None else next_token_loss(logits, labels, num_items_in_batch)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,

@@ -9,6 +9,7 @@ from datasets import Dataset
 from peft import PeftConfig, PeftModel
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, Trainer
+from transformers.utils import logging
 
 from latent_trainer.adapters import add_adapters, latent_model, take_over, without_step_decoder
 from latent_trainer.checkpoints import (
@@ -21,6 +22,7 @@ from latent_trainer.checkpoints import (
 )
 from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
+from latent_trainer.data.lengths import Room
 from latent_trainer.errors import InputError, TrainingError
 from latent_trainer.evaluation.generation import generate_answers
 from latent_trainer.evaluation.record import data_hash
@@ -35,6 +37,8 @@ from latent_trainer.objectives.steps import StepObjective
 from latent_trainer.sampling import EpochSampler, RowNumbers
 from latent_trainer.stages import StageCallback
 from latent_trainer.training_args import LatentTrainingArguments
+
+logger = logging.get_logger(__name__)
 
 
 class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
@@ -84,10 +88,11 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         refuse_adapters(model, peft_config, args)
         if peft_config is not None:
             model = add_adapters(model, peft_config)
-        self.rows: list[EncodedProblem] = []
-        self.dropped = 0
-        if train_dataset is not None:
-            self.rows, self.dropped = self._encode(train_dataset, latent.config.max_position_embeddings, "train")
+        most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
+        self.room = Room(self.encoder, latent.config.max_position_embeddings, most_latents, args.max_new_tokens)
+        self.rows, self.dropped = self._that_can_be_read(
+            [] if train_dataset is None else self._encode(train_dataset, "train")
+        )
         self.stages = StageCallback(args, self.curriculum.num_stages, self._on_stage)
         self._term_sums: dict[str, torch.Tensor] = {}
         self._steps_summed = 0
@@ -109,21 +114,35 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         self.model_accepts_loss_kwargs = True
         self._on_stage(self.stages.stage)
         refuse_launch(self.accelerator, args)
+        for one in eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]:
+            if one is not None:  # what cannot be evaluated is said now and not after an epoch
+                self._that_can_be_evaluated(one)
 
     # ---- problems to batches ----
 
-    def _encode(self, problems, longest: int | None, split: str) -> tuple[list[EncodedProblem], int]:
-        """Encode problems; those longer than the model's context are left out, and how many is said."""
+    def _encode(self, problems, split: str) -> list[EncodedProblem]:
         problems = as_problems(problems)
         if not problems:
             raise InputError(f"the {split} dataset is empty; give it at least one problem")
         writes_steps = self.curriculum.plan(0, 0, row_rng(0, 0, 0)).skip_steps == 0
-        rows = self.encoder.problems(problems, writes_steps)
-        most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
-        kept = [row for row in rows if longest is None or row.longest + most_latents <= longest]
-        if not kept:
-            raise InputError(f"no {split} problem fits the model's context of {longest} tokens; {len(rows)} are longer")
-        return kept, len(rows) - len(kept)
+        return self.encoder.problems(problems, writes_steps)
+
+    def _that_can_be_read(self, rows: list[EncodedProblem]) -> tuple[list[EncodedProblem], int]:
+        """Return the problems that fit the context at every stage and in every view, and the number of the others."""
+        group = None if self.step_objective is None else self.step_group
+        return self.room.read(rows, self.curriculum.plans, "explicit" in self.objective.views, group)
+
+    def _that_can_be_evaluated(self, problems) -> tuple[list[EncodedProblem], list[EncodedProblem], dict[str, int]]:
+        """Return the problems of the loss, those that are answered, and the numbers of those left out and out of reach."""
+        rows = self._encode(problems, "evaluation")
+        read, unread = self._that_can_be_read(rows)
+        if not self.args.generate_in_eval:
+            return read, [], {"dropped": unread}
+        answered, dropped = self.room.answered(rows)
+        unreachable, line = self.room.beyond_reach(answered)
+        if unreachable:
+            logger.warning_once(line)
+        return read, answered, {"dropped": dropped, "dropped_from_loss": unread, "unreachable": unreachable}
 
     def _plan(self, row: EncodedProblem, index: int) -> Plan:
         """Return what a row looks like at the current stage."""
@@ -304,14 +323,14 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
             return metrics
         model = self.accelerator.unwrap_model(self.model)
         refuse_evaluation(model, self.deepspeed)
-        rows, dropped = self._encode(eval_dataset, latent_model(model).config.max_position_embeddings, "evaluation")
+        read, answered, metrics = self._that_can_be_evaluated(eval_dataset)
         if stage is not None and not 0 <= stage <= self.stages.last_stage:
             raise InputError(f"evaluate(stage={stage}): the curriculum has stages 0 to {self.stages.last_stage}")
         current, self.stages.stage = self.stages.stage, self.stages.stage if stage is None else stage
         try:
-            metrics = {"loss": self._evaluate_loss(model, rows), "dropped": dropped}
+            metrics["loss"] = self._evaluate_loss(model, read)
             if self.args.generate_in_eval:
-                metrics |= summarise(self._generate(model, rows))
+                metrics |= summarise(self._generate(model, answered))
             metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
             self.log(metrics)
         finally:
@@ -331,7 +350,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         if self.objective.statistics_view is not None:
             counts["statistics"] = self._statistics(model, batches)
         total = torch.zeros((), device=self.args.device)
-        for batch in self._progress(batches, "loss"):
+        for batch in tqdm(batches, desc="loss", unit="batch", leave=False, disable=not self._shows_progress):
             batch = self._prepare_inputs(batch)
             total += sum(self._terms(self._outputs(model, batch), batch, counts).values())
         model.train(was_training)
@@ -360,16 +379,6 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
     @property
     def _shows_progress(self) -> bool:
         return self.is_world_process_zero() and not self.args.disable_tqdm
-
-    def _progress(self, batches: list, name: str):
-        return tqdm(batches, desc=name, unit="batch", leave=False, disable=not self._shows_progress)
-
-    def _load_callback_state(self) -> None:
-        """Restore other callbacks; the stage belongs to this trainer, cannot be built anew and restores itself."""
-        name = type(self.stages).__name__
-        saved = self.state.stateful_callbacks.pop(name)
-        super()._load_callback_state()
-        self.state.stateful_callbacks[name] = saved
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model; a step decoder's weights stay in checkpoints and leave the finished model unless it is kept."""

@@ -137,7 +137,7 @@ def test_evaluate(tmp_path):
         *("eval_loss", "eval_accuracy", "eval_accuracy_stderr", "eval_accuracy_flexible", "eval_invalid", "eval_problems"),
         *("eval_accuracy_low", "eval_accuracy_high", "eval_accuracy_flexible_stderr"),
         *("eval_tokens_written", "eval_latents", "eval_passes", "eval_prefill_seconds", "eval_decode_seconds"),
-        *("eval_seconds_per_problem", "eval_dropped", "epoch"),
+        *("eval_seconds_per_problem", "eval_dropped", "eval_dropped_from_loss", "eval_unreachable", "epoch"),
     } - ({"epoch"} - set(metrics))
     share = metrics["eval_accuracy"]
     assert metrics["eval_accuracy_stderr"] == pytest.approx(math.sqrt(share * (1 - share) / 9))

@@ -33,7 +33,7 @@ def explain_latents(
         tokenizer: the tokenizer saved with it.
         input_ids: (B, T) prompts, or prompts with what was written, with latents.
         attention_mask: (B, T).
-        max_new_tokens: tokens written at most per group.
+        max_new_tokens: tokens written at most per group, as far as the context has room for them.
 
     Raises:
         ValueError: the model has no step decoder.
@@ -47,6 +47,8 @@ def explain_latents(
         numbers.append(len(own) // size)
         groups.append(own[: numbers[-1] * size].unflatten(0, (numbers[-1], size)))  # (K / c, c, H)
     groups = torch.cat(groups)  # (R, c, H)
+    if model.config.max_position_embeddings is not None:
+        max_new_tokens = min(max_new_tokens, model.config.max_position_embeddings - size)
     if not len(groups):
         return [[] for _ in numbers]
     written = iter(tokenizer.batch_decode(model.step_decoder.explain(groups, model.base, max_new_tokens), True))

@@ -5,7 +5,7 @@ import random
 import torch
 
 from latent_trainer.evaluation.answers import is_equivalent
-from latent_trainer.evaluation.generation import generate_answers
+from latent_trainer.evaluation.generation import generate_answers, new_tokens
 from latent_trainer.evaluation.statistics import mean_and_error
 
 WAYS = ("rethought", "kept")  # what becomes of the other latents
@@ -51,7 +51,7 @@ def measure(subject) -> dict:
                 latents.shape[1],
                 subject.model.config.template or "coconut",
                 batch_size=subject.batch_size,
-                max_new_tokens=subject.model.generation_config.max_new_tokens or 64,
+                max_new_tokens=new_tokens(subject.model),
                 latents=patched(latents, donors, place, way),
             )
             outcomes = []

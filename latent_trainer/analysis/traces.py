@@ -29,8 +29,10 @@ from transformers import PreTrainedTokenizerBase
 from latent_trainer.curriculum import EVERYTHING, Plan
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import EncodedProblem, Encoder
+from latent_trainer.data.lengths import Room
 from latent_trainer.data.template import Template
 from latent_trainer.errors import InputError
+from latent_trainer.evaluation.generation import new_tokens
 from latent_trainer.evaluation.record import data_hash
 from latent_trainer.problem import Problem
 
@@ -95,7 +97,7 @@ def collect(
     Args:
         model: a `LatentForCausalLM`; with ``attention`` one whose base was loaded with attn_implementation="eager".
         tokenizer: the tokenizer saved with it.
-        problems: what is traced; those that do not fit the context are left out.
+        problems: what is traced; those that do not fit the context are left out, as in an evaluation.
         num_latents: K.
         template: how prompts are written.
         folder: where they go.
@@ -111,12 +113,10 @@ def collect(
     if num_latents < 1:
         raise InputError(f"num_latents={num_latents}: there is nothing to trace; give a model with latents or num_latents")
     encoder = Encoder(tokenizer, template)
-    plan, limit = Plan(num_latents, EVERYTHING), model.config.max_position_embeddings
-    rows = encoder.problems(problems)
-    if limit is not None:
-        rows = [row for row in rows if len(row.prompt) + len(encoder.latent_view(row, plan).input_ids) <= limit]
-    if not rows:
-        raise InputError(f"no problem with {num_latents} latents fits the context of {limit} tokens; give fewer latents")
+    plan = Plan(num_latents, EVERYTHING)
+    room = Room(encoder, model.config.max_position_embeddings, num_latents, new_tokens(model))
+    rows, _ = room.answered(encoder.problems(problems))
+    rows, _ = room.read(rows, lambda number: [plan])
     problems = [row.problem for row in rows]
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

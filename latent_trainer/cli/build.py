@@ -22,8 +22,6 @@ from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError, nearest
 from latent_trainer.modeling import LatentForCausalLM
 
-DEFAULT_NEW_TOKENS = 64  # of a model that does not say how many it was trained to write
-
 
 def build_model(
     arguments: ModelArguments, problems, template: Template

@@ -10,11 +10,12 @@ from rich.table import Table
 
 from latent_trainer.analysis.figures import control_bars
 from latent_trainer.cli.arguments import DataArguments, parse
-from latent_trainer.cli.build import DEFAULT_NEW_TOKENS, load_any, model_id
+from latent_trainer.cli.build import load_any, model_id
 from latent_trainer.data import MORE_SPLITS, SPLITS, as_problems
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.evaluation.controls import CONTROLS, check_controls
 from latent_trainer.evaluation.evaluator import Evaluator
+from latent_trainer.evaluation.generation import new_tokens
 from latent_trainer.evaluation.record import peak_memory, write_record
 from latent_trainer.evaluation.statistics import mcnemar
 from latent_trainer.evaluation.summary import by_group, summarise
@@ -90,7 +91,8 @@ def run(argv: list[str]) -> None:
         others = [number for number in range(2 * num_latents + 1) if number != num_latents]
         swept = {number: evaluator.intact(number) for number in others} | {num_latents: answers["intact"]}
     if state.is_main_process:
-        record = {**summarise(answers["intact"]), "dropped": evaluator.dropped, "peak_memory_gb": peak_memory()}
+        left_out = {"dropped": evaluator.dropped, "unreachable": evaluator.unreachable}
+        record = {**summarise(answers["intact"]), **left_out, "peak_memory_gb": peak_memory()}
         record |= by_group(answers["intact"], evaluator.problems)
         record["controls"] = {name: _compared(answers["intact"], own) for name, own in answers.items() if name != "intact"}
         record["sweep"] = {str(number): _short(summarise(swept[number])) for number in sorted(swept)}
@@ -108,7 +110,7 @@ def _evaluator(args: EvaluateArguments, name: str, problems, state: PartialState
         num_latents,
         2 * num_latents if args.sweep_latents else num_latents,
         args.batch_size,
-        args.max_new_tokens or model.generation_config.max_new_tokens or DEFAULT_NEW_TOKENS,
+        args.max_new_tokens or new_tokens(model),
         samples=args.num_samples,
         sampling=args.sampling,
         seed=args.seed,
@@ -137,6 +139,8 @@ def _report(args: EvaluateArguments, data_args: DataArguments, record: dict, eva
         soft_wrap=True,
         highlight=False,
     )
+    if evaluator.warning:
+        console.print(evaluator.warning, soft_wrap=True, highlight=False)
     if record["controls"]:
         console.print(_control_table(record))
     if record["sweep"]:

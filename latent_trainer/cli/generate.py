@@ -7,9 +7,11 @@ import torch
 
 from latent_trainer.analysis.explain import check_step_decoder, explain_latents
 from latent_trainer.cli.arguments import parse
-from latent_trainer.cli.build import DEFAULT_NEW_TOKENS, load_saved, wrap_base
-from latent_trainer.data import encode_prompts, resolve_template
+from latent_trainer.cli.build import load_saved, wrap_base
+from latent_trainer.data import Encoder, encode_prompts, resolve_template
+from latent_trainer.data.lengths import Room
 from latent_trainer.errors import InputError
+from latent_trainer.evaluation.generation import new_tokens
 from latent_trainer.options import Count, Positive, Weight, check_fields, parse_json
 from latent_trainer.thinking import ThinkingProcessor
 
@@ -63,8 +65,13 @@ def run(argv: list[str]) -> None:
         check_step_decoder(model)
     num_latents = model.config.num_latents if args.num_latents is None else args.num_latents
     thinks = args.entropy_threshold is not None
-    batch = encode_prompts(questions, tokenizer, None if thinks else num_latents, model.config.template or "coconut")
-    max_new_tokens = args.max_new_tokens or model.generation_config.max_new_tokens or DEFAULT_NEW_TOKENS
+    template = model.config.template or "coconut"
+    max_new_tokens = args.max_new_tokens or new_tokens(model)
+    room = Room(Encoder(tokenizer, template), model.config.max_position_embeddings, num_latents, max_new_tokens)
+    full = encode_prompts(questions, tokenizer, num_latents, template)  # an open thought may become as long
+    names = [f"question {number} of {len(questions)}" for number in range(1, len(questions) + 1)]
+    room.refuse_long(zip(names, full["attention_mask"].sum(1).tolist(), strict=True))
+    batch = encode_prompts(questions, tokenizer, None, template) if thinks else full
     settings = {"max_new_tokens": max_new_tokens, "do_sample": args.do_sample}
     if thinks:
         settings["max_new_tokens"] += num_latents + 1

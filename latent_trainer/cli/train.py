@@ -29,7 +29,7 @@ def run(argv: list[str]) -> None:
         raise SystemExit(128 + trainer.interruption.received)
     trainer.save_model()
     trainer.save_state()
-    trainer.save_metrics("train", result.metrics)
+    trainer.save_metrics("train", {**result.metrics, "train_dropped": trainer.dropped})
     if trainer.eval_dataset is not None:
         metrics = trainer.evaluate()
         trainer.save_metrics("eval", metrics)

@@ -203,11 +203,15 @@ class Encoder:
         """Return the ids generation starts from; with ``latents=None`` they end where a thought begins."""
         if latents is None:
             return self._open_thought(question)
-        prompt = self.question(question) + self.thought(latents)
+        return self.question(question) + self.prompt_end(latents)
+
+    def prompt_end(self, latents: int) -> list[int]:
+        """Return what stands in a prompt after the question: the thought, and the answer prefix where it is given."""
+        thought = self.thought(latents)
         if self.template.score_answer_prefix:
-            return prompt
+            return thought
         end = [self.eot] if self.template.markers and self.template.remaining_steps == "inside" else []
-        return prompt + end + self._ids(self.template.answer_prefix.format())
+        return thought + end + self._ids(self.template.answer_prefix.format())
 
     def _open_thought(self, question: str) -> list[int]:
         prompt = self.question(question)

@@ -8,7 +8,9 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import PreTrainedTokenizerBase
 
+from latent_trainer.context import context_length
 from latent_trainer.data.encoding import Encoder
+from latent_trainer.data.lengths import Room
 from latent_trainer.data.template import resolve_template
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.controls import CONTROLS, collect_latents
@@ -24,7 +26,9 @@ class Evaluator:
     Args:
         model: a latent model, on this process's device.
         tokenizer: the tokenizer saved with it.
-        problems: what is answered; those that do not fit the context are left out and counted in ``dropped``.
+        problems: what is answered; those that do not fit the context are left out and counted in ``dropped``. Those whose
+            reference takes more than ``max_new_tokens`` are answered and counted in ``unreachable``; ``warning`` is a line
+            that says so.
         num_latents: K of every prompt unless a condition says otherwise.
         most_latents: the largest K of any condition, for what fits the context.
         batch_size: problems per call of ``generate``.
@@ -37,7 +41,8 @@ class Evaluator:
         show_progress: draw a progress bar.
 
     Raises:
-        ValueError: no problem fits the context, two problems have the same id, or no answer to one could be graded right.
+        ValueError: no problem fits the context, no reference fits ``max_new_tokens``, two problems have the same id, or no
+            answer to one could be graded right.
     """
 
     def __init__(
@@ -65,23 +70,15 @@ class Evaluator:
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
         self.samples, self.sampling, self.seed = samples, sampling, seed
         self.folder, self.model_id, self.show_progress = folder, model_id, show_progress
-        self.problems, self.dropped = self._that_fit(problems, most_latents)
+        encoder = Encoder(tokenizer, self.template)
+        room = Room(encoder, context_length(model.config), most_latents, max_new_tokens)
+        rows, self.dropped = room.answered(encoder.problems(problems))
+        self.unreachable, self.warning = room.beyond_reach(rows)
+        self.problems = [row.problem for row in rows]
         identical, number = Counter(problem.id for problem in self.problems).most_common(1)[0]
         if number > 1:
             raise InputError(f"{number} problems have the id '{identical}'; give every problem its own")
         self._latents: torch.Tensor | None = None
-
-    def _that_fit(self, problems: list[Problem], latents: int) -> tuple[list[Problem], int]:
-        encoder, longest = Encoder(self.tokenizer, self.template), self.model.config.max_position_embeddings
-        kept = [
-            problem
-            for problem in problems
-            if longest is None or len(encoder.prompt(problem.question, latents)) + self.max_new_tokens <= longest
-        ]
-        if not kept:
-            limits = f"max_new_tokens={self.max_new_tokens} and {latents} latents"
-            raise InputError(f"no problem fits the context of {longest} tokens with {limits}")
-        return kept, len(problems) - len(kept)
 
     def intact(self, num_latents: int | None = None) -> list[Answer]:
         """Return the answers of the model as it is, or with another number of latents."""

@@ -8,11 +8,20 @@ import torch
 from tqdm.auto import tqdm
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from latent_trainer.data.encoding import encode_prompts
+from latent_trainer.context import context_length
+from latent_trainer.data.encoding import Encoder, encode_prompts
+from latent_trainer.data.lengths import Room
 from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.evaluation.answers import extract_answer, is_equivalent
 from latent_trainer.evaluation.sampling import sampler
 from latent_trainer.problem import Problem
+
+NEW_TOKENS = 64  # of a model that does not say how many it was trained to write
+
+
+def new_tokens(model) -> int:
+    """Return how many tokens a model writes at most where nothing else is asked for."""
+    return model.generation_config.max_new_tokens or NEW_TOKENS
 
 
 @dataclass
@@ -56,7 +65,7 @@ def generate_answers(
     num_latents: int,
     template: str | dict | Template,
     batch_size: int = 32,
-    max_new_tokens: int = 64,
+    max_new_tokens: int = NEW_TOKENS,
     show_progress: bool = False,
     samples: list[int] | None = None,
     sampling: dict | None = None,
@@ -82,11 +91,13 @@ def generate_answers(
         generation: passed on to ``generate``.
 
     Raises:
-        ValueError: a problem no answer to which could be graded right under the template; names its place.
+        ValueError: a problem that does not fit the model's context, or no answer to which could be graded right under the
+            template; names its place.
     """
     template = resolve_template(template)
     for problem in problems:
         template.check(problem, steps=False)  # another model's steps need not be this one's
+    room = Room(Encoder(tokenizer, template), context_length(model.config), num_latents, max_new_tokens)
     samples = [0] * len(problems) if samples is None else samples
     order = sorted(range(len(problems)), key=lambda index: -len(problems[index].question))
     answers: list[Answer | None] = [None] * len(problems)
@@ -95,6 +106,8 @@ def generate_answers(
     for start in tqdm(range(0, len(order), batch_size), desc="generate", unit="batch", disable=not show_progress):
         chosen = order[start : start + batch_size]
         batch = encode_prompts([problems[index].question for index in chosen], tokenizer, num_latents, template)
+        names = [problems[index].named for index in chosen]
+        room.refuse_long(zip(names, batch["attention_mask"].sum(1).tolist(), strict=True))
         batch = dict(batch.to(model.device))
         if latents is not None:
             batch["latents"] = latents[chosen].to(model.device, model.dtype)  # (B, K, H)
@@ -178,8 +191,17 @@ def _until_end(tokens: list[int], ends: int | list[int] | None, end: int) -> lis
     return tokens[: next((place for place, token in enumerate(tokens, 1) if token in known), len(tokens))]
 
 
+def _text(tokens: list[int], tokenizer, template: Template) -> str:
+    """Return what was written, without the special tokens that no text of the template holds: some hold ``</think>``."""
+    own = template.step + template.answer_prefix + template.answer
+    special = {
+        token for token, added in tokenizer.added_tokens_decoder.items() if added.special and added.content not in own
+    }
+    return tokenizer.decode([token for token in tokens if token not in special])
+
+
 def _graded(problem: Problem, tokens: list[int], tokenizer, template: Template) -> dict:
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    text = _text(tokens, tokenizer, template)
     strict = extract_answer(template.behind_steps(text, problem), template=template)
     flexible = strict or extract_answer(text, "flexible", template=template)
     correct = is_equivalent(strict, problem.answer)

@@ -24,7 +24,8 @@ class LatentLM(HFLM):
 
     Contexts stay as the task writes them; only the thought is added, as the template of the model says. An answer that is
     scored comes after the thought; one that is generated begins inside it where the model writes ``<|eot|>`` itself. Rolling
-    log-likelihoods have no context and stay plain.
+    log-likelihoods have no context and stay plain. A context too long for the model is cut on the left with the harness's
+    warning, as of any model; the thought stays whole.
 
     Args:
         pretrained: folder or Hub name of a latent model or an adapter, or a `LatentForCausalLM`.
@@ -32,8 +33,8 @@ class LatentLM(HFLM):
         options: as for the harness's ``hf``.
 
     Raises:
-        ValueError: a negative number of latents, a tokenizer without the thought tokens, or a context that spells one of
-            them, as the model's own chat template does: leave ``--apply_chat_template`` out.
+        ValueError: a negative number of latents, a tokenizer without the thought tokens, a thought that fills the context, or a
+            text that spells a thought token, as the chat template of the model itself does: leave ``--apply_chat_template`` out.
     """
 
     AUTO_MODEL_CLASS = LatentForCausalLM
@@ -55,6 +56,11 @@ class LatentLM(HFLM):
         for context in strings:
             self.encoder.refuse_control(context)
         room = left_truncate_len and left_truncate_len - len(self.thought)
+        if left_truncate_len and room < 1:
+            raise InputError(
+                f"num_latents leaves no room for a question: a thought of {len(self.thought)} tokens and what the task may "
+                f"write fill the model's context of {self.max_length} tokens; lower num_latents or the task's max_gen_toks"
+            )
         ids, mask = super().tok_batch_encode(strings, padding_side, room, truncation)
         thought = torch.tensor(self.thought, dtype=ids.dtype).expand(len(ids), -1)  # (B, thought)
         return torch.cat([ids, thought], 1), torch.cat([mask, torch.ones_like(thought)], 1)
@@ -62,6 +68,11 @@ class LatentLM(HFLM):
     def _encode_pair(self, context, continuation):
         self.encoder.refuse_control(context)
         before, after = super()._encode_pair(context, continuation)
+        if len(self.closed_thought) + len(after) > self.max_length:
+            raise InputError(
+                f"a thought of {len(self.closed_thought)} tokens and a continuation of {len(after)} do not fit the model's "
+                f"context of {self.max_length} tokens; lower num_latents"
+            )
         return before + self.closed_thought, after
 
     def _model_call(self, inps, attn_mask=None, labels=None):
