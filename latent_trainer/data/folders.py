@@ -61,7 +61,7 @@ def _split(file: Path) -> str:
 
 def _refuse_several(path: str, split: str, files: list[Path]) -> None:
     """Refuse configurations side by side, as in main/train.parquet and socratic/train.parquet."""
-    folders = sorted({str(file.parent) for file in files if NAMED.search(file.name.lower())})
+    folders = sorted({str(file.parent.relative_to(path)) for file in files if NAMED.search(file.name.lower())})
     if len(folders) > 1:
         raise InputError(f"{path}: several data sets have a {split} split ({', '.join(folders[:3])}); give one folder")
 

@@ -116,7 +116,8 @@ def carve(problems: list[Problem], split: str, seed: int) -> list[Problem]:
 
 def same_question(question: str) -> str:
     """Return what two questions have in common if they are the same: case, blanks, Unicode forms and a last stop apart."""
-    return " ".join(unicodedata.normalize("NFKC", question).casefold().split()).rstrip(" .?!")
+    plain = question.lower() if question.isascii() else unicodedata.normalize("NFKC", question).casefold()
+    return " ".join(plain.split()).rstrip(" .?!")
 
 
 def _no_file(name: str, split: str, path: str | None) -> str:

@@ -171,6 +171,10 @@ def test_files_that_cannot_be_read(tmp_path, content, says):
     assert refusal(tmp_path, content).startswith(says or "a.jsonl: entry 2: field 'answer' is missing")
 
 
+def test_a_list_may_have_the_suffix_of_lines_and_the_reverse(tmp_path):
+    assert len(load_text(tmp_path, GOOD * 2, "a.json")) == len(load_text(tmp_path, f"[{GOOD},{GOOD}]", "a.jsonl")) == 2
+
+
 def test_lines_end_with_line_feeds_only(tmp_path):
     text = '\ufeff{"question": "a\u2028b\x85c\u2029d", "answer": "1"}\r\n\r\n{"question": "e", "answer": "2"}'
     assert [problem.question for problem in load_text(tmp_path, text)] == ["a\u2028b\x85c\u2029d", "e"]
@@ -219,12 +223,9 @@ def test_numbers_of_tables(tmp_path):
     pq.write_table(pa.table({"question": ["a", "b"], "answer": narrow}), path)
     problems = as_problems(load_problems("jsonl", "test", test_path=str(path)))
     assert [problem.answer for problem in problems] == ["0.1", "3"]
-    for missing in (
-        pa.array([1.5, float("nan")]),
-        pa.array([1.5, None], pa.float32()),
-        pa.array([1.5, np.inf], pa.float32()),
-    ):
-        pq.write_table(pa.table({"question": ["a", "b"], "answer": missing}), path)
+    for value in (np.nan, None, np.inf):
+        missing = pa.table({"question": ["a", "b"], "answer": pa.array([1.5, value], pa.float32())})
+        pq.write_table(missing, path)
         with pytest.raises(InputError, match=r"a.parquet:2: field 'answer' is (nan|inf|missing)"):
             load_problems("jsonl", "test", test_path=str(path))
         with pytest.raises(InputError, match=r"^row 1:? (field 'answer' is (nan|inf)|has no answer)"):
