@@ -31,7 +31,7 @@ class Form:
 
     def has(self, row: dict) -> bool:
         """Return whether a row is of this form."""
-        if any(name not in row for name in self.needs):
+        if not all(map(row.__contains__, self.needs)):
             return False
         return self.mark is None or self.mark[1] in str(row[self.mark[0]])
 

@@ -123,15 +123,15 @@ def _unusable(problem: Problem, template: Template):
         for token in (LATENT_TOKEN, template.bot, template.eot):
             if token in text:
                 yield f"{problem.place}: field '{name}' holds the thought token {token}; take it out"
-    if fault := reference_fault(problem.answer, template):
+    if fault := reference_fault(problem, template):
         yield f"{problem.place}: {fault}"
 
 
-def reference_fault(answer: str, template: Template) -> str | None:
+def reference_fault(problem: Problem, template: Template) -> str | None:
     """Return why an answer can never be graded right under a template; None where it can."""
     prefix = template.answer_prefix.strip()
-    if prefix and prefix in answer:
-        return f"the answer '{answer}' holds the template's answer prefix '{prefix}', so it cannot be found again"
+    if prefix and prefix in problem.answer:
+        return f"the answer '{problem.answer}' holds the template's answer prefix '{prefix}', so it cannot be found again"
     return None
 
 
