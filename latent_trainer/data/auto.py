@@ -1,7 +1,7 @@
 """Problems from files whose form is recognised from the first row."""
 
 from latent_trainer.data import aqua, competition_math, gsm8k, gsm8k_aug, jsonl, svamp, textbook
-from latent_trainer.data.forms import FORMS, recognise
+from latent_trainer.data.forms import FORMS, recognise, rename
 from latent_trainer.data.splits import open_path
 from latent_trainer.errors import InputError
 from latent_trainer.problem import Problem
@@ -58,7 +58,7 @@ def recognise_file(path: str, columns: dict[str, str] | None = None) -> str:
             if isinstance(row, InputError):
                 first = first or row
                 continue
-            name = "jsonl" if columns else recognise(row)
+            name = recognise(rename(row, columns, "jsonl", place) if columns else row)
             if name is None:
                 raise InputError(f"{place}: rows of {', '.join(map(str, row))} are of no known form; {_known()}")
             return name

@@ -215,7 +215,7 @@ def _document(path: str, rows: str, name: str, lone: bool) -> Iterator[Row]:
     if isinstance(entries, dict) and lone:
         entries = [entries]
     if not isinstance(entries, list):
-        fields = f" with {', '.join(list(entries)[:8])}" if isinstance(entries, dict) else ""
+        fields = f" with {', '.join(list(entries)[:8])}" if isinstance(entries, dict) and entries else ""
         raise InputError(f"{path}: expected a JSON list of {rows}, found {type(entries).__name__}{fields}")
     for number, entry in enumerate(entries, 1):
         place = Place(path, number, "entry", name)

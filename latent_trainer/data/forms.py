@@ -39,8 +39,8 @@ class Form:
 OWN = Form(("question", "answer"), ("steps", "cot", "id", "family", "difficulty"))
 FORMS = {  # the first that a row has is its own
     "gsm8k": Form(("question", "answer"), mark=("answer", "####")),
-    "jsonl": OWN,
     "aqua": Form(("question", "options", "correct"), ("rationale", "id")),
+    "jsonl": OWN,
     "math": Form(("problem", "solution"), ("answer", "level", "type", "subject", "unique_id")),
     "svamp": Form(("Body", "Question", "Answer"), ("Equation", "ID", "Type")),
     "textbook": Form(("exercise", "text", "type"), ("answer", "steps", "family")),
@@ -64,15 +64,18 @@ def check_form(row: dict, name: str, place) -> None:
     Raises:
         InputError: names the data set to use.
     """
+    if name != "jsonl" and name in FORMS and FORMS[name].has(row):
+        return
     found = recognise(row)
     if found is not None and found != name and found not in SAME_ROWS.get(name, ()):
         fields = ", ".join(FORMS[found].needs) + (f" with '{FORMS[found].mark[1]}'" if FORMS[found].mark else "")
         raise InputError(f"{place}: a row of '{found}' ({fields}), not of '{name}'; load it with dataset '{found}'")
 
 
-def form_of(name: str) -> Form:
-    """Return the form of a data set that has files."""
-    return FORMS.get(name) or OWN
+def fields_of(name: str) -> tuple[str, ...]:
+    """Return the fields that a data set of files reads."""
+    forms = [FORMS[one] for one in (name, *SAME_ROWS.get(name, ())) if one in FORMS]
+    return tuple(dict.fromkeys(field for form in forms for field in form.fields))
 
 
 def parse_columns(columns: str) -> dict[str, str]:
@@ -107,7 +110,7 @@ def check_columns(columns: dict[str, str] | None, name: str) -> None:
     if not isinstance(columns, dict) or not all(isinstance(one, str) for pair in columns.items() for one in pair):
         raise InputError(f"columns={columns!r} must map fields to columns, such as question=problem,answer=solution")
     for field in columns:
-        check_choice("field of columns", field, form_of(name).fields)
+        check_choice("field of columns", field, fields_of(name))
     twice = [column for column in columns.values() if column and list(columns.values()).count(column) > 1]
     if twice:
         raise InputError(f"columns reads column '{twice[0]}' twice; a column is one field")
@@ -125,7 +128,7 @@ def rename(row: dict, columns: dict[str, str], name: str, place) -> dict:
     sources = set(columns.values())
     renamed = {field: value for field, value in row.items() if field not in sources and field not in columns}
     if "" in sources:  # only what is read, and that not
-        renamed = {field: value for field, value in renamed.items() if field in form_of(name).fields}
+        renamed = {field: value for field, value in renamed.items() if field in fields_of(name)}
     for field, column in columns.items():
         if column:
             is_text = field == "steps" and isinstance(row[column], str)
@@ -153,11 +156,7 @@ class LeftOut:
     """Which fields of a file's rows are not read, said once."""
 
     def __init__(self, name: str, read: tuple[str, ...] = ()):
-        self.read = (
-            frozenset(form_of(name).fields)
-            | set(read)
-            | {field for one in SAME_ROWS.get(name, ()) for field in FORMS[one].fields}
-        )
+        self.read = {*fields_of(name), *read}
         self.name, self.seen, self.fields = name, set(), {}
 
     def note(self, row: dict) -> None:

@@ -65,6 +65,8 @@ def problem(row: dict, place: Place, name: str = "gsm8k_aug") -> Problem:
         question, steps, answer = _line(values.text(row, "text", place), place)
         answer = values.answer({"answer": answer}, "answer", place)
         return Problem(question, steps, values.without_thousands(answer), place.id, place=str(place))
+    if isinstance(row.get("steps"), list):  # a published row may have an empty one
+        row = row | {"steps": [step for step in row["steps"] if step != ""]}
     one = jsonl.read_fields(row, place)
     return replace(one, answer=values.without_thousands(one.answer))
 

@@ -65,6 +65,8 @@ def load_split(
 
 def open_path(path: str) -> dict[str, Callable[[], Iterable[Row]]]:
     """Return what yields the rows of each split of a file or folder; "" for a file, which has none."""
+    if not path:
+        raise FileNotFoundError("no file ''; check dataset_path")
     return parts(path) if Path(path).is_dir() else {"": lambda: read(path)}
 
 

