@@ -44,6 +44,23 @@ def gsm8k_aug(path, number: int, name: str = "question") -> str:
     return str(path)
 
 
+PUBLISHED = {  # a row of each form that has nothing but fields
+    "aqua": {"question": "{}", "options": ["A)1", "B)2"], "rationale": "One. Two.", "correct": "B"},
+    "gsm8k_aug_nl": {"question": "{}", "steps": ["He has 2."], "answer": "2"},
+    "math": {"problem": "{}", "level": "Level 2", "type": "Algebra", "solution": "It is $\\boxed{2}$."},
+    "svamp": {"Body": "b.", "Question": "{}", "Equation": "( 1.0 + 1.0 )", "Answer": 2.0, "Type": "Addition"},
+}
+
+
+def published(folder, row: dict) -> dict[str, str]:
+    """Write rows of a published form, and return the files of their splits."""
+    folder.mkdir()
+    for part, number in (("train", 50), ("test", 9)):
+        rows = [{name: f"{part} {n}?" if text == "{}" else text for name, text in row.items()} for n in range(number)]
+        (folder / f"{part}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return {"path": str(folder / "train.jsonl"), "test_path": str(folder / "test.jsonl")}
+
+
 def textbook(path, number: int) -> str:
     """Write exercises."""
     rows = [
@@ -67,6 +84,8 @@ def sources(tmp_path):
         "jsonl": {"path": jsonl(tmp_path / "a.jsonl", 50), "test_path": jsonl(tmp_path / "b.jsonl", 9, "other")},
         "gsm8k_aug": {"path": gsm8k_aug(tmp_path / "a.txt", 50), "test_path": gsm8k_aug(tmp_path / "b.txt", 9, "other")},
         "textbook": {"path": textbook(tmp_path / "book.json", 50)},
+        "auto": {"path": jsonl(tmp_path / "a.jsonl", 50), "test_path": jsonl(tmp_path / "b.jsonl", 9, "other")},
+        **{name: published(tmp_path / name, row) for name, row in PUBLISHED.items()},
         "gsm8k": {"path": gsm8k(tmp_path / "train.jsonl", 50), "test_path": gsm8k(tmp_path / "test.jsonl", 9, "other")},
     }
 
@@ -78,7 +97,7 @@ def test_data_set(sources, name):
     splits = {split: load_problems(name, split, **options) for split in SPLITS}
     questions = {}
     for split, problems in splits.items():
-        assert problems.column_names == ["question", "steps", "answer", "id", "family", "difficulty"]
+        assert problems.column_names == ["question", "steps", "answer", "id", "family", "difficulty", "place"]
         assert as_problems(problems)  # every row is a valid problem
         assert all(isinstance(step, str) and step for row in problems for step in row["steps"])
         assert len(set(problems["id"])) == len(problems)
@@ -141,7 +160,7 @@ def test_jsonl(tmp_path):
     ]
     path = tmp_path / "data.jsonl"
     path.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
-    assert as_problems(load_problems("jsonl", "test", path=str(path))) == [
+    assert as_problems(load_problems("jsonl", "test", test_path=str(path))) == [
         Problem("a", (), "7", "data.jsonl:1"),
         Problem("b", (), "2.5", "mine"),
         Problem("ç", ("x", "y"), "z", "data.jsonl:5"),

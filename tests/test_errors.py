@@ -271,8 +271,11 @@ def test_output_folder_of_another_run(refused, tmp_path, output):
 
 
 def long_data(path, lengths) -> str:
-    """Write problems whose questions have so many words."""
-    rows = [{"question": " ".join(["1"] * length), "steps": ["1"], "answer": "1"} for length in lengths]
+    """Write problems whose questions have so many words, each question another one."""
+    rows = [
+        {"question": " ".join([*["1"] * (length - 1), str(number)]), "steps": ["1"], "answer": "1"}
+        for number, length in enumerate(lengths)
+    ]
     path.write_text("\n".join(map(json.dumps, rows)))
     return str(path)
 

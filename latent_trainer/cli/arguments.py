@@ -11,6 +11,7 @@ from transformers.hf_argparser import string_to_bool
 
 from latent_trainer.cli.config_file import read_config, words_in
 from latent_trainer.data import load_problems
+from latent_trainer.data.forms import parse_columns
 from latent_trainer.errors import InputError, check_choice, nearest
 from latent_trainer.options import Bounds, Dropout, Positive, Seed, admits, check_fields, conform, parse_json, truth
 
@@ -210,8 +211,14 @@ class DataArguments:
     """Which problems are used."""
 
     dataset: str = field(default="gsm8k", metadata={"help": "A data set the library knows (docs/data.md)."})
-    dataset_path: str | None = field(default=None, metadata={"help": "Local file instead of the Hub."})
+    dataset_path: str | None = field(default=None, metadata={"help": "Local file or folder instead of the Hub."})
+    dataset_validation_path: str | None = field(
+        default=None, metadata={"help": "Local file of the validation split; without it a part of dataset_path is held out."}
+    )
     dataset_test_path: str | None = field(default=None, metadata={"help": "Local file of the test split."})
+    columns: dict | str | None = field(
+        default=None, metadata={"help": "Columns under other names: question=problem,answer=solution (field=column)."}
+    )
     dataset_options: dict | str | None = field(default=None, metadata={"help": "Options of the loader."})
     dataset_seed: Seed = field(default=0, metadata={"help": "Decides generated problems and the validation split."})
     max_train_problems: Positive | None = field(default=None, metadata={"help": "Train on the first n problems."})
@@ -221,15 +228,27 @@ class DataArguments:
         check_fields(self)
         if isinstance(self.dataset_options, str):
             self.dataset_options = parse_json("dataset_options", self.dataset_options)
-        for name, instead in (("path", "set dataset_path"), ("seed", "set dataset_seed"), ("split", "leave it out")):
+        if isinstance(self.columns, str):
+            self.columns = parse_columns(self.columns)
+        for name, instead in (
+            ("path", "set dataset_path"),
+            ("validation_path", "set dataset_validation_path"),
+            ("test_path", "set dataset_test_path"),
+            ("columns", "set columns"),
+            ("seed", "set dataset_seed"),
+            ("split", "leave it out"),
+        ):
             if name in (self.dataset_options or {}):
                 raise InputError(f"dataset_options may not have '{name}'; {instead}")
 
     def load(self, split: str):
         """Return the problems of a split, at most as many as asked for."""
-        options = dict(self.dataset_options or {})
-        if self.dataset_test_path is not None:
-            options["test_path"] = self.dataset_test_path
+        given = {
+            "validation_path": self.dataset_validation_path,
+            "test_path": self.dataset_test_path,
+            "columns": self.columns,
+        }
+        options = dict(self.dataset_options or {}) | {name: value for name, value in given.items() if value is not None}
         problems = load_problems(self.dataset, split, path=self.dataset_path, seed=self.dataset_seed, **options)
         most = self.max_train_problems if split == "train" else self.max_eval_problems
         return problems if most is None else problems.select(range(min(most, len(problems))))

@@ -1,4 +1,4 @@
-"""``latent-trainer data export`` writes problems to a file, ``latent-trainer data validate`` checks one."""
+"""``latent-trainer data export`` writes problems to a file, ``latent-trainer data validate`` checks files."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,8 +6,10 @@ from itertools import chain
 from pathlib import Path
 
 from latent_trainer.cli.arguments import DataArguments, parse
-from latent_trainer.data import MORE_SPLITS, SPLITS, as_problems
-from latent_trainer.data.export import SUFFIXES, export, validate
+from latent_trainer.data import MORE_SPLITS, SPLITS, as_problems, resolve_template
+from latent_trainer.data.export import SUFFIXES, export
+from latent_trainer.data.forms import parse_columns
+from latent_trainer.data.validation import READERS, Checked, overlaps, validate
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.options import Positive, check_fields
 
@@ -30,9 +32,25 @@ class ExportArguments:
 
 @dataclass
 class ValidateArguments:
-    """Which file is checked."""
+    """Which files are checked."""
 
-    path: str = field(metadata={"help": "File: .json (textbook format), .jsonl or .parquet."})
+    path: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Files or folders, as the data sets read them; questions that two of them share are counted."},
+    )
+    dataset: str = field(
+        default="auto", metadata={"help": "Data set that is to read them; auto recognises it from the rows."}
+    )
+    columns: dict | str | None = field(default=None, metadata={"help": "Names of fields: question=problem,answer=solution."})
+    template: str = field(default="coconut", metadata={"help": "Template under which the answers must be gradable."})
+
+    def __post_init__(self):
+        if not self.path:
+            raise InputError("data validate needs a file; give --path")
+        check_choice("dataset", self.dataset, ["auto", *READERS])
+        if isinstance(self.columns, str):
+            self.columns = parse_columns(self.columns)
+        resolve_template(self.template)
 
 
 def run(argv: list[str]) -> None:
@@ -40,7 +58,8 @@ def run(argv: list[str]) -> None:
     actions = {"export": _export, "validate": _validate}
     if not argv or argv[0] in ("-h", "--help"):
         print(
-            "usage: latent-trainer data export --dataset NAME --output FILE\n       latent-trainer data validate --path FILE"
+            "usage: latent-trainer data export --dataset NAME --output FILE\n"
+            "       latent-trainer data validate --path FILE [FILE ...]"
         )
         return
     check_choice("action of data", argv[0], actions)
@@ -58,11 +77,39 @@ def _export(argv: list[str]) -> None:
 
 def _validate(argv: list[str]) -> None:
     (args,) = parse("data validate", (ValidateArguments,), argv)
-    problems, faults = validate(args.path)
-    for fault in faults[:MAX_FAULTS]:
-        print(fault)
-    if faults:
-        raise InputError(f"{args.path}: {len(faults)} of {len(faults) + len(problems)} entries are wrong; mend those lines")
-    with_steps = sum(bool(problem.steps) for problem in problems)
-    families = Counter(problem.family for problem in problems if problem.family)
-    print(f"{args.path}: {len(problems)} problems, {with_steps} with steps, {len(families)} families; nothing wrong")
+    template = resolve_template(args.template)
+    files = [one for path in args.path for one in validate(path, template, args.dataset, args.columns)]
+    for file in files:
+        for fault in file.faults[:MAX_FAULTS]:
+            print(fault)
+        if len(file.faults) > MAX_FAULTS:
+            print(f"{file.source}: and {len(file.faults) - MAX_FAULTS} more")
+        _say(file)
+    shared = overlaps(files)
+    for first, second, places in shared:
+        pairs = ", ".join(f"{one} = {other}" for one, other in places[:3])
+        more = ", ..." if len(places) > 3 else ""
+        print(f"{first.source} and {second.source}: {len(places)} questions in both ({pairs}{more})")
+    if len(files) > 1 and not shared:
+        print(f"no question in two of the {len(files)} files")
+    wrong = [
+        f"{file.source}: {len(file.faults)} of {file.rows} entries are wrong; mend those lines"
+        for file in files
+        if file.faults
+    ]
+    wrong += [f"{file.source} is empty; give it at least one problem" for file in files if not file.rows]
+    wrong += [f"{first.source} and {second.source} share questions; keep each in one file" for first, second, _ in shared]
+    if wrong:
+        raise InputError("; ".join(wrong))
+
+
+def _say(file: Checked) -> None:
+    """Print what a file is."""
+    with_steps = sum(bool(problem.steps) for problem in file.problems)
+    families = Counter(problem.family for problem in file.problems if problem.family)
+    left_out = file.rows - len(file.problems) - len(file.faults)
+    words = [f"{len(file.problems)} problems", f"{with_steps} with steps", f"{len(families)} families"]
+    words += [f"{left_out} without an answer left out"] if left_out else []
+    verdict = f"{len(file.faults)} wrong" if file.faults else "nothing wrong"
+    fields = f"; fields left out: {', '.join(file.not_read)}" if file.not_read else ""
+    print(f"{file.source}: dataset '{file.dataset}' reads it; {', '.join(words)}{fields}; {verdict}")

@@ -1,16 +1,31 @@
 """Data sets: every loader returns a `datasets.Dataset` with the columns of a `Problem`.
 
-One file a data set, one line below. A loader is ``load(split, path=None, seed=0, **options) -> list[Problem]``.
+One file a data set, one line below. A loader is ``load(split, path=None, seed=0, **options) -> list[Problem]``. A loader of
+files says in `forms.FORMS` what its rows look like.
 """
 
-from collections.abc import Iterable
 from dataclasses import fields
 
 from datasets import Dataset
 
-from latent_trainer.data import arithmetic, combinatorics, convex, gsm8k, gsm8k_aug, jsonl, textbook
+from latent_trainer.data import (
+    aqua,
+    arithmetic,
+    auto,
+    combinatorics,
+    competition_math,
+    convex,
+    gsm8k,
+    gsm8k_aug,
+    gsm8k_aug_nl,
+    jsonl,
+    svamp,
+    textbook,
+)
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import EncodedProblem, Encoder, View, encode_prompts
+from latent_trainer.data.given import as_problems
+from latent_trainer.data.splits import SPLITS
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.options import check_options
@@ -33,16 +48,20 @@ __all__ = [
 ]
 
 DATASETS = {
+    "aqua": aqua.load,
     "arithmetic": arithmetic.load,
+    "auto": auto.load,
     "combinatorics": combinatorics.load,
     "convex": convex.load,
     "gsm8k": gsm8k.load,
     "gsm8k_aug": gsm8k_aug.load,
+    "gsm8k_aug_nl": gsm8k_aug_nl.load,
     "jsonl": jsonl.load,
+    "math": competition_math.load,
+    "svamp": svamp.load,
     "textbook": textbook.load,
 }
 CONTINUATIONS = {"arithmetic": arithmetic.continued}  # of a problem from another value of a step, where it can be computed
-SPLITS = ("train", "validation", "test")
 MORE_SPLITS = dict.fromkeys(("combinatorics", "convex"), ("test_families", "test_harder"))
 
 
@@ -52,9 +71,9 @@ def load_problems(name: str, split: str = "train", path: str | None = None, seed
     Args:
         name: a key of ``DATASETS``.
         split: train, validation, test, or one of the data set's ``MORE_SPLITS``.
-        path: local file instead of the Hub, where the loader has one.
+        path: local file or folder instead of the Hub, where the loader has one.
         seed: decides generated problems and the carved validation split.
-        options: passed to the loader.
+        options: passed to the loader; those of files have ``validation_path``, ``test_path`` and ``columns``.
 
     Returns:
         A data set with a column for every field of a `Problem`.
@@ -66,32 +85,9 @@ def load_problems(name: str, split: str = "train", path: str | None = None, seed
     check_choice("split", split, SPLITS + MORE_SPLITS.get(name, ()))
     options = check_options(f"dataset '{name}'", DATASETS[name], options, ("split", "path", "seed"), "dataset_options")
     problems = DATASETS[name](split, path=path, seed=seed, **options)
+    if not problems and split == "validation" and path is not None:
+        raise InputError(f"{path} has too few different questions to hold one out; give dataset_validation_path")
     if not problems:
         raise InputError(f"dataset '{name}', split '{split}' ({path or 'no path'}) is empty; give it at least one problem")
     columns = {field.name: [getattr(problem, field.name) for problem in problems] for field in fields(Problem)}
     return Dataset.from_dict({**columns, "steps": [list(steps) for steps in columns["steps"]]})
-
-
-def as_problems(rows: Iterable[Problem | dict]) -> list[Problem]:
-    """Return problems from a data set's rows or from problems.
-
-    Raises:
-        ValueError: a row lacks a question or an answer.
-    """
-    problems = []
-    for number, row in enumerate(rows.to_list() if isinstance(rows, Dataset) else rows):
-        if not isinstance(row, Problem):
-            absent = [name for name in ("question", "answer") if row.get(name) in (None, "")]
-            if absent:
-                raise InputError(f"row {number} has no {' and no '.join(absent)}; every problem needs both")
-            row = Problem(
-                row["question"],
-                tuple(row.get("steps") or ()),
-                row["answer"],
-                id=row.get("id") or str(number),
-                family=row.get("family") or "",
-                difficulty=row.get("difficulty") or 0,
-                place=row.get("place") or "",
-            )
-        problems.append(row)
-    return problems

@@ -1,4 +1,4 @@
-"""Writing problems to the formats the loaders read, and checking a file somebody wrote."""
+"""Writing problems to the formats the loaders read."""
 
 import json
 from dataclasses import asdict
@@ -6,9 +6,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from latent_trainer.data import jsonl, textbook
-from latent_trainer.data.files import read_rows
-from latent_trainer.errors import InputError, check_choice
+from latent_trainer.errors import check_choice
 from latent_trainer.problem import Problem
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
@@ -49,33 +47,3 @@ def export(problems: list[Problem], path: str) -> None:
     else:
         Dataset.from_list(rows).to_parquet(str(partial))
     partial.replace(target)
-
-
-def validate(path: str) -> tuple[list[Problem], list[str]]:
-    """Return the problems of a file, and one line for every entry that is wrong.
-
-    Args:
-        path: a file with one of ``SUFFIXES``.
-
-    Raises:
-        ValueError: another suffix, or a file that cannot be read at all.
-        FileNotFoundError: the file does not exist.
-    """
-    check_choice("suffix of the file", Path(path).suffix, SUFFIXES)
-    is_textbook = Path(path).suffix == ".json"
-    rows = textbook.read_entries(path) if is_textbook else read_rows(path)
-    problems, faults, places = [], [], {}
-    for row, place in rows:
-        try:
-            if is_textbook:
-                textbook.entry_type(row, place)
-            problem = (textbook if is_textbook else jsonl).problem(row, place)
-        except InputError as error:
-            faults.append(str(error))
-            continue
-        if problem.question in places:
-            faults.append(f"{place}: the same question as {places[problem.question]}")
-        else:
-            problems.append(problem)
-        places.setdefault(problem.question, place)
-    return problems, faults

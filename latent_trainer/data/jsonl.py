@@ -1,51 +1,74 @@
-"""A user's own problems: a ``.jsonl`` or ``.parquet`` file with question, steps and answer."""
+"""A user's own problems: rows of question, steps and answer, as Coconut, SIM-CoT, ProsQA and CODI publish theirs too."""
 
-from pathlib import Path
-
-from latent_trainer.data.files import carve, field, read_rows
+from latent_trainer.data import values
+from latent_trainer.data.files import Place
+from latent_trainer.data.forms import check_form, refuse_unread_reasoning
+from latent_trainer.data.reasoning import cut
+from latent_trainer.data.splits import load_split
 from latent_trainer.errors import InputError
 from latent_trainer.problem import Problem
 
 
-def load(split: str, path: str | None = None, seed: int = 0, test_path: str | None = None) -> list[Problem]:
-    """Read problems from ``path``; validation is carved from it with a fixed seed, test comes from ``test_path``.
+def load(
+    split: str,
+    path: str | None = None,
+    seed: int = 0,
+    validation_path: str | None = None,
+    test_path: str | None = None,
+    columns: dict[str, str] | None = None,
+) -> list[Problem]:
+    """Read problems from files of any kind that `files.read` knows, or from folders.
 
     Args:
         split: train, validation or test.
-        path: a ``.jsonl`` or ``.parquet`` file with ``question``, ``answer`` and optionally ``steps`` (a list of texts),
-            ``id``, ``family`` (a text) and ``difficulty`` (a whole number).
-        seed: decides which rows are held out for validation.
-        test_path: the file of the test split; without it ``test`` reads all of ``path``.
+        path: rows with ``question``, ``answer`` and optionally ``steps`` (a list of texts) or ``cot`` (one text, cut into
+            steps), ``id``, ``family`` (a text) and ``difficulty`` (a whole number).
+        seed: decides which questions are held out for validation.
+        validation_path: the file of the validation split; without it a part of ``path`` is held out.
+        test_path: the file of the test split; without it there is none.
+        columns: field -> column, for files with other names.
 
     Raises:
-        ValueError: no path, a malformed line or a row without an answer; names file and line.
+        InputError: no file, a malformed line, a row without an answer or of another data set's form; names file and row.
         FileNotFoundError: the file does not exist.
     """
-    if path is None:
-        raise InputError("dataset 'jsonl' needs a file; give dataset_path")
-    if split == "test":
-        return [problem(row, place) for row, place in read_rows(test_path or path)]
-    return carve([problem(row, place) for row, place in read_rows(path)], split, seed)
+    return load_split("jsonl", problem, split, seed, path, validation_path, test_path, columns)
 
 
-def problem(row: dict, place: str) -> Problem:
+def problem(row: dict, place: Place) -> Problem:
     """Return a row as a problem.
 
     Raises:
-        ValueError: a field is missing, empty or of the wrong kind.
+        InputError: a field is missing, empty or of the wrong kind.
     """
-    steps = row.get("steps")
-    steps = [] if steps is None else steps
-    if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
-        raise InputError(f"{place}: field 'steps' must be a list of texts")
-    difficulty = row.get("difficulty") or 0
-    if not isinstance(difficulty, int):
-        raise InputError(f"{place}: field 'difficulty' must be a whole number")
+    check_form(row, "jsonl", place)
+    return read_fields(row, place)
+
+
+def read_fields(row: dict, place: Place) -> Problem:
+    """Return a row as a problem, whatever other form its fields look like.
+
+    Raises:
+        InputError: a field is missing, empty or of the wrong kind.
+    """
+    steps = values.steps(row, "steps", place)
+    if row.get("cot"):
+        if steps:
+            raise InputError(f"{place}: fields 'steps' and 'cot' both hold steps; keep one")
+        steps = _reasoning(row, place)
+    if not steps:
+        refuse_unread_reasoning(row, place)
     return Problem(
-        field(row, "question", place),
-        tuple(steps),
-        field(row, "answer", place),
-        id=str(row.get("id") or Path(place).name),  # the same wherever the file lies
-        family=str(row.get("family") or ""),
-        difficulty=difficulty,
+        values.text(row, "question", place),
+        steps,
+        values.answer(row, "answer", place),
+        id=values.optional(row, "id", place, absent=place.id),
+        family=values.optional(row, "family", place),
+        difficulty=values.difficulty(row, "difficulty", place),
+        place=str(place),
     )
+
+
+def _reasoning(row: dict, place: Place) -> tuple[str, ...]:
+    """Return the steps of CODI's field, one text or a list of them."""
+    return cut(values.text(row, "cot", place)) if isinstance(row["cot"], str) else values.steps(row, "cot", place)

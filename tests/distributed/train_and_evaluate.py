@@ -105,7 +105,7 @@ def evaluate_saved(model: Path, folder: Path) -> None:
     """Evaluate a saved model with the command, which writes FOLDER/evaluation.json."""
     data = folder / f"problems-{os.environ.get('RANK', 0)}.jsonl"
     data.write_text("\n".join(json.dumps(asdict(problem)) for problem in uneven_problems(7)))
-    words = ["--model", model, "--dataset", "jsonl", "--dataset_path", data, "--output", folder / "evaluation.json"]
+    words = ["--model", model, "--dataset", "jsonl", "--dataset_test_path", data, "--output", folder / "evaluation.json"]
     main("evaluate", [str(word) for word in [*words, "--max_new_tokens", 5, "--batch_size", 2]])
 
 

@@ -67,8 +67,8 @@ def _answered(model, tokenizer, number: int) -> list[Problem]:
 
 def words(folder: Path, output: Path | None, model: str = "latent", **options) -> list[str]:
     """Return the arguments of ``latent-trainer evaluate``; None leaves an option out."""
-    settings = {"model": folder / model, "dataset": "jsonl", "dataset_path": folder / "problems.jsonl", "output": output}
-    settings |= {"max_new_tokens": 4, "batch_size": 4, **options}
+    settings = {"model": folder / model, "dataset": "jsonl", "output": output}
+    settings |= {"dataset_test_path": folder / "problems.jsonl", "max_new_tokens": 4, "batch_size": 4, **options}
     return [
         str(word)
         for name, value in settings.items()

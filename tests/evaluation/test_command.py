@@ -39,7 +39,7 @@ def output(tmp_path):
 
 
 def problems_of(folder: Path, number: int = 24):
-    return as_problems(load_problems("jsonl", "test", path=str(folder / "problems.jsonl")))[:number]
+    return as_problems(load_problems("jsonl", "test", test_path=str(folder / "problems.jsonl")))[:number]
 
 
 def test_record(folder, output, capsys):
@@ -70,7 +70,7 @@ def test_record(folder, output, capsys):
     assert {"git_commit", "git_dirty", "device", "date"} <= record.keys()
     config = record["config"]
     assert (config["num_latents"], config["max_new_tokens"], config["seed"]) == (LATENTS, 4, 0)
-    assert config["dataset_path"] == "problems.jsonl" and config["batch_size"] == 8
+    assert config["dataset_test_path"] == "problems.jsonl" and config["batch_size"] == 8
     assert found.keys() >= {"accuracy", "config", "versions"}
     printed = capsys.readouterr().out
     assert f"accuracy {share:.4f} +- " in printed and "24 problems" in printed and "2 latents, 0 dropped" in printed
@@ -191,7 +191,7 @@ def test_problems_that_do_not_fit_are_counted(folder, output, tmp_path):
     """A context of 40 tokens; with a sweep the longest prompt of any condition must fit."""
     rows = [json.dumps({"question": "+".join("1" * number), "answer": "1", "id": number}) for number in range(2, 21)]
     (tmp_path / "long.jsonl").write_text("\n".join(rows))
-    common = {"dataset_path": tmp_path / "long.jsonl", "num_latents": 3}
+    common = {"dataset_test_path": tmp_path / "long.jsonl", "num_latents": 3}
     record, _ = evaluate(folder, output, **common)
     swept, _ = evaluate(folder, output.with_name("sweep.json"), sweep_latents="true", **common)
     assert 0 < record["dropped"] < swept["dropped"] and record["problems"] + record["dropped"] == 19
@@ -211,7 +211,7 @@ def test_splits_of_a_data_set(folder, output, tmp_path):
     options = {
         "model": tmp_path / "long",
         "dataset": "combinatorics",
-        "dataset_path": None,
+        "dataset_test_path": None,
         "dataset_options": '{"size": 60}',
     }
     hashes = set()
@@ -262,7 +262,7 @@ def test_problems_of_one_id_are_refused(folder, output, tmp_path, capsys):
     row = {"question": "1+2", "answer": "3", "id": "same"}
     (tmp_path / "twice.jsonl").write_text("\n".join(json.dumps({**row, "question": f"1+{number}"}) for number in range(3)))
     with pytest.raises(SystemExit):
-        main("evaluate", words(folder, output, dataset_path=tmp_path / "twice.jsonl"))
+        main("evaluate", words(folder, output, dataset_test_path=tmp_path / "twice.jsonl"))
     assert "3 problems have the id 'same'; give every problem its own" in capsys.readouterr().err
 
 
