@@ -1,0 +1,207 @@
+r"""Units and currencies: taken off an amount, and compared by the table of pint."""
+
+import re
+from fractions import Fraction
+from functools import cache
+
+MAX_UNIT_CHARACTERS = 80
+MAX_PER_UNIT = 6  # words
+
+CODES = {  # what pint has no names for
+    **dict.fromkeys(["dollar", "usd", "buck", "us$"], "dollar"),
+    **dict.fromkeys(["euro", "eur"], "euro"),
+    **dict.fromkeys(["gbp", "sterling"], "sterling"),
+    **dict.fromkeys(["rupee", "inr", "rs"], "rupee"),
+    **dict.fromkeys(["yen", "jpy", "yuan", "cny", "rmb"], "yen"),
+    **dict.fromkeys(["won", "krw"], "won"),
+    **dict.fromkeys(["franc", "chf"], "franc"),
+    "ruble": "ruble", "rub": "ruble", "cad": "cad", "aud": "aud", "mxn": "mxn", "brl": "brl", "cent": "cent", "¢": "cent",
+}  # fmt: skip
+SIGNS = {"$": "dollar", "€": "euro", "£": "sterling", "₹": "rupee", "₨": "rupee", "¥": "yen", "₩": "won", "₽": "ruble", "¢": "cent",
+         "₺": "lira", "₫": "dong", "₪": "shekel", "₱": "peso", "₦": "naira", "฿": "baht", "₴": "hryvnia", "₿": "bitcoin"}  # fmt: skip
+SAME = {frozenset(pair) for pair in (("pound", "lb"), ("pound", "sterling"), ("degree", "celsius"), ("degree", "fahrenheit"))}
+IRREGULAR = {"people": "person", "children": "child", "men": "man", "women": "woman", "feet": "foot", "inches": "inch",
+             "mice": "mouse", "lbs": "lb", "hrs": "hr", "bus": "bus", "pennies": "penny", "%": "percent"}  # fmt: skip
+DIMENSIONLESS = {"unit", "percent", "degree", "celsius", "fahrenheit", "dollar", "cent"}  # pint means something else, or no amount
+
+SIGN = "|".join(map(re.escape, SIGNS))
+BEFORE = re.compile(
+    rf"([-+]?)\s*(?:(?:US|C|CA|A|AU|NZ|HK|S)?\s*\\?(?P<sign>{SIGN})|(?P<code>Rs\.?|INR|USD|EUR|GBP|JPY|CNY|CHF|CAD|AUD|KRW)(?![A-Za-z]))"
+    r"\s*(?P<amount>[-+]?\s*[0-9.(\\].*)",
+    re.DOTALL | re.IGNORECASE,
+)
+DEGREE = re.compile(r"\s*\^\s*\{?\s*\\circ\s*\}?\s*(?:\\text\s*\{\s*)?([CF]?)\s*\}?\s*", re.IGNORECASE)
+TOKEN = re.compile(rf"\s*([A-Za-z]+\.?|\\?%|\\?(?:{SIGN})|\^\s*\{{?\s*-?\s*[0-9]\s*\}}?|[/*-])")
+ABBREVIATION = re.compile(
+    r"[kcmdnu]?m|[kmu]?g|ft|in|mi|yd|lbs?|oz|[mcd]?l|hrs?|m?s|min|sec|[kmgt]b|[kmg]?hz|k?[wj]|k?wh|[ap]m|[mk]ph|usd|eur|gbp|inr|rs|rad|pts?|k?pa|mol|cal"
+    r"|kcal|sq|cu|cc|mins?"
+)
+LETTERED = re.compile(r"(?:[mgNJW]|k[mg]|[cm]m|mL|L|ft|mi)/(?:s|h|L|kg|K|m)(?:\^\s*\{?[23]\}?)?")
+SINGLE = re.compile(r"(.*[0-9)}])\s*(?:\\text\s*\{\s*)?([A-Za-z])\s*\}?", re.DOTALL)
+FILLER = set("a an of the to on at by per total each altogether left only more s in us apiece exactly".split())
+VARIABLES = set("pi inf infty infinity choose alpha beta gamma delta theta lambda mu sigma omega phi and or log ln sin cos tan "
+                "mod exp sqrt max min if for when where with is are not no yes units digit base".split()) - {"units"}  # fmt: skip
+POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
+
+Unit = tuple[tuple[str, int], ...]
+
+
+def measured(text: str) -> tuple[str, Unit | None]:
+    r"""Split "5 cm", "$18", "12\%", "3\text{ m}" and "€5/hour" into the amount and the unit; None where there is no unit.
+
+    A unit follows a number or a closing bracket. A letter on its own is a variable, unless LaTeX sets it as text.
+
+    Args:
+        text: a cleaned answer.
+    """
+    currency: Unit = ()
+    if found := BEFORE.fullmatch(text):
+        name = SIGNS.get(found["sign"]) or CODES[found["code"].lower().rstrip(".")]
+        currency, text = ((name, 1),), (found[1] + found["amount"]).strip()
+    for end in range(max(1, len(text) - MAX_UNIT_CHARACTERS), len(text)):
+        if text[end - 1] in "0123456789)}" and (unit := _unit(text[end:])) is not None:
+            return text[:end].strip(), tuple(sorted(currency + unit)) or None
+    return text, currency or None
+
+
+def _unit(text: str) -> Unit | None:
+    """Return the unit that a text behind an amount is; nothing where it only fills ("each"), None where it is none."""
+    if found := DEGREE.fullmatch(text):
+        return (({"c": "celsius", "f": "fahrenheit"}.get(found[1].lower(), "degree"), 1),)
+    if not text.strip() or "," in text:
+        return None
+    as_text = r"\text" in text
+    plain = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text) if as_text else text
+    plain = re.sub(r"\\mu(?![A-Za-z])\s*", "u", plain).replace(r"\Omega", "ohm").replace(r"\cdot", " ")
+    tokens, at = [], 0
+    while plain[at:].strip():
+        found = TOKEN.match(plain, at)
+        if found is None:
+            return None
+        tokens.append(found[1].rstrip(".").replace(" ", ""))
+        at = found.end()
+    words = [token for token in tokens if token[0].isalpha()]
+    if not (as_text or _is_unit(plain.strip(), words, glued=not text[0].isspace() and bool(words) and tokens[0] == words[0])):
+        return None
+    return _product(tokens)
+
+
+def _is_unit(text: str, words: list[str], glued: bool) -> bool:
+    """Return whether words behind a number are a unit and no variables; without a space only a known abbreviation is one."""
+    lower = [word.lower() for word in words]
+    if not words:
+        return bool(re.fullmatch(rf"\\?%|\\?(?:{SIGN})", text))
+    if glued and not (len(lower[0]) > 1 and ABBREVIATION.fullmatch(lower[0])):
+        return LETTERED.fullmatch(text) is not None
+    if LETTERED.fullmatch(text):
+        return True
+    if len(words) > MAX_PER_UNIT or VARIABLES.intersection(lower) or len(text) == 1 or text[0] in "-^*":
+        return False
+    slashed = "/" in text and any(len(word) > 1 for word in words)
+    return all(len(word) > 2 or word in FILLER or (slashed and word in "hs") or (len(word) > 1 and ABBREVIATION.fullmatch(word)) for word in lower)
+
+
+def _product(tokens: list[str]) -> Unit | None:
+    """Return powers of units: "miles per hour", "m/s^2", "square feet"."""
+    powers: dict[str, int] = {}
+    sign, times, last = 1, 1, None
+    for index, token in enumerate(tokens):
+        word = token.lower().lstrip("\\")
+        following = tokens[index + 1 :]
+        if word in ("per", "/") or (word in ("a", "an") and powers and following and not following[0].startswith("^")):
+            sign = -1
+        elif word == "of" and powers:
+            break
+        elif word[0] == "^" and last:
+            powers[last] *= int(re.sub("[^0-9-]", "", word))
+        elif word in ("squared", "cubed") and last:
+            powers[last] *= POWERS[word]
+        elif word in POWERS and following:
+            times = POWERS[word]
+        elif word in ("*", "-") or (word in FILLER and not (word == "in" and not following) and not (word == "s" and sign < 0)):
+            continue
+        elif word[0] in "^":
+            return None
+        else:
+            last = SIGNS.get(word, token.lstrip("\\"))
+            powers[last] = powers.get(last, 0) + sign * times
+            sign, times = 1, 1
+    return tuple(sorted(powers.items()))
+
+
+def singular(word: str) -> str:
+    """Return a word of a unit in lower case, without the ending of a plural, a currency by its name."""
+    word = word.lower()
+    word = IRREGULAR.get(word, word)
+    if re.search(r"(?:x|ch|sh|ss|zz)es$", word):
+        word = word[:-2]
+    elif len(word) > 4 and word.endswith("ies"):
+        word = word[:-3] + "y"
+    elif len(word) > 2 and word.endswith("s") and word[-2] not in "sui":
+        word = word[:-1]
+    return CODES.get(word, word)
+
+
+def ratio(unit: Unit, other: Unit) -> Fraction | None:
+    """Return how many of the other unit one unit is, exactly; None where they do not measure the same.
+
+    Args:
+        unit, other: from `measured`.
+    """
+    plain, other_plain = _plain(unit), _plain(other)
+    if plain == other_plain:
+        return Fraction(1)
+    if len(plain) == len(other_plain) == 1 and frozenset((plain[0][0], other_plain[0][0])) in SAME and plain[0][1] == other_plain[0][1]:
+        return Fraction(1)
+    (factor, base), (other_factor, other_base) = _in_base_units(unit), _in_base_units(other)
+    if base != other_base or "radian" in dict(base):  # a degree is no exact number of radians
+        return None
+    return factor / other_factor
+
+
+def letter_unit(text: str, unit: Unit) -> str | None:
+    """Return the amount in "5 h" where its letter is the same unit as the one given, which the other answer has."""
+    found = SINGLE.fullmatch(text)
+    if found is None or len(unit) != 1 or ratio(((found[2], 1),), unit) != 1:
+        return None
+    return found[1].strip()
+
+
+def _plain(unit: Unit) -> Unit:
+    return tuple(sorted((singular(word), power) for word, power in unit))
+
+
+def _in_base_units(unit: Unit) -> tuple[Fraction, Unit]:
+    """Return a unit as a multiple of base units; words that pint does not know are base units of their own."""
+    factor, base = Fraction(1), {}
+    for word, power in unit:
+        one, parts = _definition(word)
+        if abs(power) > 9:
+            return Fraction(1), unit
+        factor *= one**power
+        for name, exponent in parts:
+            base[name] = base.get(name, 0) + exponent * power
+    return factor, tuple(sorted((name, power) for name, power in base.items() if power))
+
+
+@cache
+def _registry():
+    """Return pint's table, which takes a second to read, once a process and only where two units differ as words."""
+    import pint
+
+    return pint.UnitRegistry(non_int_type=Fraction)
+
+
+def _definition(word: str) -> tuple[Fraction, tuple]:
+    """Return one unit as a multiple of base units."""
+    if singular(word) in DIMENSIONLESS | set(CODES.values()) or len(word) > 30:
+        return Fraction(1), ((singular(word), 1),)
+    registry = _registry()
+    found = registry.parse_unit_name(word) or registry.parse_unit_name(word.lower())
+    if not found:
+        return Fraction(1), ((singular(word), 1),)
+    prefix, name, _ = found[0]
+    quantity, base = registry.get_base_units(registry.UnitsContainer({prefix + name: 1}))
+    if not isinstance(quantity, Fraction | int):
+        return Fraction(1), ((singular(word), 1),)
+    return Fraction(quantity), tuple(base._units.items())
