@@ -12,8 +12,8 @@ __all__ = ["extract_answer", "is_equivalent"]
 def is_equivalent(prediction: str | None, reference: str | None) -> bool:
     """Return whether two answers are the same, in either order; docs/evaluation.md has the rules as a table.
 
-    A missing answer equals nothing. Nothing a model writes raises or takes more than a fraction of a second: an answer beyond
-    the limits of `notation` and `grading` equals its own copy only.
+    A missing answer equals nothing. Nothing that a model writes raises or takes more than a fraction of a second; an answer
+    beyond the limits of `notation` and `grading` equals its own copy only.
 
     Args:
         prediction: an extracted answer, None where there was none.

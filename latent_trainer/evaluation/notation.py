@@ -4,9 +4,8 @@ Everything here works on texts of bounded length and looks for no more than thei
 """
 
 import re
-import unicodedata
 
-from latent_trainer.evaluation.grading.symbols import SYMBOLS, ascii_text
+from latent_trainer.evaluation.grading.symbols import ascii_text
 
 MAX_CHARACTERS = 1_000  # a longer answer equals its own copy only, unless it is one number
 MAX_LONG_NUMBER = 5_500
@@ -18,10 +17,15 @@ SPELLINGS = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits)(?![A-Za-z])\.?", ""),
-        (r"\\(?:begin|end)\s*\{(?:equation|align|aligned|alignat|gather|gathered|split|math|displaymath|multline)\*?\}", " "),
+        (
+            r"\\(?:begin|end)\s*\{(?:equation|align|aligned|alignat|gather|gathered|split|math|displaymath|multline)\*?\}",
+            " ",
+        ),
         (r"(?<=[0-9])(?:,\\!|\{,\}|\\[,;: ]|~)(?=[0-9]{3}(?![0-9]))", ""),
-        (r"\\!", ""),
-        (r"\\(?:[,;: ]|q?quad(?![A-Za-z]))|~", " "),
+        (r"\$(?=\S)([^$]*[^$\s])\$(?![0-9])", r" \1 "),
+        (r"(?<=[A-Za-z0-9])\*(?=\s*=)", r"^\\star "),
+        (r"(?<!\\)\\!", ""),
+        (r"(?<!\\)\\(?:[,;: ]|q?quad(?![A-Za-z]))|~", " "),
         (r"\{,\}", ","),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
@@ -64,7 +68,9 @@ SCALED = re.compile(r"(?<=[0-9])\s+(hundred|thousand|million|billion|trillion)s?
 BARS = re.compile(r"\|\|([^|]+)\|\|")
 
 QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "«": "»", "‹": "›", "”": "”", "’": "’", "「": "」", "`": "`"}
-SPECIAL = r"<\|[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|</?s>|<(?:eos|bos|pad|end_of_turn|end_of_text|eot|unk)>|\[(?:EOS|BOS|PAD|/INST)\]"
+SPECIAL = (  # what ends or begins a text for a model
+    r"<\|[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|</?s>|<(?:eos|bos|pad|end_of_turn|end_of_text|eot|unk)>|\[(?:EOS|BOS|PAD|/INST)\]"
+)
 BEFORE = re.compile(
     rf"(?:{SPECIAL}|#{{1,6}}\s+|>\s+(?=\S)|[*•]\s+(?=\S)|=\s*(?![=<>])|\\approx(?![A-Za-z])|\+\s*|(?:\\therefore|∴)\s*)\s*"
     r"|[*_]{0,2}(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+|my\s+)?(?:final\s+|correct\s+)?(?:answer|result|solution|ans)"

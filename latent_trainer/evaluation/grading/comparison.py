@@ -5,9 +5,10 @@ from fractions import Fraction
 
 from latent_trainer.evaluation import notation
 from latent_trainer.evaluation.grading import members, numerals, units
+from latent_trainer.evaluation.grading.equality import proportional, same_value, symbols
 from latent_trainer.evaluation.grading.reader import NoFormulaError, negated, read
 from latent_trainer.evaluation.grading.statements import Statement, statement
-from latent_trainer.evaluation.grading.values import Budget, ExhaustedError, proportional, same_value, symbols
+from latent_trainer.evaluation.grading.values import Budget, ExhaustedError
 
 UNITS_OF_WORK = 300_000  # about as many microseconds, for one pair of answers
 COST = 60  # of looking at a pair of texts
@@ -53,7 +54,9 @@ class _Comparison:
             return False
         lists = [_listed(text) for text in (one, other)]
         if any(lists):
-            return self._same_collection(*(found or members.collection(text) or ("", [text]) for found, text in zip(lists, (one, other), strict=True)))
+            return self._same_collection(
+                *(found or members.collection(text) or ("", [text]) for found, text in zip(lists, (one, other), strict=True))
+            )
         said, also = statement(one), statement(other)
         if said.relations or also.relations or said.names or also.names:
             return self._same_statement(said, also)
@@ -62,8 +65,10 @@ class _Comparison:
     def _same_statement(self, one: Statement, other: Statement) -> bool:
         """Compare what two statements say: values where the names allow it, else whole equations."""
         if one.values and other.values and (not one.names or not other.names or one.names == other.names):
-            ends = [(left, right) for left in one.values[-1:] for right in other.values[-1:]]
-            if self._holds(one) and self._holds(other) and any(self.same(left, right) for left, right in ends):
+            ends = {
+                (left, right) for left in (one.values[0], one.values[-1]) for right in (other.values[0], other.values[-1])
+            }
+            if self._holds(one) and self._holds(other) and any(self.same(*pair) for pair in sorted(ends)):
                 return True
             if one.names and one.names == other.names and _same_kinds(one, other):
                 return False
@@ -71,7 +76,10 @@ class _Comparison:
 
     def _holds(self, said: Statement) -> bool:
         """Return whether the sides of a chain are equal, as those of 2 + 3 = 5 and x = 4/2 = 2 are."""
-        return all(self.same(left, right) or self._same_percentage(left, right) for left, right in zip(said.values, said.values[1:], strict=False))
+        return all(
+            self.same(left, right) or self._same_percentage(left, right)
+            for left, right in zip(said.values, said.values[1:], strict=False)
+        )
 
     def _same_percentage(self, one: str, other: str) -> bool:
         """Return whether one side is the other in percent."""
@@ -106,7 +114,7 @@ class _Comparison:
         return sign is not None and (sign > 0 or one[0] in ("=", r"\ne"))
 
     def _same_sides(self, one: tuple, other: tuple) -> bool:
-        """Return whether two pairs of sides are equal, where there is a name in them: 2 = 3 is not 2 = 3 in another spelling."""
+        """Return whether two pairs of sides are equal; without a name in them they say nothing but true or false."""
         trees = [self.tree(side) for side in one]
         if None not in trees and not symbols(*trees):
             return False
@@ -124,8 +132,10 @@ class _Comparison:
             if kind != other_kind:
                 return False
             cells, other_cells = ([cell for one in table for cell in members.row(one)] for table in (rows, other_rows))
-            return len(members.row(rows[0])) == len(members.row(other_rows[0])) and len(cells) == len(other_cells) and all(
-                map(self.same, cells, other_cells)
+            return (
+                len(members.row(rows[0])) == len(members.row(other_rows[0]))
+                and len(cells) == len(other_cells)
+                and all(map(self.same, cells, other_cells))
             )
         return all(map(self.same, rows, other_rows))
 
@@ -142,10 +152,10 @@ class _Comparison:
         """Compare two values without names: first their units, then the amounts."""
         one, other = _unbracketed(one), _unbracketed(other)
         (amount, unit), (other_amount, other_unit) = units.measured(one), units.measured(other)
-        if unit and not other_unit and (found := units.letter_unit(other, unit)):
-            other_amount, other_unit = found, unit
-        if other_unit and not unit and (found := units.letter_unit(one, other_unit)):
-            amount, unit = found, other_unit
+        if unit and not other_unit:
+            other_amount, other_unit = units.lettered(other, unit)
+        elif other_unit and not unit:
+            amount, unit = units.lettered(one, other_unit)
         if unit and other_unit:
             times = units.ratio(unit, other_unit)
             if times is None:

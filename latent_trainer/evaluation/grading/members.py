@@ -6,7 +6,9 @@ from latent_trainer.evaluation.notation import BRACKETS, MAX_PARTS, closing, spl
 
 OUTWARD = re.compile(r"([\[\]])([^\[\]]*[,;][^\[\]]*)([\[\]])")
 SIGNS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])\s*")
-MATRIX = re.compile(r"\\begin\s*\{([pbBvV]?|small)(?:matrix|array)\}\s*(?:\{[lcr|]*\})?(.*?)\\end\s*\{\1(?:matrix|array)\}", re.DOTALL)
+MATRIX = re.compile(
+    r"\\begin\s*\{([pbBvV]?|small)(?:matrix|array)\}\s*(?:\{[lcr|]*\})?(.*?)\\end\s*\{\1(?:matrix|array)\}", re.DOTALL
+)
 TRANSPOSED = re.compile(r"\^\s*\{?\s*(?:T|\\top|\\intercal)\s*\}?")
 SCALAR = re.compile(r"(.*?)\s*(?:\\cdot)?\s*", re.DOTALL)
 
@@ -101,7 +103,7 @@ def row(text: str) -> list[str]:
 
 
 def shape(members: Collection) -> Collection:
-    """Return a collection in the form in which it is compared: a column is the tuple of its cells, lists of lists a matrix."""
+    """Return a collection as it is compared: a column is the tuple of its cells, a list of lists a matrix."""
     kind, rows = members
     if kind == "matrix" and all(len(row(one)) == 1 for one in rows):
         return "()", [row(one)[0] for one in rows]

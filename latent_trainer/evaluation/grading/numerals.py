@@ -22,7 +22,9 @@ REPEATING = re.compile(
 )
 ENDLESS = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]+)\s*(?:\.\.\.|\\l?dots(?![A-Za-z])|\\cdots(?![A-Za-z]))")
 PERIOD = re.compile(r"([0-9]{1,20}?)\1+$")
-BASED = re.compile(r"(?<![0-9A-Za-z_.}^\\])\(?([0-9][0-9A-F]*|[A-F][A-F]*[0-9][0-9A-F]*)\)?\s*_\s*(?:\{\s*([0-9]{1,2})\s*\}|([0-9]{1,2})(?![0-9]))")
+BASED = re.compile(
+    r"(?<![0-9A-Za-z_.}^\\])\(?([0-9][0-9A-F]*|[A-F][A-F]*[0-9][0-9A-F]*)\)?\s*_\s*(?:\{\s*([0-9]{1,2})\s*\}|([0-9]{1,2})(?![0-9]))"
+)
 TIGHT = re.compile(r"(?<=[0-9]),(?=[0-9])")
 GROUPS = re.compile(r"(?<![0-9.,])(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[1-9][0-9]{0,2},000(?:,[0-9]{3})*)(?![0-9,])")
 
@@ -38,7 +40,7 @@ def number(text: str) -> Fraction | None:
     text = text[1:].lstrip() if text[:1] in ("-", "+") else text
     if text.startswith("(") and text.endswith(")") and "(" not in text[1:]:
         inner = text[1:-1].strip()
-        value = None if inner.startswith("(") else number(inner)
+        value = None if inner.startswith("(") or "," in inner else number(inner)
         return None if value is None else sign * value
     if "/" in text or "\\frac" in text:
         return _quotient(text, sign)
@@ -80,8 +82,8 @@ def _decimal(text: str) -> Fraction | None:
 def resolved(text: str) -> str:
     r"""Return a cleaned answer with its special numerals as ordinary ones, wherever they stand.
 
-    Repeating decimals become fractions, numerals with a base decimal numbers (``1010_2`` is 10), and commas between groups of
-    three digits go where they group.
+    Repeating decimals become fractions, numerals with a base decimal numbers (``1010_2`` is 10), and commas between groups
+    of three digits go.
     """
     if "." in text:
         text = ENDLESS.sub(_endless, REPEATING.sub(_repeating, text))

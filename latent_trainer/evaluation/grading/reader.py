@@ -1,8 +1,8 @@
 r"""Reading a formula, LaTeX or plain text, into a tree of operations.
 
-One pass from left to right without looking back, so that the time is proportional to the length; a LaTeX grammar for a general
-parser takes up to a second for texts that a model may write, and reads ``3(4)`` as a mixed number. What is no plain arithmetic
-(sums, integrals, transposes, words) is refused, and such an answer is compared as text.
+One pass from left to right without looking back, so that the time is proportional to the length. latex2sympy2 takes up to a
+second for what a model may write, and reads ``3(4)`` as a mixed number and ``a'`` as a. What is no plain arithmetic (sums,
+integrals, transposes, words) is refused; such an answer is compared as text.
 
 A tree is a tuple: the operation's name, then its operands. Leaves are ("number", Fraction) and ("symbol", name).
 """
@@ -10,39 +10,10 @@ A tree is a tuple: the operation's name, then its operands. Leaves are ("number"
 import re
 from fractions import Fraction
 
+from latent_trainer.evaluation.grading import grammar
+
 MAX_FORMULA_CHARACTERS = 400  # numbers aside
 MAX_DEPTH = 12  # nested brackets
-
-GREEK = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
-    "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell"
-).split()
-PREFIX = {  # functions of one argument, which may stand without brackets
-    "ln": "log",
-    "log": "log",
-    "lg": "lg",
-    "exp": "exp",
-    **{name: name for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")},
-    **{name: "a" + name.removeprefix("a").removeprefix("rc") for name in ("arcsin", "arccos", "arctan", "asin", "acos", "atan")},
-}
-LISTS = {"max": "max", "min": "min", "gcd": "gcd", "lcm": "lcm"}
-BRACKETED = {"abs": "abs", "floor": "floor", "ceil": "ceil", "cbrt": "cbrt"}
-FENCES = {r"\lfloor": (r"\rfloor", "floor"), r"\lceil": (r"\rceil", "ceil"), r"\|": (r"\|", "norm"), "|": ("|", "abs")}
-ACCENTS = ("hat", "bar", "tilde", "dot", "overline", "mathbb", "mathcal")
-CALLED = set("fghFGH")  # letters that are functions before a bracket; any other letter is a factor
-EXPECTED = set("PEV")  # functions of an event or a random variable, which is a capital letter
-CLOSING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}"}
-WORDS = set(PREFIX) | set(LISTS) | set(BRACKETED) | {"sqrt", "binom", "pi", "frac"}
-
-NUMBER = re.compile(r"([0-9]+)(?:\.([0-9]+))?|\.([0-9]+)")
-SCIENTIFIC = re.compile(r"[eE]([+-]?[0-9]{1,3})(?![0-9.])")
-COMMAND = re.compile(r"\\(?:[A-Za-z]+|.)", re.DOTALL)
-LETTERS = re.compile(r"[A-Za-z]+")
-SUBSCRIPT = re.compile(r"_\s*(?:\{([^{}]{1,30})\}|([0-9A-Za-z]|\\[a-z]+))")
-MARK = re.compile(r"\s*(?:'|\^\s*\{?\s*(?:\\star(?![A-Za-z])|\\prime(?![A-Za-z]))\s*\}?)")
-INVERSE = re.compile(r"\^\s*\{\s*-\s*1\s*\}|\^\s*-\s*1(?![0-9])")
-CHOICE = re.compile(r"(?:C|\\binom)\s*\(")
-MIXED = re.compile(r"\s*\\frac\s*(?:\{([0-9]+)\}\s*\{([0-9]+)\}|([0-9])\s*([0-9])(?![0-9]))")
 
 
 class NoFormulaError(ValueError):
@@ -79,7 +50,7 @@ class _Reader:
         while self.at < len(self.text) and self.text[self.at].isspace():
             self.at += 1
         if self.text.startswith("\\", self.at):
-            found = COMMAND.match(self.text, self.at)
+            found = grammar.COMMAND.match(self.text, self.at)
             return found[0] if found else "\\"
         return self.text[self.at : self.at + 1]
 
@@ -125,9 +96,9 @@ class _Reader:
             elif token in ("/", r"\div"):
                 self.at += len(token)
                 factors.append(("power", self.signed(), ("number", Fraction(-1))))
-            elif self.starts(token) and not token.isdigit():
-                factors.append(self.raised())
-            elif token.isdigit() and factors[-1][0] not in ("number", "mixed") and self.text[self.at - 1] not in "0123456789":
+            elif (self.starts(token) and not token.isdigit()) or (
+                token.isdigit() and factors[-1][0] not in ("number", "mixed") and self.text[self.at - 1] not in "0123456789"
+            ):
                 factors.append(self.raised())
             else:
                 break
@@ -135,7 +106,7 @@ class _Reader:
 
     def starts(self, token: str) -> bool:
         """Return whether a token begins a factor."""
-        if token in FENCES and self.fences and self.fences[-1] == FENCES[token][0] and token in ("|", r"\|"):
+        if token in grammar.FENCES and self.fences and self.fences[-1] == grammar.FENCES[token][0] and token in ("|", r"\|"):
             return False
         if token.isascii() and (token.isalnum() or token in ("(", "[", "{", ".", "|", r"\{", r"\|")):
             return not (token.isalpha() and self.text.startswith("choose", self.at))
@@ -182,30 +153,29 @@ class _Reader:
         """Read what follows a caret: a group, or a number, letter or command on its own, with or without a sign."""
         if re.match(r"\s*(?:\{\s*)?(?:T|\\top|\\intercal|\\perp)(?![A-Za-z])", self.text[self.at :]):
             raise NoFormulaError("transposed")  # matrices do not commute
-        token = self.peek()
-        if token in ("+", "-"):
+        sign = self.peek()
+        if sign in ("+", "-"):
             self.at += 1
-            return self.exponent() if token == "+" else negated(self.exponent())
-        if token.isdigit() or token == ".":
-            return self.number()
-        return self.primary()
+        token = self.peek()
+        tree = self.number() if token.isdigit() or token == "." else self.primary()
+        return negated(tree) if sign == "-" else tree
 
     def primary(self) -> tuple:
         """Read a number, a name, a bracket or a call."""
         token = self.peek()
         if not token:
             raise NoFormulaError("something is missing")
-        if token in FENCES:
+        if token in grammar.FENCES:
             self.at += len(token)
-            closing, name = FENCES[token]
+            closing, name = grammar.FENCES[token]
             tree = self.enclosed(closing)
             if name != "norm":
                 return (name, tree)
-            kind = self.match(SUBSCRIPT)
+            kind = self.match(grammar.SUBSCRIPT)
             return ("call", "norm" + ((kind[1] or kind[2]).strip() if kind else ""), tree)
-        if token in CLOSING:
+        if token in grammar.CLOSING:
             self.at += len(token)
-            return self.enclosed(CLOSING[token])
+            return self.enclosed(grammar.CLOSING[token])
         if token in "0123456789.":
             return self.number(mixed=True)
         if token[0] == "\\":
@@ -216,7 +186,7 @@ class _Reader:
         raise NoFormulaError(token)
 
     def number(self, mixed: bool = False) -> tuple:
-        found = self.match(NUMBER)
+        found = self.match(grammar.NUMBER)
         if found is None:
             raise NoFormulaError("a number is malformed")
         whole, rest = found[1] or "", found[2] or found[3] or ""
@@ -224,10 +194,10 @@ class _Reader:
             value = Fraction(int(whole + rest), 10 ** len(rest))
         except ValueError as error:  # Python's own limit on digits
             raise NoFormulaError("a number is too long") from error
-        if power := SCIENTIFIC.match(self.text, self.at):
+        if power := grammar.SCIENTIFIC.match(self.text, self.at):
             self.at = power.end()
             return ("number", value * Fraction(10) ** int(power[1]))
-        if mixed and not rest and (over := MIXED.match(self.text, self.at)):
+        if mixed and not rest and (over := grammar.MIXED.match(self.text, self.at)):
             above, below = int(over[1] or over[3]), int(over[2] or over[4])
             if below and above < below:
                 self.at = over.end()
@@ -238,11 +208,11 @@ class _Reader:
 
     def word(self) -> tuple:
         """Read a letter, or a function written without a backslash."""
-        letters = LETTERS.match(self.text, self.at)[0]
-        if CHOICE.match(self.text, self.at):
+        letters = grammar.LETTERS.match(self.text, self.at)[0]
+        if grammar.CHOICE.match(self.text, self.at):
             self.at += 1
             return self.command("binom")
-        if letters in WORDS or letters in GREEK:
+        if letters in grammar.WORDS or letters in grammar.GREEK:
             self.at += len(letters)
             return self.command(letters)
         if len(letters) > 3:
@@ -253,21 +223,29 @@ class _Reader:
     def symbol(self, name: str) -> tuple:
         """Read the marks of a name, and its arguments where it is a function."""
         plain = name
-        while found := self.match(MARK) or self.match(SUBSCRIPT):
-            if found.re is SUBSCRIPT:
+        while found := self.match(grammar.MARK) or self.match(grammar.SUBSCRIPT):
+            if found.re is grammar.SUBSCRIPT:
                 name += "_" + (found[1] or found[2]).replace(" ", "")
             else:
                 name += "*" if "star" in found[0] else "'"
         if name == "e":
             return ("constant", "e")
-        if plain in CALLED:
-            inverse = self.match(INVERSE) if self.text[self.at :].lstrip().startswith("^") and "(" in self.text[self.at :] else None
+        if plain in grammar.CALLED:
+            inverse = (
+                self.match(grammar.INVERSE)
+                if self.text[self.at :].lstrip().startswith("^") and "(" in self.text[self.at :]
+                else None
+            )
             name += "^-1" if inverse else ""
         opening = self.peek()
-        event = plain in EXPECTED and re.match(r"[(\[]\s*[A-Z]", self.text[self.at : self.at + 3])
-        if opening in ("(", "[") and opening and (event or (plain in CALLED and opening == "(") or name.endswith("'")):
+        event = plain in grammar.EXPECTED and re.match(r"[(\[]\s*[A-Z]", self.text[self.at : self.at + 3])
+        if (
+            opening in ("(", "[")
+            and opening
+            and (event or (plain in grammar.CALLED and opening == "(") or name.endswith("'"))
+        ):
             self.at += 1
-            return ("call", name, *self.enclosed(CLOSING[opening], self.listing))
+            return ("call", name, *self.enclosed(grammar.CLOSING[opening], self.listing))
         if self.text[self.at : self.at + 1].isdigit() and plain.isalpha() and "_" not in name:
             # n2^n is a product, x1 is a name of its own
             digits = re.compile("[0-9]+").match(self.text, self.at)
@@ -296,10 +274,19 @@ class _Reader:
         return self.primary()
 
     def command(self, name: str) -> tuple:
-        """Read the operands of a command, whose name has been taken."""
+        """Read a command, whose name has been taken, with its operands."""
+        self.depth += 1
+        if self.depth > 2 * MAX_DEPTH:
+            raise NoFormulaError("too deep")
+        tree = self.applied(name) if name in grammar.PREFIX else self.named(name)
+        self.depth -= 1
+        return tree
+
+    def named(self, name: str) -> tuple:
+        """Read the operands of any other command."""
         if name in ("pi", "varpi"):
             return ("constant", "pi")
-        if name in GREEK:
+        if name in grammar.GREEK:
             return self.symbol("\\" + name)
         if name in ("frac", "binom"):
             if name == "binom" and self.peek() == "(":
@@ -311,25 +298,27 @@ class _Reader:
                 pair = [self.argument(), self.argument()]
             if self.text[self.at : self.at + 1].isdigit():
                 raise NoFormulaError("a digit too many")
-            return ("binomial", *pair) if name == "binom" else ("multiply", pair[0], ("power", pair[1], ("number", Fraction(-1))))
+            return (
+                ("binomial", *pair)
+                if name == "binom"
+                else ("multiply", pair[0], ("power", pair[1], ("number", Fraction(-1))))
+            )
         if name in ("sqrt", "cbrt"):
             index = ("number", Fraction(3 if name == "cbrt" else 2))
             if self.peek() == "[":
                 self.at += 1
                 index = self.enclosed("]")
             return ("root", self.number() if self.peek().isdigit() else self.argument(), index)
-        if name in LISTS or name in BRACKETED:
+        if name in grammar.LISTS or name in grammar.BRACKETED:
             opening = self.peek()
-            if opening not in CLOSING:
+            if opening not in grammar.CLOSING:
                 raise NoFormulaError(f"{name} without brackets")
             self.at += len(opening)
-            members = self.enclosed(CLOSING[opening], self.listing)
-            if name in BRACKETED and len(members) != 1:
+            members = self.enclosed(grammar.CLOSING[opening], self.listing)
+            if name in grammar.BRACKETED and len(members) != 1:
                 raise NoFormulaError(f"{name} has one argument")
-            return (LISTS.get(name) or BRACKETED[name], *members)
-        if name in PREFIX:
-            return self.applied(name)
-        if name in ACCENTS:
+            return (grammar.LISTS.get(name) or grammar.BRACKETED[name], *members)
+        if name in grammar.ACCENTS:
             opening = self.peek()
             letter = re.compile(r"\{\s*(\\?[A-Za-z]+)\s*\}|([A-Za-z])").match(self.text, self.at) if opening else None
             if letter is None:
@@ -354,21 +343,23 @@ class _Reader:
             self.at += 1
             power = self.exponent()
         bracket = self.peek()
-        if bracket in CLOSING:
+        if bracket in grammar.CLOSING:
             self.at += len(bracket)
-            argument = self.enclosed(CLOSING[bracket])
+            argument = self.enclosed(grammar.CLOSING[bracket])
         else:
             self.depth += 1
             if self.depth > MAX_DEPTH:
                 raise NoFormulaError("too deep")
             factors = [self.raised()]
-            while (token := self.peek()) and self.starts(token) and token[1:] not in PREFIX and not self.named_next():
+            while (
+                (token := self.peek()) and self.starts(token) and token[1:] not in grammar.PREFIX and not self.named_next()
+            ):
                 if token in ("(", "[", "{") or token.isdigit():
                     break
                 factors.append(self.raised())
             argument = factors[0] if len(factors) == 1 else ("multiply", *factors)
             self.depth -= 1
-        tree = (PREFIX[name], argument) if base is None else (PREFIX[name], argument, base)
+        tree = (grammar.PREFIX[name], argument) if base is None else (grammar.PREFIX[name], argument, base)
         if power is None:
             return tree
         if power == negated(("number", Fraction(1))) and name in ("sin", "cos", "tan"):
@@ -377,8 +368,8 @@ class _Reader:
 
     def named_next(self) -> bool:
         """Return whether a function written without a backslash follows."""
-        letters = LETTERS.match(self.text, self.at)
-        return bool(letters) and letters[0] in WORDS
+        letters = grammar.LETTERS.match(self.text, self.at)
+        return bool(letters) and letters[0] in grammar.WORDS
 
 
 def negated(tree: tuple) -> tuple:

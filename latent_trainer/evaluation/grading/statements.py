@@ -1,5 +1,6 @@
 r"""What an answer says: a bare value, a name and its value, an equation, an inequality."""
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ MAX_SIDES = 8
 
 ACCENT = r"\\(?:hat|bar|tilde|dot|vec|overline|mathbb|mathcal|widehat|widetilde)"
 GREEK = (
-    r"\\(?:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|pi|rho|sigma|tau|upsilon|phi|chi|psi|omega"
+    r"\\(?:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|rho|sigma|tau|upsilon|phi|chi|psi|omega"
     r"|Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Upsilon|Phi|Psi|Omega|ell)(?![A-Za-z])"
 )
 LETTER = rf"(?:[A-Za-z](?![A-Za-z])|{GREEK}|{ACCENT}\s*\{{\s*\\?[A-Za-z]+\s*\}}|{ACCENT}\s+[A-Za-z](?![A-Za-z]))"
@@ -23,12 +24,17 @@ MARKS = rf"(?:\s*(?:{SUB}|{SUP}|'))*"
 NAME = re.compile(rf"(?P<base>{LETTER}|{WORDED}){MARKS}\s*(?P<arguments>\([^()]*\)|\[[^\[\]]*\])?")
 SIMPLE = re.compile(rf"{LETTER}{MARKS}")
 BARS = re.compile(rf"(?:\\\|[^|\\]+\\\|(?:\s*{SUB})?|\|\s*(?:{LETTER}|{WORDED}|[A-Z]{{2,3}}){MARKS}\s*\|)")
-WORDS = re.compile(r"(?:the )?[A-Za-z]+(?:[ -][A-Za-z]+){0,7}(?:\s*_\s*\{?[A-Za-z0-9]+\}?)?\s*(?:\([^()]*\))?", re.IGNORECASE)
+WORDS = re.compile(
+    r"(?:the )?[A-Za-z]+(?:[ -][A-Za-z]+){0,7}(?:\s*_\s*\{?[A-Za-z0-9]+\}?)?\s*(?:\([^()]*\))?", re.IGNORECASE
+)
 COLON = re.compile(r"(?!lambda)((?:the )?[A-Za-z]{4,}(?: [A-Za-z]+){0,4})\s*:\s*(?=\S)", re.IGNORECASE)
 SHORT_WORDS = {"sum", "max", "min", "ans", "gcd", "lcm", "age", "avg", "rms", "var", "tax", "net", "det", "dim", "deg", "tr"}
-SEGMENT = re.compile(r"(?:\\(?:overline|angle|triangle|overrightarrow)\s*\{?\s*)?[A-Z]{2,4}\s*\}?|m?\s*\\angle\s*\{?\s*[A-Z]{1,3}\s*\}?")
+SEGMENT = re.compile(
+    r"(?:\\(?:overline|angle|triangle|overrightarrow)\s*\{?\s*)?[A-Z]{2,4}\s*\}?|m?\s*\\angle\s*\{?\s*[A-Z]{1,3}\s*\}?"
+)
 QUANTITY = re.compile(
-    r"\\(?:det|dim|lim|int|iint|oint|sum|prod|sup|inf|arg|nabla|partial|Pr|deg|ker|frac\s*\{\s*(?:d|\\partial))(?![A-Za-z]).*"
+    r"\\(?:det|dim|lim|int|iint|oint|sum|prod|sup|inf|arg|nabla|partial|Pr|deg|ker)(?![A-Za-z]).*"
+    r"|\\frac\s*\{\s*(?:d|\\partial)[^{}]*\}\s*\{\s*(?:d|\\partial)[^{}]*\}.*"
     r"|\\(?:max|min)\s*(?:_.*|[A-Za-z].*)?|[A-Za-z]+_\s*\{?[a-z]+\}?\s*\\(?:max|min).*",
     re.DOTALL,
 )
@@ -87,7 +93,7 @@ def _sides(text: str) -> tuple[list[str], list[str]]:
             signs.append("\\" + found["command"] if found["command"] else found["sign"][:1])
             at = start = found.end()
             continue
-        at += 2 if letter == "\\" and text[at + 1 : at + 2] in "{}[]()|" and False else 1
+        at += 1
     return [*sides, text[start:].strip()], signs
 
 
@@ -104,7 +110,7 @@ def _equation(sides: list[str], signs: list[str]) -> Statement:
         rest.pop(0)
     if not names and len(rest) == 2 and (name := label(rest[1])):
         names, rest = [name], rest[:1]
-    relations = tuple(("=", left, right) for left, right in zip(sides, sides[1:], strict=False))
+    relations = tuple(("=", left, right) for left, right in itertools.pairwise(sides))
     return Statement(frozenset(names), tuple(rest), relations)
 
 
@@ -117,7 +123,9 @@ def label(text: str) -> str | None:
         return _key(text)
     if BARS.fullmatch(text) or SEGMENT.fullmatch(text) or QUANTITY.fullmatch(text):
         return _key(text)
-    if WORDS.fullmatch(text) and any(len(word) > 3 or word.lower() in SHORT_WORDS for word in re.findall("[A-Za-z]+", text.split("(")[0])):
+    if WORDS.fullmatch(text) and any(
+        len(word) > 3 or word.lower() in SHORT_WORDS for word in re.findall("[A-Za-z]+", text.split("(")[0])
+    ):
         return _key(text).casefold()
     return None
 
@@ -130,7 +138,7 @@ def _is_product(found: re.Match) -> bool:
     inner = arguments[1:-1]
     if base in inner:
         return True
-    if len(base) == 1 and base.isupper() or base.startswith("\\"):
+    if (len(base) == 1 and base.isupper()) or base.startswith("\\"):
         return False
     return not re.fullmatch(r"\s*-?(?:[0-9]+|[A-Za-z](?:_[0-9])?)(?:\s*,\s*-?(?:[0-9]+|[A-Za-z](?:_[0-9])?))*\s*", inner)
 
@@ -138,7 +146,11 @@ def _is_product(found: re.Match) -> bool:
 def _key(text: str) -> str:
     """Return a name as a key; a star marks an optimum and is no part of the name."""
     text = re.sub(r"\^\s*(?:\\star|\{\s*\\star\s*\})\s*", "", text)
-    text = re.sub(r"\\(?:widehat|widetilde|overline)(?=\s*[\{ ])", lambda found: {"\\widehat": "\\hat", "\\widetilde": "\\tilde"}.get(found[0], "\\bar"), text)
+    text = re.sub(
+        r"\\(?:widehat|widetilde|overline)(?=\s*[\{ ])",
+        lambda found: {"\\widehat": "\\hat", "\\widetilde": "\\tilde"}.get(found[0], "\\bar"),
+        text,
+    )
     text = re.sub(r"\\(?:operatorname|text)\*?\s*\{([^{}]*)\}", r"\1", text)
     return re.sub(r"[{}\s]", "", re.sub("^the ", "", text, flags=re.IGNORECASE))
 

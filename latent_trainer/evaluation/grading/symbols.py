@@ -4,12 +4,14 @@ import re
 import unicodedata
 from fractions import Fraction
 
-GREEK_LETTERS = {
-    **dict(zip("αβγδεζηθικλμνξπρστυφχψω", "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma "
-        "tau upsilon phi chi psi omega".split(), strict=True)),
-    **dict(zip("ΓΔΘΛΞΠΣΦΨΩ", "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega".split(), strict=True)),
-    "ς": "sigma", "ϑ": "theta", "ϕ": "phi", "ϵ": "epsilon", "ϱ": "rho", "ϖ": "pi", "ϰ": "kappa", "ℓ": "ell", "∆": "Delta",
-}
+GREEK_LETTERS = dict(
+    re.findall(
+        r"(\S) (\w+)",
+        "α alpha β beta γ gamma δ delta ε epsilon ζ zeta η eta θ theta ι iota κ kappa λ lambda μ mu ν nu ξ xi π pi ρ rho "
+        "σ sigma τ tau υ upsilon φ phi χ chi ψ psi ω omega ς sigma ϑ theta ϕ phi ϵ epsilon ϱ rho ϖ pi ϰ kappa ℓ ell "
+        "Γ Gamma Δ Delta ∆ Delta Θ Theta Λ Lambda Ξ Xi Π Pi Σ Sigma Φ Phi Ψ Psi Ω Omega",
+    )
+)
 COMMANDS = {
     "≤⩽≦": "le", "≥⩾≧": "ge", "≠": "ne", "≈≃≅": "approx", "≡": "equiv", "∈": "in", "∉": "notin", "∞": "infty", "√": "sqrt",
     "∪": "cup", "∩": "cap", "∖": "setminus", "±": "pm", "∓": "mp", "⌊": "lfloor", "⌋": "rfloor", "⌈": "lceil", "⌉": "rceil",

@@ -7,43 +7,70 @@ from functools import cache
 MAX_UNIT_CHARACTERS = 80
 MAX_PER_UNIT = 6  # words
 
-CODES = {  # what pint has no names for
-    **dict.fromkeys(["dollar", "usd", "buck", "us$"], "dollar"),
-    **dict.fromkeys(["euro", "eur"], "euro"),
-    **dict.fromkeys(["gbp", "sterling"], "sterling"),
-    **dict.fromkeys(["rupee", "inr", "rs"], "rupee"),
-    **dict.fromkeys(["yen", "jpy", "yuan", "cny", "rmb"], "yen"),
-    **dict.fromkeys(["won", "krw"], "won"),
-    **dict.fromkeys(["franc", "chf"], "franc"),
-    "ruble": "ruble", "rub": "ruble", "cad": "cad", "aud": "aud", "mxn": "mxn", "brl": "brl", "cent": "cent", "¢": "cent",
-}  # fmt: skip
-SIGNS = {"$": "dollar", "€": "euro", "£": "sterling", "₹": "rupee", "₨": "rupee", "¥": "yen", "₩": "won", "₽": "ruble", "¢": "cent",
-         "₺": "lira", "₫": "dong", "₪": "shekel", "₱": "peso", "₦": "naira", "฿": "baht", "₴": "hryvnia", "₿": "bitcoin"}  # fmt: skip
-SAME = {frozenset(pair) for pair in (("pound", "lb"), ("pound", "sterling"), ("degree", "celsius"), ("degree", "fahrenheit"))}
-IRREGULAR = {"people": "person", "children": "child", "men": "man", "women": "woman", "feet": "foot", "inches": "inch",
-             "mice": "mouse", "lbs": "lb", "hrs": "hr", "bus": "bus", "pennies": "penny", "%": "percent"}  # fmt: skip
-DIMENSIONLESS = {"unit", "percent", "degree", "celsius", "fahrenheit", "dollar", "cent"}  # pint means something else, or no amount
+CODES = dict(  # what pint has no names for
+    re.findall(
+        r"(\S+) (\w+)",
+        "dollar dollar usd dollar buck dollar euro euro eur euro gbp sterling sterling sterling rupee rupee inr rupee "
+        "rs rupee yen yen jpy yen yuan yen cny yen rmb yen won won krw won franc franc chf franc ruble ruble rub ruble cad cad "
+        "aud aud cent cent ¢ cent",
+    )
+)
+SIGNS = dict(
+    re.findall(
+        r"(\S) (\w+)",
+        "$ dollar € euro £ sterling ₹ rupee ₨ rupee ¥ yen ₩ won ₽ ruble ¢ cent ₺ lira ₫ dong ₪ shekel ₱ peso ₦ naira ฿ baht "
+        "₴ hryvnia ₿ bitcoin",
+    )
+)
+SAME = {
+    frozenset(pair) for pair in (("pound", "lb"), ("pound", "sterling"), ("degree", "celsius"), ("degree", "fahrenheit"))
+}
+IRREGULAR = dict(
+    re.findall(
+        r"(\S+) (\w+)",
+        "people person children child men man women woman feet foot inches inch mice mouse lbs lb hrs hr bus bus % percent",
+    )
+)
+NOT_PINT = {
+    "unit",
+    "percent",
+    "degree",
+    "celsius",
+    "fahrenheit",
+    "dollar",
+    "cent",
+}  # pint means something else, or no amount
 
 SIGN = "|".join(map(re.escape, SIGNS))
 BEFORE = re.compile(
-    rf"([-+]?)\s*(?:(?:US|C|CA|A|AU|NZ|HK|S)?\s*\\?(?P<sign>{SIGN})|(?P<code>Rs\.?|INR|USD|EUR|GBP|JPY|CNY|CHF|CAD|AUD|KRW)(?![A-Za-z]))"
+    rf"([-+]?)\s*(?:(?:US|C|CA|A|AU|NZ|HK|S)?\s*\\?(?P<sign>{SIGN})"
+    r"|(?P<code>Rs\.?|INR|USD|EUR|GBP|JPY|CNY|CHF|CAD|AUD|KRW)(?![A-Za-z]))"
     r"\s*(?P<amount>[-+]?\s*[0-9.(\\].*)",
     re.DOTALL | re.IGNORECASE,
 )
+SPELLED_DEGREE = re.compile(r"\s*\bdeg(?:rees?)?\s+(C|F)(?:elsius|entigrade|ahrenheit)?(?![A-Za-z])", re.IGNORECASE)
 DEGREE = re.compile(r"\s*\^\s*\{?\s*\\circ\s*\}?\s*(?:\\text\s*\{\s*)?([CF]?)\s*\}?\s*", re.IGNORECASE)
 TOKEN = re.compile(rf"\s*([A-Za-z]+\.?|\\?%|\\?(?:{SIGN})|\^\s*\{{?\s*-?\s*[0-9]\s*\}}?|[/*-])")
 ABBREVIATION = re.compile(
-    r"[kcmdnu]?m|[kmu]?g|ft|in|mi|yd|lbs?|oz|[mcd]?l|hrs?|m?s|min|sec|[kmgt]b|[kmg]?hz|k?[wj]|k?wh|[ap]m|[mk]ph|usd|eur|gbp|inr|rs|rad|pts?|k?pa|mol|cal"
-    r"|kcal|sq|cu|cc|mins?"
+    r"[kcmdnu]?m|[kmu]?g|ft|in|mi|yd|lbs?|oz|[mcd]?l|hrs?|m?s|min|sec|[kmgt]b|[kmg]?hz|k?[wj]|k?wh|[ap]m|[mk]ph|usd|eur|gbp|inr|rs|rad"
+    r"|pts?|k?pa|mol|cal|kcal|sq|cu|cc|mins?"
 )
 LETTERED = re.compile(r"(?:[mgNJW]|k[mg]|[cm]m|mL|L|ft|mi)/(?:s|h|L|kg|K|m)(?:\^\s*\{?[23]\}?)?")
-SINGLE = re.compile(r"(.*[0-9)}])\s*(?:\\text\s*\{\s*)?([A-Za-z])\s*\}?", re.DOTALL)
-FILLER = set("a an of the to on at by per total each altogether left only more s in us apiece exactly".split())
-VARIABLES = set("pi inf infty infinity choose alpha beta gamma delta theta lambda mu sigma omega phi and or log ln sin cos tan "
-                "mod exp sqrt max min if for when where with is are not no yes units digit base".split()) - {"units"}  # fmt: skip
+SINGLE = re.compile(r"(.*[0-9)}])\s*([A-Za-z])(?:\^\s*\{?([23])\}?)?\s*", re.DOTALL)
+ENDS = re.compile(r"(?:[0-9)}]|(?:\A|[^A-Za-z])pi)\s*\Z")
+ANGLED = re.compile(r"sin|cos|tan|cot|sec|csc")
+FILLER = set(re.findall(r"\w+", "a an of the to on at by per total each altogether left only more s in us apiece exactly"))
+VARIABLES = set(
+    re.findall(
+        r"\w+",
+        "pi inf infty infinity choose alpha beta gamma delta theta lambda mu sigma omega phi and or log ln sin cos tan mod "
+        "exp sqrt max if for when where with is are not no yes digit base",
+    )
+)
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 
 Unit = tuple[tuple[str, int], ...]
+DEGREES: Unit = (("degree", 1),)
 
 
 def measured(text: str) -> tuple[str, Unit | None]:
@@ -59,7 +86,9 @@ def measured(text: str) -> tuple[str, Unit | None]:
         name = SIGNS.get(found["sign"]) or CODES[found["code"].lower().rstrip(".")]
         currency, text = ((name, 1),), (found[1] + found["amount"]).strip()
     for end in range(max(1, len(text) - MAX_UNIT_CHARACTERS), len(text)):
-        if text[end - 1] in "0123456789)}" and (unit := _unit(text[end:])) is not None:
+        if not ENDS.search(text, max(0, end - 5), end) and not text.startswith(r"\text", end):
+            continue
+        if (unit := _unit(text[end:])) is not None and not (unit == DEGREES and ANGLED.search(text, 0, end)):
             return text[:end].strip(), tuple(sorted(currency + unit)) or None
     return text, currency or None
 
@@ -72,6 +101,8 @@ def _unit(text: str) -> Unit | None:
         return None
     as_text = r"\text" in text
     plain = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text) if as_text else text
+    plain = SPELLED_DEGREE.sub(lambda found: " celsius" if found[1] in "cC" else " fahrenheit", plain)
+    plain = re.sub(r"\b([ap])\.\s?m\.?", r"\1m", plain)
     plain = re.sub(r"\\mu(?![A-Za-z])\s*", "u", plain).replace(r"\Omega", "ohm").replace(r"\cdot", " ")
     tokens, at = [], 0
     while plain[at:].strip():
@@ -81,7 +112,11 @@ def _unit(text: str) -> Unit | None:
         tokens.append(found[1].rstrip(".").replace(" ", ""))
         at = found.end()
     words = [token for token in tokens if token[0].isalpha()]
-    if not (as_text or _is_unit(plain.strip(), words, glued=not text[0].isspace() and bool(words) and tokens[0] == words[0])):
+    if as_text and VARIABLES.intersection(word.lower() for word in words):
+        return None
+    if not (
+        as_text or _is_unit(plain.strip(), words, glued=not text[0].isspace() and bool(words) and tokens[0] == words[0])
+    ):
         return None
     return _product(tokens)
 
@@ -98,7 +133,10 @@ def _is_unit(text: str, words: list[str], glued: bool) -> bool:
     if len(words) > MAX_PER_UNIT or VARIABLES.intersection(lower) or len(text) == 1 or text[0] in "-^*":
         return False
     slashed = "/" in text and any(len(word) > 1 for word in words)
-    return all(len(word) > 2 or word in FILLER or (slashed and word in "hs") or (len(word) > 1 and ABBREVIATION.fullmatch(word)) for word in lower)
+    return all(
+        len(word) > 2 or word in FILLER or (slashed and word in "hs") or (len(word) > 1 and ABBREVIATION.fullmatch(word))
+        for word in lower
+    )
 
 
 def _product(tokens: list[str]) -> Unit | None:
@@ -118,7 +156,11 @@ def _product(tokens: list[str]) -> Unit | None:
             powers[last] *= POWERS[word]
         elif word in POWERS and following:
             times = POWERS[word]
-        elif word in ("*", "-") or (word in FILLER and not (word == "in" and not following) and not (word == "s" and sign < 0)):
+        elif word in ("*", "-") or (
+            word in FILLER
+            and not (word == "in" and not any(token[0].isalpha() for token in following))
+            and not (word == "s" and sign < 0)
+        ):
             continue
         elif word[0] in "^":
             return None
@@ -151,7 +193,11 @@ def ratio(unit: Unit, other: Unit) -> Fraction | None:
     plain, other_plain = _plain(unit), _plain(other)
     if plain == other_plain:
         return Fraction(1)
-    if len(plain) == len(other_plain) == 1 and frozenset((plain[0][0], other_plain[0][0])) in SAME and plain[0][1] == other_plain[0][1]:
+    if (
+        len(plain) == len(other_plain) == 1
+        and frozenset((plain[0][0], other_plain[0][0])) in SAME
+        and plain[0][1] == other_plain[0][1]
+    ):
         return Fraction(1)
     (factor, base), (other_factor, other_base) = _in_base_units(unit), _in_base_units(other)
     if base != other_base or "radian" in dict(base):  # a degree is no exact number of radians
@@ -159,12 +205,13 @@ def ratio(unit: Unit, other: Unit) -> Fraction | None:
     return factor / other_factor
 
 
-def letter_unit(text: str, unit: Unit) -> str | None:
-    """Return the amount in "5 h" where its letter is the same unit as the one given, which the other answer has."""
+def lettered(text: str, unit: Unit) -> tuple[str, Unit | None]:
+    """Split "5 h" where its letter measures the same as the other answer's unit; else the letter is a variable."""
     found = SINGLE.fullmatch(text)
-    if found is None or len(unit) != 1 or ratio(((found[2], 1),), unit) != 1:
-        return None
-    return found[1].strip()
+    if found is None:
+        return text, None
+    own = ((found[2], int(found[3] or 1)),)
+    return (found[1].strip(), own) if ratio(own, unit) is not None else (text, None)
 
 
 def _plain(unit: Unit) -> Unit:
@@ -194,7 +241,7 @@ def _registry():
 
 def _definition(word: str) -> tuple[Fraction, tuple]:
     """Return one unit as a multiple of base units."""
-    if singular(word) in DIMENSIONLESS | set(CODES.values()) or len(word) > 30:
+    if singular(word) in NOT_PINT | set(CODES.values()) or len(word) > 30:
         return Fraction(1), ((singular(word), 1),)
     registry = _registry()
     found = registry.parse_unit_name(word) or registry.parse_unit_name(word.lower())

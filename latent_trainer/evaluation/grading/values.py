@@ -1,11 +1,10 @@
-"""Comparing formulas by their values at fixed points: exactly with fractions, else to 60 digits.
+"""The value of a formula at a point: exact with fractions, else to 60 digits.
 
-Every operation is checked for size before it is carried out, and paid for out of a budget of work, so that the time is bounded
-whatever a model wrote. Two formulas are equal where they agree at all points where both are defined.
+Every operation is checked for size before it is carried out, and paid for out of a budget of work, so that the time is
+bounded whatever a model wrote.
 """
 
 import math
-import random
 import zlib
 from fractions import Fraction
 
@@ -13,13 +12,8 @@ import mpmath
 
 MAX_BITS = 20_000  # of any exact intermediate number
 MAX_ARGUMENT = 1_500  # of factorials, binomials and trigonometric functions
-MAX_SYMBOLS = 8
-MIN_POINTS = 4  # where both formulas are defined
 MP = mpmath.MPContext()  # of our own: other code may change the precision of mpmath's, from any thread
 MP.dps = 60
-RELATIVE_ERROR = MP.mpf(10) ** -35
-ZERO = MP.mpf(10) ** -50
-COUNTS = set("ijklmn")  # letters that stand for integers, as in n! and 2^n
 TRANSCENDENTAL = 60  # what a logarithm costs, in additions
 
 
@@ -103,20 +97,20 @@ class Calculator:
     def _add(self, *values):
         total = values[0]
         for value in values[1:]:
-            left, right = _pair(total, value)
+            left, right = paired(total, value)
             total = _bounded(left + right)
         return total
 
     def _multiply(self, *values):
         total = values[0]
         for value in values[1:]:
-            left, right = _pair(total, value)
+            left, right = paired(total, value)
             total = _bounded(left * right)
         return total
 
     def _power(self, base, exponent):
         if base == 0:
-            if isinstance(exponent, MP.mpc) or exponent <= 0 and not (exponent == 0 and isinstance(exponent, Fraction)):
+            if isinstance(exponent, MP.mpc) or (exponent <= 0 and not (exponent == 0 and isinstance(exponent, Fraction))):
                 raise UndefinedError
             return Fraction(exponent == 0)
         if isinstance(exponent, Fraction) and exponent.denominator == 1:
@@ -133,14 +127,14 @@ class Calculator:
             if root * root == base:
                 return self._power(root, Fraction(exponent.numerator))
         self.budget.pay(2 * TRANSCENDENTAL)
-        logarithm = MP.log(_inexact(base)) * _inexact(exponent)
+        logarithm = MP.log(inexact(base)) * inexact(exponent)
         if abs(logarithm) > MAX_BITS:
             raise UndefinedError
         return MP.exp(logarithm)
 
     def _root(self, value, index):
         if not isinstance(index, Fraction) or index == 0:
-            return self._power(value, 1 / _inexact(index) if index != 0 else index)
+            return self._power(value, 1 / inexact(index) if index != 0 else index)
         if not isinstance(value, MP.mpc) and value < 0 and index.denominator == 1 and index % 2 == 1:
             return -self._power(-value, 1 / index)
         return self._power(value, 1 / index)
@@ -159,10 +153,10 @@ class Calculator:
         return abs(value)
 
     def _max(self, *values):
-        return max(map(self._real, values), key=_inexact)
+        return max(map(self._real, values), key=inexact)
 
     def _min(self, *values):
-        return min(map(self._real, values), key=_inexact)
+        return min(map(self._real, values), key=inexact)
 
     def _gcd(self, *values):
         return Fraction(math.gcd(*map(_integer, values)))
@@ -173,7 +167,7 @@ class Calculator:
         return Fraction(math.lcm(*map(_integer, values)))
 
     def _degrees(self, value):
-        return _inexact(value) * MP.pi / 180
+        return inexact(value) * MP.pi / 180
 
     def _exp(self, value):
         if value == 0:
@@ -181,7 +175,7 @@ class Calculator:
         if abs(value) > MAX_BITS:
             raise UndefinedError
         self.budget.pay(TRANSCENDENTAL)
-        return MP.exp(_inexact(value))
+        return MP.exp(inexact(value))
 
     def _log(self, value, base=None):
         self.budget.pay(TRANSCENDENTAL)
@@ -193,8 +187,8 @@ class Calculator:
                 raise UndefinedError
         if value == 1:
             return Fraction(0)
-        result = MP.log(_inexact(value))
-        return result if base is None else result / MP.log(_inexact(base))
+        result = MP.log(inexact(value))
+        return result if base is None else result / MP.log(inexact(base))
 
     def _lg(self, value):
         return self._log(value, Fraction(10))
@@ -219,7 +213,7 @@ class Calculator:
     def _unknown(self, name: str, values: list):
         """Return the value of a function nobody has defined: the same for the same arguments, else another."""
         self.budget.pay(TRANSCENDENTAL)
-        key = "/".join([name, *(str(value) if isinstance(value, Fraction) else MP.nstr(value, 30) for value in map(_short, values))])
+        key = "/".join([name, *map(_written, values)])
         return Fraction(zlib.crc32(key.encode()) % 9973 + 1, 97)
 
 
@@ -228,7 +222,7 @@ def _trigonometric(name: str):
         if abs(value) > MAX_ARGUMENT:
             raise UndefinedError
         self.budget.pay(TRANSCENDENTAL)
-        return getattr(MP, name)(_inexact(value))
+        return getattr(MP, name)(inexact(value))
 
     return call
 
@@ -249,7 +243,7 @@ def _inverse(name: str):
         if name != "atan" and abs(value) > 1:
             raise UndefinedError
         self.budget.pay(TRANSCENDENTAL)
-        return getattr(MP, name)(_inexact(value))
+        return getattr(MP, name)(inexact(value))
 
     return call
 
@@ -277,19 +271,21 @@ def _bounded(value):
     return value
 
 
-def _short(value):
-    """Return a value that can be written down quickly."""
-    return value if not isinstance(value, Fraction) or _bits(value) < 2_000 else _inexact(value)
+def _written(value) -> str:
+    """Return a value as a key, to 30 digits where it has many."""
+    return str(value) if isinstance(value, Fraction) and _bits(value) < 2_000 else MP.nstr(inexact(value), 30)
 
 
-def _inexact(value):
+def inexact(value):
+    """Return a value as a number of 60 digits."""
     return MP.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value
 
 
-def _pair(left, right):
+def paired(left, right):
+    """Return two values as they can be added and divided: fractions, or numbers of 60 digits."""
     if isinstance(left, Fraction) and isinstance(right, Fraction):
         return left, right
-    return _inexact(left), _inexact(right)
+    return inexact(left), inexact(right)
 
 
 def _integer(value) -> int:
@@ -302,122 +298,3 @@ def _whole(value) -> int:
     if not 0 <= _integer(value) <= MAX_ARGUMENT:
         raise UndefinedError
     return int(value)
-
-
-def leaves(tree: tuple):
-    """Yield every operation and symbol of a tree."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        waiting += [child for child in node[1:] if isinstance(child, tuple)]
-
-
-def symbols(*trees: tuple) -> set[str]:
-    """Return the names in trees."""
-    return {node[1] for tree in trees for node in leaves(tree) if node[0] == "symbol"}
-
-
-def _points(names: list[str], whole: bool):
-    """Yield where formulas are compared: small values of both signs, positive ones, and one variable far above the others.
-
-    Args:
-        names: the variables.
-        whole: every variable is an integer, as it is beside factorials and binomials; else only the letters i to n.
-    """
-    chance = random.Random(20)
-
-    def draw(low, high):
-        return {name: _drawn(chance, low, high, whole or name[0] in COUNTS) for name in names}
-
-    for _ in range(8 if names else 1):
-        yield draw(-6, 9)
-    for _ in range(8 if names else 0):
-        yield draw(1, 9)
-    for name in names:
-        for _ in range(4):
-            yield {**draw(0, 3), name: Fraction(chance.randint(9, 16))}
-
-
-def _drawn(chance: random.Random, low: int, high: int, whole: bool) -> Fraction:
-    if whole:
-        return Fraction(chance.randint(low, high))
-    return Fraction(14 * chance.randint(low, high) + 2 * chance.randint(0, 6) + 1, 14)
-
-
-def same_value(left: tuple, right: tuple, budget: Budget) -> bool:
-    """Return whether two trees have the same value wherever both have one.
-
-    Args:
-        left, right: from `reader.read`.
-        budget: pays for the evaluations.
-
-    Raises:
-        ExhaustedError: the budget is spent.
-    """
-    names = symbols(left, right)
-    agree = _agree(left, right, names, Calculator(budget))
-    if not agree and ("i" in names or (agree is None and not names)):
-        agree = _agree(left, right, names - {"i"}, Calculator(budget, imaginary=True))
-    return bool(agree)
-
-
-def _agree(left: tuple, right: tuple, names: set[str], calculator: Calculator) -> bool | None:
-    """Return whether two trees agree, None where there are too few points to tell."""
-    shared = 0
-    for one, other in _values((left, right), names, calculator):
-        if not _close(one, other):
-            return False
-        shared += 1
-    return True if shared >= (MIN_POINTS if names else 1) else None
-
-
-def _values(trees: tuple, names: set[str], calculator: Calculator):
-    """Yield the values of trees at every point where all have one."""
-    if len(names) > MAX_SYMBOLS:
-        return
-    whole = any(node[0] in ("factorial", "binomial") for tree in trees for node in leaves(tree))
-    for point in _points(sorted(names), whole):
-        try:
-            yield [calculator.value(tree, point) for tree in trees]
-        except UndefinedError:
-            continue
-
-
-def proportional(left: tuple, right: tuple, budget: Budget) -> Fraction | None:
-    """Return the sign, 1 or -1, of the constant c in left = c * right; None where there is no such constant but zero.
-
-    Args:
-        left, right: differences of the two sides of relations, from `reader.read`.
-        budget: pays for the evaluations.
-
-    Raises:
-        ExhaustedError: the budget is spent.
-    """
-    names = symbols(left, right)
-    ratio, shared = None, 0
-    for one, other in _values((left, right), names, Calculator(budget)):
-        if isinstance(one, MP.mpc) or isinstance(other, MP.mpc):
-            return None
-        if one == 0 and other == 0:
-            continue
-        if one == 0 or other == 0:
-            return None
-        if ratio is not None and not _close(*_pair(_divided(one, other), ratio)):
-            return None
-        ratio = ratio or _divided(one, other)
-        shared += 1
-    return None if not names or shared < MIN_POINTS else Fraction(1 if ratio > 0 else -1)
-
-
-def _divided(left, right):
-    left, right = _pair(left, right)
-    return left / right
-
-
-def _close(left, right) -> bool:
-    if isinstance(left, Fraction) and isinstance(right, Fraction):
-        return left == right
-    left, right = _inexact(left), _inexact(right)
-    error, size = abs(left - right), max(abs(left), abs(right))
-    return error <= size * RELATIVE_ERROR or (min(abs(left), abs(right)) == 0 and error < ZERO)
