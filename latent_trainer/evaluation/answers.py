@@ -29,4 +29,4 @@ def is_equivalent(prediction: str | None, reference: str | None) -> bool:
 
 @lru_cache(maxsize=10_000)
 def _verdict(one: str, other: str) -> bool:
-    return comparison.same_at_once(one, other) or comparison.same(one, other)
+    return comparison.same(one, other)

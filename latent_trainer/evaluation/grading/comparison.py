@@ -16,14 +16,17 @@ MAX_NESTING = 12
 WORDS = {"yes", "no", "not", "none"}
 
 
-def same(predicted: str, expected: str) -> bool:
+def same(predicted: str, expected: str, budget: Budget | None = None) -> bool:
     """Return whether two cleaned answers are the same; False where that would take too much work to find out.
 
     Args:
         predicted, expected: from `latent_trainer.evaluation.notation.clean`, in any order.
+        budget: the work allowed, `UNITS_OF_WORK` unless given.
     """
     try:
-        return _Comparison().same(*sorted((numerals.resolved(predicted), numerals.resolved(expected))))
+        return _Comparison(budget or Budget(UNITS_OF_WORK)).same(
+            *sorted((numerals.resolved(predicted), numerals.resolved(expected)))
+        )
     except ExhaustedError:
         return False
 
@@ -31,8 +34,8 @@ def same(predicted: str, expected: str) -> bool:
 class _Comparison:
     """One pair of answers: what has been found out about its parts, and the work left for the rest."""
 
-    def __init__(self):
-        self.budget = Budget(UNITS_OF_WORK)
+    def __init__(self, budget: Budget):
+        self.budget = budget
         self.verdicts: dict[tuple[str, str], bool] = {}
         self.trees: dict[str, tuple | None] = {}
         self.nesting = 0
@@ -53,6 +56,8 @@ class _Comparison:
         if max(notation.depth(one), notation.depth(other)) > MAX_NESTING:
             return False
         lists = [_listed(text) for text in (one, other)]
+        if any(lists) and not all(lists):
+            lists = [found or _unfolded(text) for found, text in zip(lists, (one, other), strict=True)]
         if any(lists):
             return self._same_collection(
                 *(found or members.collection(text) or ("", [text]) for found, text in zip(lists, (one, other), strict=True))
@@ -122,7 +127,7 @@ class _Comparison:
 
     def _same_collection(self, one: members.Collection, other: members.Collection) -> bool:
         (kind, rows), (other_kind, other_rows) = members.shape(one), members.shape(other)
-        if kind != other_kind and "" not in (kind, other_kind):
+        if kind != other_kind and ("" not in (kind, other_kind) or rows == other_rows == [r"\emptyset"]):
             return False
         if {kind, other_kind} <= {"", "{}", "cup"}:
             return self._same_set(rows, other_rows)
@@ -217,6 +222,16 @@ def _listed(text: str) -> members.Collection | None:
         if len(pieces) > 1:
             return "", [one for piece in pieces for one in members.signed(piece)]
     return None
+
+
+def _unfolded(text: str) -> members.Collection | None:
+    """Return (x, y) = (1, 2) as the list x = 1, y = 2."""
+    said = statement(text)
+    values = members.collection(said.values[0]) if len(said.values) == 1 else None
+    names = next((name[1:-1].split(",") for name in said.names if name.startswith("(")), [])
+    if not values or len(names) != len(values[1]):
+        return None
+    return "", [f"{name} = {value}" for name, value in zip(names, values[1], strict=True)]
 
 
 def _unbracketed(text: str) -> str:

@@ -10,7 +10,6 @@ MATRIX = re.compile(
     r"\\begin\s*\{([pbBvV]?|small)(?:matrix|array)\}\s*(?:\{[lcr|]*\})?(.*?)\\end\s*\{\1(?:matrix|array)\}", re.DOTALL
 )
 TRANSPOSED = re.compile(r"\^\s*\{?\s*(?:T|\\top|\\intercal)\s*\}?")
-SCALAR = re.compile(r"(.*?)\s*(?:\\cdot)?\s*", re.DOTALL)
 
 Collection = tuple[str, list[str]]
 
@@ -88,7 +87,7 @@ def _matrix(text: str) -> Collection | None:
         rows, behind = [list(row) for row in zip(*rows, strict=True)], ""
     if behind or before.endswith(("+", "/", "^")) or "=" in before:
         return None
-    if factor := SCALAR.fullmatch(before)[1].removesuffix(r"\cdot").strip():
+    if factor := before.removesuffix(r"\cdot").strip():
         rows = [[f"-({cell})" if factor == "-" else f"({factor})({cell})" for cell in row] for row in rows]
     return "matrix", [_row(row) for row in rows]
 

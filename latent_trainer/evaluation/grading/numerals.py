@@ -158,7 +158,7 @@ def _groups(text: str, index: int, tight: set[int]) -> bool:
     after = re.match(r"[0-9]{3}(?![0-9])", text[index + 1 : index + 5])
     if not before or not after:
         return False
-    first = index - len(before[1]) - 1
-    inner = first in tight
-    decimal = text[first : first + 1] == "." if first >= 0 else False
-    return len(before[1]) == 3 if inner else not decimal and before[1][0] != "0"
+    first = index - len(before[1])
+    if first - 1 in tight:
+        return len(before[1]) == 3
+    return before[1][0] != "0" and not re.search(r"[0-9]\.$", text[max(0, first - 2) : first])

@@ -11,8 +11,8 @@ CODES = dict(  # what pint has no names for
     re.findall(
         r"(\S+) (\w+)",
         "dollar dollar usd dollar buck dollar euro euro eur euro gbp sterling sterling sterling rupee rupee inr rupee "
-        "rs rupee yen yen jpy yen yuan yen cny yen rmb yen won won krw won franc franc chf franc ruble ruble rub ruble cad cad "
-        "aud aud cent cent ¢ cent",
+        "rs rupee yen yen jpy yen yuan yuan cny yuan rmb yuan won won krw won franc franc chf franc ruble ruble rub ruble "
+        "cad cad aud aud cent cent ¢ cent",
     )
 )
 SIGNS = dict(
@@ -43,9 +43,9 @@ NOT_PINT = {
 
 SIGN = "|".join(map(re.escape, SIGNS))
 BEFORE = re.compile(
-    rf"([-+]?)\s*(?:(?:US|C|CA|A|AU|NZ|HK|S)?\s*\\?(?P<sign>{SIGN})"
+    rf"([-+]?) ?(?:(?:US|C|CA|A|AU|NZ|HK|S)? ?\\?(?P<sign>{SIGN})"
     r"|(?P<code>Rs\.?|INR|USD|EUR|GBP|JPY|CNY|CHF|CAD|AUD|KRW)(?![A-Za-z]))"
-    r"\s*(?P<amount>[-+]?\s*[0-9.(\\].*)",
+    r" ?(?P<amount>[-+]? ?[0-9.(\\].*)",
     re.DOTALL | re.IGNORECASE,
 )
 SPELLED_DEGREE = re.compile(r"\s*\bdeg(?:rees?)?\s+(C|F)(?:elsius|entigrade|ahrenheit)?(?![A-Za-z])", re.IGNORECASE)
