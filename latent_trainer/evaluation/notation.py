@@ -1,106 +1,99 @@
-"""Reading a written answer: one spelling for the many ways to write it, exact numbers, units and collections.
+r"""One spelling for the many ways to write an answer: Unicode and LaTeX, markup around it, brackets.
 
 Everything here works on texts of bounded length and looks for no more than their outer structure.
 """
 
 import re
-import unicodedata
-from fractions import Fraction
 
-MAX_CHARACTERS = 1000  # a longer answer equals its own copy only
-MAX_DIGITS = 400  # digits of a plain number, and the size of its power of ten
-MAX_DEPTH = 6  # nested brackets; the parser's time grows quickly with them
+from latent_trainer.evaluation.grading.symbols import ascii_text
+
+MAX_CHARACTERS = 1_000  # a longer answer equals its own copy only, unless it is one number
+MAX_LONG_NUMBER = 5_500
+MAX_LAYERS = 20  # of markup
 MAX_PARTS = 50  # members of a tuple, set or list
+LONG_NUMBER = re.compile(r"\s*[-+]?[0-9][0-9,]*(?:\.[0-9]*)?\s*")
 
-RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿᵏ"
-LOWERED = str.maketrans(RAISED, "0123456789+-nk")
-SYMBOLS = str.maketrans(
-    dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\u2014", "-")
-    | dict.fromkeys("\u2044\u2215\u00f7", "/")
-    | dict.fromkeys("\u00d7\u00b7\u22c5", r"\cdot ")
-    | {"≤": r"\le ", "≥": r"\ge ", "∞": r"\infty ", "π": r"\pi ", "√": r"\sqrt ", "\u222a": r"\cup ", "∈": r"\in "}
-    | {
-        "⌊": r"\lfloor ",
-        "⌋": r"\rfloor ",
-        "⌈": r"\lceil ",
-        "⌉": r"\rceil ",
-        "∅": r"\emptyset ",
-        "°": r"^\circ ",
-        "±": r"\pm ",
-    }
-)
 SPELLINGS = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![A-Za-z])\.?", ""),
-        (r"\\(?:[,;:! ]|q?quad(?![A-Za-z]))|~", " "),
+        (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits)(?![A-Za-z])\.?", ""),
+        (
+            r"\\(?:begin|end)\s*\{(?:equation|align|aligned|alignat|gather|gathered|split|math|displaymath|multline)\*?\}",
+            " ",
+        ),
+        (r"(?<=[0-9])(?:,\\!|\{,\}|\\[,;: ]|~)(?=[0-9]{3}(?![0-9]))", ""),
+        (r"\$(?=\S)([^$]*[^$\s])\$(?![0-9])", r" \1 "),
+        (r"(?<=[A-Za-z0-9])\*(?=\s*=)", r"^\\star "),
+        (r"(?<!\\)\\!", ""),
+        (r"(?<!\\)\\(?:[,;: ]|q?quad(?![A-Za-z]))|~", " "),
         (r"\{,\}", ","),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
-        (r"\\(?:lbrace)(?![A-Za-z])", r"\\{"),
-        (r"\\(?:rbrace)(?![A-Za-z])", r"\\}"),
+        (r"\\lbrace(?![A-Za-z])", r"\\{"),
+        (r"\\rbrace(?![A-Za-z])", r"\\}"),
         (r"\\(?:lvert|rvert|vert|mid)(?![A-Za-z])", "|"),
-        (r"\\(?:times|ast)(?![A-Za-z])", r"\\cdot "),
-        (r"\\(?:leq|leqslant)(?![A-Za-z])|<=", r"\\le "),
-        (r"\\(?:geq|geqslant)(?![A-Za-z])|>=", r"\\ge "),
+        (r"\\(?:lVert|rVert|Vert)(?![A-Za-z])", r"\\|"),
+        (r"\^\s*\{?\s*(?:\\ast(?![A-Za-z])|\\star(?![A-Za-z])|\*(?!\*))\s*\}?", r"^\\star "),
+        (r"\\(?:times|ast|cdotp|bullet)(?![A-Za-z])", r"\\cdot "),
+        (r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)", r"\\cdot "),
+        (r"\\(?:leq|leqslant|leqq)(?![A-Za-z])|<=|=<", r"\\le "),
+        (r"\\(?:geq|geqslant|geqq)(?![A-Za-z])|>=", r"\\ge "),
+        (r"\\(?:neq|not\s*=)(?![A-Za-z])|!=", r"\\ne "),
+        (r"\\(?:lt)(?![A-Za-z])", "<"),
+        (r"\\(?:gt)(?![A-Za-z])", ">"),
+        (r"\\(?:simeq|thickapprox|approxeq)(?![A-Za-z])|~=", r"\\approx "),
+        (r"\\coloneqq(?![A-Za-z])|:=", "="),
         (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
-        (r"\\operatorname\*?\{([a-z]+)\}", r"\\\1 "),
-        (r"\\(?:mathrm|mathbf|mathit|textrm|textbf|textit|mbox|mathsf|textnormal)(?=\{)", r"\\text"),
+        (r"\\var(epsilon|theta|phi|rho|sigma|kappa|pi)(?![A-Za-z])", r"\\\1 "),
+        (r"\\(?:vec|boldsymbol|bm|mathbf|overrightarrow)\s*\{\s*(\\?[A-Za-z]+)\s*\}", r"\1 "),
+        (r"\\operatorname\*?\s*\{(max|min|log|ln|exp|sin|cos|tan|gcd|lcm)\}", r"\\\1 "),
+        (r"\\(?:mathrm|mathbf|mathit|textrm|textbf|textit|mbox|mathsf|textnormal|rm)(?=\s*\{)", r"\\text"),
+        (r"\\text\s*\{\s*(?:and|or)\s*\}", " and "),
+        (r",\s*(?:and|or)\s+(?=[-+\\0-9(\[{A-Za-z$€£₹])", ", "),
+        (r"(?<![A-Za-z,][A-Za-z])\s+(?:and|or)\s+(?=[-+\\0-9(\[{A-Za-z$€£₹])", ", "),
         (r"(?<![0-9})])(?<![0-9})] )\\text\{([A-Za-z])\}|\\text\{(e)\}", r"\1\2"),
-        (r"\\text\{\s*(?:and|or)\s*\}|(?<![A-Za-z,])\s+(?:and|or)\s+(?=[-+\\0-9(\[{A-Za-z])", ", "),
         (r"\\in(?![A-Za-z])", r"\\in "),
+        (r"(?<![\\A-Za-z])(?:infinity|infty|inf)(?![A-Za-z_({])", r"\\infty "),
+        (r"(?<![A-Za-z\\])(?:positive|plus) (?=\\infty)", ""),
+        (r"(?<![A-Za-z\\])(?:negative|minus) (?=\\infty|[0-9])", "-"),
+        (r"(?<=[(\[{,;])\s*\+\s*(?=\\infty|[0-9])", ""),
         (r"\*\*", "^"),
+        (r"(?:\{\})?(?<![A-Za-z0-9])[_^]\s*\{?([0-9A-Za-z]+)\}?\s*C\s*_\s*\{?([0-9A-Za-z]+)\}?", r"\\binom{\1}{\2}"),
+        (r"\{\s*([0-9A-Za-z]{1,9})\s*\\choose\s*([0-9A-Za-z]{1,9})\s*\}", r"\\binom{\1}{\2}"),
+        (r"([_^])\{\s*([0-9A-Za-z])\s*\}", r"\1\2 "),
     )
 ]
+SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+SCALED = re.compile(r"(?<=[0-9])\s+(hundred|thousand|million|billion|trillion)s?(?![A-Za-z])", re.IGNORECASE)
+BARS = re.compile(r"\|\|([^|]+)\|\|")
+
+QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "«": "»", "‹": "›", "”": "”", "’": "’", "「": "」", "`": "`"}
+SPECIAL = (  # what ends or begins a text for a model
+    r"<\|[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|</?s>|<(?:eos|bos|pad|end_of_turn|end_of_text|eot|unk)>|\[(?:EOS|BOS|PAD|/INST)\]"
+)
+BEFORE = re.compile(
+    rf"(?:{SPECIAL}|#{{1,6}}\s+|>\s+(?=\S)|[*•]\s+(?=\S)|=\s*(?![=<>])|\\approx(?![A-Za-z])|\+\s*|(?:\\therefore|∴)\s*)\s*"
+    r"|[*_]{0,2}(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+|my\s+)?(?:final\s+|correct\s+)?(?:answer|result|solution|ans)"
+    r"[*_]{0,2}\s*(?:\s(?:is|are|equals)(?![A-Za-z])\s*:?|:|=)[*_]{0,2}\s*",
+    re.IGNORECASE,
+)
+BEHIND = re.compile(rf"(?:{SPECIAL}|[,;:?]|\\+|(?<![.])\.|\\qed|\\square|\\blacksquare|[□■∎])\s*\Z")
 WRAPPERS = [
     re.compile(pattern, re.DOTALL)
     for pattern in (
-        r"\*\*(.+)\*\*",
-        r"`(.+)`",
+        r"\*{1,3}([^*]+)\*{1,3}",
+        r"\*\*((?:[^*]|\*(?!\*))+)\*\*",
+        r"_{1,3}([^_]+)_{1,3}",
+        r"`{1,3}(?:text|latex|math)?([^`]+)`{1,3}",
         r"\$\$([^$]+)\$\$",
         r"\$([^$]+)\$",
         r"\\\((.+)\\\)",
         r"\\\[(.+)\\\]",
-        r"\+\s*(.+)",
+        r"<(?:b|strong|i|em|u|code|answer|span|p|mark|div)>(.*)</(?:b|strong|i|em|u|code|answer|span|p|mark|div)>",
     )
 ]
-ENCLOSED = re.compile(r"\\(?:boxed|fbox|text)\s*\{")
-NAMED = re.compile(r"([A-Za-z](?:_\{?\w+\}?)?|[A-Za-z]\([A-Za-z]\))\s*(?:=|\\in)(?!=)\s*(.+)", re.DOTALL)
-
-WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
-DECIMAL = re.compile(
-    rf"(?P<whole>{WHOLE})?(?:\.(?P<rest>[0-9]*))?(?:(?:[eE]|\s*(?:\\cdot|\*)\s*10\s*\^)\s*\{{?(?P<power>[+-]?[0-9]{{1,4}})\}}?)?"
-)
-OVER = re.compile(
-    r"(?:(?P<units>[0-9]+)\s*)?(?:\\frac\s*\{(?P<a>[^{}]+)\}\s*\{(?P<b>[^{}]+)\}|\\frac\s*(?P<c>[0-9])\s*(?P<d>[0-9]))"
-)
-SLASHED = re.compile(r"(?:(?P<units>[0-9]+)\s+)?(?P<a>[0-9.,]+)\s*/\s*(?P<b>-?[0-9.,]+)")
-
-UNIT = re.compile(
-    r"(?P<body>.*[0-9})])(?:"
-    r"(?P<unit>\s*(?:\\?%|\\text\{[^{}]*\}|\s[A-Za-z./ -]+|[A-Za-z]{2,3})(?:\^\{?[23]\}?)?)"
-    r"|(?P<degree>\s*\^\s*\{?\\circ\s*\}?\s*[CF]?))"
-)
-CURRENCY = re.compile(r"(-?)\s*(\\?\$|€|£)\s*(-?.+)", re.DOTALL)
-UNIT_NAMES = {"$": "dollar", "€": "euro", "£": "pound"}
-SHORT_UNIT = re.compile(r"[kcmdn]?m|[km]?g|ft|in|mi|yd|lb|oz|[mcd]?l|hr|ms|[kmgt]b|hz|k[wj]|[ap]m|[mk]ph|usd|eur|gbp")
-FILLER = {"a", "an", "of", "in", "to", "on", "at", "by", "per", "s", "h"}
-NO_UNIT = {
-    "pi",
-    "inf",
-    "infty",
-    "infinity",
-    "choose",
-    "alpha",
-    "beta",
-    "gamma",
-    "theta",
-    "lambda",
-    "mu",
-    "sigma",
-    "and",
-    "or",
-}
+ENCLOSED = re.compile(r"\\(?:boxed|fbox|text|mathrm|mathbf)\s*\{")
+BOXED = re.compile(r"\\(?:boxed|fbox)\s+(?=[^\s{])|\\(?:boxed|fbox)(?=[0-9\\])")
 
 BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
@@ -112,27 +105,48 @@ def clean(text: str) -> str | None:
         text: an answer in plain text, Markdown, Unicode or LaTeX.
     """
     if len(text) > MAX_CHARACTERS:
-        return None
-    text = re.sub(f"[{RAISED}]+", lambda found: "^{" + found[0].translate(LOWERED) + "}", text)
-    text = unicodedata.normalize("NFKC", text.translate(SYMBOLS)).translate(SYMBOLS)
-    kinds = {letter: unicodedata.category(letter) for letter in set(text)}
-    text = "".join(" " if kinds[letter] == "Cc" else letter for letter in text if kinds[letter] != "Cf")
+        return text.strip() if len(text) <= MAX_LONG_NUMBER and LONG_NUMBER.fullmatch(text) else None
+    for letter in QUOTES.keys() & {text.strip()[:1]}:
+        text = text.strip()
+        text = text[1:-1] if len(text) > 2 and text.endswith(QUOTES[letter]) else text
+    text = ascii_text(text)
     if len(text) > MAX_CHARACTERS:  # one ligature may stand for a sentence
         return None
-    before = None
-    while before != text:
-        before = text
-        text = _unwrapped(text.strip())
-    text = " ".join(text.split())
+    text = " ".join(_bare(text).split())
     for pattern, replacement in SPELLINGS:
         text = pattern.sub(replacement, text)
-    return _unwrapped(" ".join(text.split()))
+    text = SCALED.sub(lambda found: rf" \cdot 10^{{{SCALES[found[1].lower()]}}}", text)
+    text = BARS.sub(lambda found: _norm(found, text), text)
+    if "&" in text and "\\begin" not in text:
+        text = text.replace("&", " ")
+    text = " ".join(_bare(" ".join(text.split())).split())
+    return text if len(text) <= 4 * MAX_CHARACTERS else None
+
+
+def _norm(found: re.Match, text: str) -> str:
+    r"""Write ``||x||`` as ``\|x\|``, unless the bars are the ends of two absolute values."""
+    return found[0] if text.count("|", 0, found.start()) % 2 else rf"\|{found[1]}\|"
+
+
+def _bare(text: str) -> str:
+    """Take the markup around an answer off, layer by layer."""
+    for _ in range(MAX_LAYERS):
+        before, text = text, _unwrapped(text.strip())
+        if text == before:
+            break
+    return text
 
 
 def _unwrapped(text: str) -> str:
-    """Take one layer of markup off: emphasis, maths delimiters, a box, a full stop."""
-    if text.endswith(".") and not text.endswith(".."):
-        text = text[:-1].rstrip()
+    """Take one layer off: what leads to an answer or ends it, emphasis, quotes, maths delimiters, a box."""
+    if (found := BEFORE.match(text)) and found.end() < len(text):
+        return text[found.end() :]
+    if (found := BOXED.match(text)) and found.end() < len(text):
+        return text[found.end() :]
+    if (found := BEHIND.search(text, max(0, len(text) - 60))) and not text.endswith(("..", r"\|")):
+        return text[: found.start()].rstrip()
+    if len(text) > 2 and QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
+        return text[1:-1]
     for wrapper in WRAPPERS:
         if found := wrapper.fullmatch(text):
             return found[1].strip()
@@ -143,10 +157,10 @@ def _unwrapped(text: str) -> str:
 
 def closing(text: str, start: int) -> int | None:
     """Return the index of the bracket that closes the one at ``start``, None where it stays open."""
-    left, right, depth = text[start], BRACKETS[text[start]], 0
+    left, right, level = text[start], BRACKETS[text[start]], 0
     for index in range(start, len(text)):
-        depth += (text[index] == left) - (text[index] == right)
-        if depth == 0:
+        level += (text[index] == left) - (text[index] == right)
+        if level == 0:
             return index
     return None
 
@@ -166,104 +180,7 @@ def compact(text: str) -> str:
     return text.casefold() if re.fullmatch(r"[A-Za-z][A-Za-z' -]*", text) else text
 
 
-def named(text: str) -> tuple[str | None, str]:
-    r"""Split "x = 5" and "x \in [0, 1]" into the name and what it is; the name is None where there is none."""
-    found = NAMED.fullmatch(text)
-    if found is None or re.search(r"[=<>]|\\(?:le|ge|lt|gt)(?![A-Za-z])", found[2]):
-        return None, text
-    return found[1], found[2]
-
-
-def measured(text: str) -> tuple[str, str | None]:
-    r"""Split "5 cm", "$18", "12\%" and "3\text{ m}" into the amount and the unit; None where there is no unit.
-
-    A unit follows a number or a closing bracket. A letter on its own is a variable, unless LaTeX sets it as text.
-    """
-    if found := CURRENCY.fullmatch(text):
-        amount, unit = measured(found[1] + found[3])
-        return amount, unit or UNIT_NAMES[found[2].removeprefix("\\")]
-    found = UNIT.fullmatch(text)
-    if found is None:
-        return text, None
-    if found["degree"] or "%" in found["unit"]:
-        return found["body"], "degree" if found["degree"] else "percent"
-    unit = found["unit"].strip().lower()
-    if unit.startswith(r"\text"):
-        unit = unit[6:].replace("}", "", 1).strip()
-    elif not _is_unit(unit, glued=not found["unit"][0].isspace()):
-        return text, None
-    return found["body"], re.sub(r"(?<=[a-z]{2})s\b", "", unit.replace(".", "")) or None
-
-
-def _is_unit(text: str, glued: bool) -> bool:
-    """Return whether words behind a number are a unit and no variables; without a space only a known abbreviation is one."""
-    words = re.findall("[a-z]+", text)
-    if glued:
-        return len(words) == 1 and len(words[0]) > 1 and SHORT_UNIT.fullmatch(words[0]) is not None
-    if not words or len(words) > 6 or NO_UNIT.intersection(words) or len(text) == 1:
-        return False
-    return all(len(word) > 2 or word in FILLER or SHORT_UNIT.fullmatch(word) for word in words)
-
-
-def number(text: str) -> Fraction | None:
-    r"""Return the exact number an answer is, None where it is none: 1,000.50, -7/3, \frac{1}{2}, 2 1/2, 1.5e3.
-
-    Args:
-        text: a cleaned answer; a number beyond `MAX_DIGITS` digits is left to the comparison of texts.
-    """
-    text = text.strip()
-    sign = -1 if text.startswith("-") else 1
-    text = text[1:].lstrip() if text[:1] in ("-", "+") else text
-    if text.startswith("(") and text.endswith(")") and "(" not in text[1:]:
-        return None if (inner := number(text[1:-1])) is None else sign * inner
-    for pattern in (OVER, SLASHED):
-        if found := pattern.fullmatch(text):
-            group = found.groupdict()
-            above, below = number(group["a"] or group["c"]), number(group["b"] or group["d"])
-            units = number(group["units"] or "0")
-            if above is None or not below or units is None or (group["units"] and min(above, below) < 0):
-                return None
-            return sign * (units + above / below)
-    value = _decimal(text)
-    return None if value is None else sign * value
-
-
-def _decimal(text: str) -> Fraction | None:
-    found = DECIMAL.fullmatch(text)
-    if found is None or len(text) > MAX_DIGITS or not (found["whole"] or found["rest"]):
-        return None
-    power = int(found["power"] or 0)
-    if abs(power) > MAX_DIGITS:
-        return None
-    whole, rest = (found["whole"] or "").replace(",", ""), found["rest"] or ""
-    return Fraction(int(whole + rest)) * Fraction(10) ** (power - len(rest))
-
-
-def parts(text: str) -> tuple[str, list[str]] | None:
-    r"""Return what kind of collection an answer is and its members, None where it is none.
-
-    Kinds are the brackets of tuples and intervals ("()", "[]", "(]", "[)"), "{}" for a set, "" for a list without brackets
-    and "cup" for a union. Inside brackets a comma separates members; on its own "1,000" is a number.
-    """
-    if text.startswith(r"\pm "):
-        return "", [text[4:], "-" + text[4:]]
-    pieces = _split(text, r"\cup")
-    if len(pieces) > 1:
-        return "cup", pieces
-    pieces = _split(text, ",")
-    if len(pieces) > 1:
-        return "", pieces
-    inner = text.replace(r"\{", "{").replace(r"\}", "}")
-    left, right = inner[:1], inner[-1:]
-    if left not in BRACKETS or right not in ")]}" or (left == "{") != (right == "}"):
-        return None
-    pieces = _split(inner[1:-1], ",")
-    if len(pieces) == 1 and left != "{":
-        return None
-    return left + right, pieces
-
-
-def _split(text: str, separator: str) -> list[str]:
+def split(text: str, separator: str) -> list[str]:
     r"""Split at separators outside brackets; one piece where brackets do not match or there are too many members."""
     pieces, level, start, index = [], 0, 0, 0
     while index < len(text):

@@ -1,4 +1,4 @@
-"""A thousand model outputs made to break a grader, and a program that prints what grading them took."""
+"""Answers made to break a grader, of a hundred kinds, and a program that prints what comparing a thousand of them takes."""
 
 import json
 import random
@@ -6,79 +6,71 @@ import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from latent_trainer.evaluation import answers, workers
+from hostile_kinds import KINDS
+
+from latent_trainer.evaluation import answers, notation
 from latent_trainer.evaluation.answers import extract_answer, is_equivalent
+from latent_trainer.evaluation.grading import comparison
+from latent_trainer.evaluation.grading.values import Budget
 
-REFERENCES = ["5", "7/3", "yes", "(1, -2, 3/2)", "[0, 5/2]", r"\binom{n}{k}", r"n!/(n-k)!", r"\max(x, |y|)", r"\exp(x)"]
-COMMANDS = [
-    r"\frac{",
-    r"\binom{",
-    r"\sqrt{",
-    r"\boxed{",
-    r"\left(",
-    r"\log",
-    r"\max(",
-    "^{",
-    "}{",
-    "}",
-    ")",
-    "!",
-    "n",
-    "k",
-    "9",
-    "+",
-    "|",
+REFERENCES = [
+    "5",
+    "7/3",
+    "yes",
+    "(1, -2, 3/2)",
+    "[0, 5/2]",
+    r"\binom{n}{k}",
+    r"n!/(n-k)!",
+    r"\max(x, |y|)",
+    r"\exp(x)",
+    "x = 5",
+    "2x + y = 3",
+    "5 cm",
+    "$18",
+    r"\{1, \sqrt{2}\}",
+    "x > 3",
+    r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}",
+    "a^2 + b^2 + c^2",
+    r"\sqrt{x} + \sin y",
+    "1.5 km",
+    r"\sqrt{8}, \sqrt{12}, \sqrt{18}, \sqrt{20}, \sqrt{24}",
 ]
 
 
-def _nested(chance: random.Random, left: str, right: str, core: str, most: int) -> str:
-    levels = chance.randint(1, most)
-    return left * levels + core + right * levels
-
-
-def _unicode(chance: random.Random) -> str:
-    ranges = [(0, 0x20), (0xD800, 0xE000), (0, 0x110000)]  # control characters, surrogates, anything
-    return "".join(chr(chance.randrange(*chance.choice(ranges))) for _ in range(300))
-
-
-KINDS = [
-    lambda chance: (
-        "9" + "".join(f"{chance.choice(['^', '**'])}{chance.randint(2, 10**6)}" for _ in range(chance.randint(1, 6)))
-    ),
-    lambda chance: _nested(chance, f"{chance.randint(2, 99)}^{{", "}", str(chance.randint(2, 10**9)), 9),
-    lambda chance: _nested(chance, r"\frac{1}{1+", "}", "x", 400),
-    lambda chance: _nested(chance, r"\frac{", "}{n}", "x", 9),
-    lambda chance: _nested(chance, chance.choice("([{"), chance.choice(")]}"), "x", 14),
-    lambda chance: chance.choice(["(", "[", "{", "([{", "()", "}{", r"\{", r"\boxed{", r"\[", r"\(", "$"]) * 50_000,
-    lambda chance: "".join(chr(chance.randrange(32)) for _ in range(200)) + "5",
-    lambda chance: "5" + "\x00" * chance.randint(1, 2000),
-    lambda chance: str(chance.randint(1, 9)) * chance.randint(100, 100_000),
-    lambda chance: "1," * chance.randint(1, 5_000) + "1111",
-    lambda chance: f"{chance.randint(1, 10**9)}" + "!" * chance.randint(1, 9),
-    lambda chance: rf"\binom{{{chance.randint(1, 10**7)}}}{{{chance.randint(1, 10**7)}}}",
-    lambda chance: rf"\binom{{n}}{{{chance.randint(1, 9999)}}}^{{{chance.randint(1, 9999)}}}",
-    lambda chance: "".join(chance.choice(COMMANDS) for _ in range(chance.randint(2, 80))),
-    lambda chance: "".join(chance.choice(COMMANDS) for _ in range(chance.randint(2, 12))),
-    lambda chance: "".join(chr(chance.randrange(32, 127)) for _ in range(chance.randint(1, 400))),
-    _unicode,
-    lambda chance: r"\def\a{\a\a}\newcommand{\b}{\b\b}\a\b" * chance.randint(1, 100),
-    lambda chance: rf"\sum_{{k=0}}^{{10^{{{chance.randint(1, 99)}}}}} k^{{k}}",
-    lambda chance: (
-        "n" + "".join(f"{chance.choice('+-*/')}{chance.choice('nkxy')}^{chance.randint(1, 9999)}" for _ in range(14))
-    ),
-    lambda chance: r"\max(" + ",".join(f"x^{{{chance.randint(1, 99)}}}" for _ in range(chance.randint(1, 40))) + ")",
-    lambda chance: "the answer is" + chance.choice([" ", "\n", "*", " answer is"]) * 20_000 + "=",
-    lambda chance: "(1, -2, " + _nested(chance, "((", "))", "9^{9^{9^9}}", 40) + ")",
-    lambda chance: f"__import__('os').system('sleep {chance.randint(10, 99)}')",
-    lambda chance: "\ufdfa" * chance.randint(1, 999),
-]
+def hostile_answers(number: int) -> list[str]:
+    """Return generated answers of every kind in turn."""
+    chance = random.Random(0)
+    return [KINDS[index % len(KINDS)](chance) for index in range(number)]
 
 
 def hostile_outputs(number: int) -> list[str]:
-    """Return generated texts of every kind in turn, half of them after an answer prefix, some in a box."""
-    chance = random.Random(0)
-    texts = [KINDS[index % len(KINDS)](chance) for index in range(number)]
-    return [chance.choice(["### {}", "thus\n### {}", r"\boxed{{{}}}", "{}", "so $x = {}$"]).format(text) for text in texts]
+    """Return hostile answers inside what a model may write around them."""
+    chance = random.Random(1)
+    forms = ["### {}", "thus\n### {}", r"\boxed{{{}}}", "{}", "so $x = {}$"]
+    return [chance.choice(forms).format(text) for text in hostile_answers(number)]
+
+
+def pairs(texts: list[str]) -> list[tuple[str, str]]:
+    """Return every text as prediction and as reference: against an ordinary answer, another text, and nearly itself."""
+    found = []
+    for index, text in enumerate(texts):
+        for other in (
+            REFERENCES[index % len(REFERENCES)],
+            texts[(7 * index + 1) % len(texts)],
+            text[:-1],
+            f"{text} {text[:3]}",
+        ):
+            found += [(text, other), (other, text)]
+    return found
+
+
+def work(prediction: str, reference: str) -> int:
+    """Return the units of work that a pair takes of `comparison.UNITS_OF_WORK`, and one more where they do not suffice."""
+    cleaned = notation.clean(prediction), notation.clean(reference)
+    budget = Budget(comparison.UNITS_OF_WORK)
+    if all(cleaned):
+        comparison.same(*cleaned, budget)
+    return comparison.UNITS_OF_WORK - max(budget.units, -1)
 
 
 def grade(texts: list[str]) -> None:
@@ -90,27 +82,23 @@ def grade(texts: list[str]) -> None:
             assert is_equivalent(answer, REFERENCES[index % len(REFERENCES)]) in (True, False)
 
 
-def memory() -> int:
-    """Return peak bytes of this process and of each worker together, Linux's figures."""
-    total = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    for process in workers.running():
-        with open(f"/proc/{process}/status", encoding="ascii") as lines:
-            total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    return total
-
-
 def main() -> None:
-    """Grade in the main thread, in another one and in four at once; print a JSON line for each."""
-    texts = hostile_outputs(1000)
-    for threads in (0, 1, 4):
+    """Compare in the main thread and in four; print a JSON line with seconds of processor time and bytes."""
+    is_equivalent("5 km", "5 kilometers")  # reads pint's table, once a process
+    texts = hostile_answers(1000)
+    seconds = []
+    for prediction, reference in pairs(texts):
         answers._verdict.cache_clear()
-        began, used = time.perf_counter(), processor_seconds()
-        if threads:
-            grade_in_threads(texts, threads)
-        else:
-            grade(texts)
-        figures = {"threads": threads, "seconds": time.perf_counter() - began, "bytes": memory()}
-        print(json.dumps({**figures, "workers": len(workers.running()), "processor_seconds": processor_seconds() - used}))
+        began = time.process_time()
+        is_equivalent(prediction, reference)
+        seconds.append(time.process_time() - began)
+    print(json.dumps({"comparisons": len(seconds), "seconds": sum(seconds), "worst": max(seconds)}))
+    outputs = hostile_outputs(1000)
+    began = time.process_time()
+    grade_in_threads(outputs, 4)
+    took = time.process_time() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"threads": 4, "outputs": len(outputs), "seconds": took, "bytes": peak}))
 
 
 def grade_in_threads(texts: list[str], threads: int) -> None:
@@ -118,13 +106,6 @@ def grade_in_threads(texts: list[str], threads: int) -> None:
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(grade, texts[first::threads]) for first in range(threads)]:
             done.result()
-
-
-def processor_seconds() -> float:
-    """Return what this process and its workers have used; the workers end here, so that the system adds theirs up."""
-    workers.close()
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 if __name__ == "__main__":
