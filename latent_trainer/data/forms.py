@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from transformers.utils import logging
 
-from latent_trainer.errors import InputError, check_choice, nearest, parse_json
+from latent_trainer.errors import InputError, check_choice, nearest
+from latent_trainer.options import parse_json
 
 logger = logging.get_logger(__name__)
 

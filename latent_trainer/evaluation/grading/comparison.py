@@ -1,10 +1,11 @@
 """Whether two answers say the same: as texts, numbers, statements, collections, amounts with units, formulas."""
 
+import logging
 import re
 from fractions import Fraction
 
 from latent_trainer.evaluation import notation
-from latent_trainer.evaluation.grading import members, numerals, units
+from latent_trainer.evaluation.grading import gate, members, numerals, units, workers
 from latent_trainer.evaluation.grading.equality import proportional, same_value, symbols
 from latent_trainer.evaluation.grading.reader import NoFormulaError, negated, read
 from latent_trainer.evaluation.grading.statements import Statement, statement
@@ -12,8 +13,11 @@ from latent_trainer.evaluation.grading.values import Budget, ExhaustedError
 
 UNITS_OF_WORK = 300_000  # about as many microseconds, for one pair of answers
 COST = 60  # of looking at a pair of texts
+VERIFICATION = 140_000  # what a pair that goes to math-verify costs: two of them at most
 MAX_NESTING = 12
 WORDS = {"yes", "no", "not", "none"}
+
+logger = logging.getLogger(__name__)
 
 
 def same(predicted: str, expected: str, budget: Budget | None = None) -> bool:
@@ -171,6 +175,22 @@ class _Comparison:
         return self._same_value(amount, other_amount)
 
     def _same_value(self, one: str, other: str) -> bool:
+        return self._same_arithmetic(one, other) or self._verified(one, other)
+
+    def _verified(self, one: str, other: str) -> bool:
+        """Let math-verify compare what is more than arithmetic: sums, integrals, limits, operations on sets."""
+        if not (gate.is_beyond_arithmetic(one) or gate.is_beyond_arithmetic(other)):
+            return False
+        if not (gate.is_judgeable(one) and gate.is_judgeable(other)):
+            return False
+        self.budget.pay(VERIFICATION)
+        try:
+            return workers.ask(*sorted((one, other)))
+        except workers.WorkerError as error:
+            logger.warning("a pair of formulas counts as not equal: %s", error)
+            return False
+
+    def _same_arithmetic(self, one: str, other: str) -> bool:
         if same_at_once(one, other):
             return True
         if _is_number(one) and _is_number(other):
