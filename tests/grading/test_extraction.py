@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import shared_file
+from training import make_trainer
 
 from latent_trainer.curriculum import EVERYTHING, Plan
 from latent_trainer.data import (
@@ -166,6 +167,17 @@ def test_steps_that_hold_the_prefix(byte_tokenizer):
         assert _graded(problem, written, byte_tokenizer, encoder.template)["strict"] == "7"
     with pytest.raises(InputError, match="no answer prefix"):
         Template(answer_prefix="").check(problem)
+
+
+def test_a_trainer_refuses_steps_that_hold_the_prefix_where_they_are_written(tmp_path):
+    problems = [
+        Problem("1 2", ("+ = 1\n+ 2", "+ 3"), "3", place="mine.jsonl:3")
+    ]  # the template plain has "= " as its prefix
+    with pytest.raises(InputError, match=r"^mine\.jsonl:3: a step holds the answer prefix '= '"):
+        make_trainer(tmp_path, train_dataset=problems)
+    assert (
+        len(make_trainer(tmp_path, train_dataset=problems, method="no_cot", latents_per_step=None, max_stage=None).rows) == 1
+    )
 
 
 def test_a_template_in_words_of_its_own():
