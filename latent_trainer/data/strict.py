@@ -9,8 +9,8 @@ MAX_MARKS = 50  # answer prefixes of one text that are looked behind
 MAX_BRACKETED = 4_000  # characters in which the end of a bracket is looked for
 MAX_HEADING = 100  # characters of a heading, and of the words that lead to an answer
 END_OF_TEXT = re.compile(
-    r"<[|｜](?:(?:im_)?end|eo[tm]_id|eos|return|call|pad|im_start|start_(?:of_turn|header_id)|user|assistant)"
-    r"[^<>|｜\s]{0,24}[|｜]>"
+    r"<[|\uff5c](?:(?:im_)?end|eo[tm]_id|eos|return|call|pad|im_start|start_(?:of_turn|header_id)|user|assistant)"
+    r"[^<>|\uff5c\s]{0,24}[|\uff5c]>"
     r"|<(?:/s|eos|pad|(?:start|end)_of_turn|end_of_utterance|\|turn|turn\|)>|\[(?:eos|pad|/?inst)\]",
     re.IGNORECASE,
 )
@@ -137,7 +137,7 @@ def until_end(text: str) -> str:
 
 
 def matching(text: str, start: int, left: str) -> int | None:
-    """Return where the bracket opened right before ``start`` closes, None where it stays open; TeX's escaped ones are text."""
+    """Return where the bracket opened right before ``start`` closes, None where it does not; escaped ones are text."""
     depth, right, escaped = 1, BRACKETS[left], False
     for index in range(start, min(len(text), start + MAX_BRACKETED)):
         letter = text[index]
@@ -193,7 +193,7 @@ def _written_again(whole: str, opening: str, text: str) -> int:
     """Return the length of what a text repeats of the end of its prompt, whole words of it, and of the answer's opening."""
     tails = [whole[start:] for start in range(len(whole)) if start == 0 or whole[start - 1].isspace()]
     for tail in [*tails, opening]:  # a bracket alone may be the answer's own
-        if tail.strip() and tail not in BRACKETS and (found := _patterns(tail, "anywhere")[0].match(text)):
-            if not (tail[-1].isalnum() and text[found.end() : found.end() + 1].isalnum()):
-                return found.end()
+        found = _patterns(tail, "anywhere")[0].match(text) if tail.strip() and tail not in BRACKETS else None
+        if found and not (tail[-1].isalnum() and text[found.end() : found.end() + 1].isalnum()):
+            return found.end()
     return 0

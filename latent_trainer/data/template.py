@@ -72,7 +72,7 @@ class Template:
         return reasoning + prefix + self.answer.format(answer=problem.answer)
 
     def behind_steps(self, text: str, problem: Problem) -> str:
-        """Return what a model writes behind a problem's own steps, or its last ones; the whole text where it writes others."""
+        """Return what a model writes behind a problem's own steps or the last of them; all of it where it writes others."""
         written = [self.step.format(step=step) for step in problem.steps] if self.score_answer_prefix else []
         for first in range(len(written)):
             if text.startswith(reasoning := "".join(written[first:])):
@@ -97,7 +97,7 @@ class Template:
         if found != answer:
             own = self.written(replace(problem, answer="..."), steps=False)
             return (
-                f"the answer {_shown(answer)}, written as {own!r}, is read as {_shown(found)}, so that it would be graded wrong; "
+                f"the answer {_shown(answer)}, written as {own!r}, is read as {_shown(found)} and would be graded wrong; "
                 "give the answer alone, or another answer_prefix in the template"
             )
         if steps and self.score_answer_prefix and problem.steps:
@@ -106,8 +106,8 @@ class Template:
                 prefix = self.answer_prefix.format()
                 why = f"a step holds the answer prefix {prefix!r}" if prefix.strip() else "the template has no answer prefix"
                 return (
-                    f"{why}, so that behind its steps the answer {_shown(answer)} is read as {_shown(found)} and would be graded "
-                    "wrong; give the template another answer_prefix"
+                    f"{why}, so that behind its steps the answer {_shown(answer)} is read as {_shown(found)} and would be "
+                    "graded wrong; give the template another answer_prefix"
                 )
         return None
 

@@ -1,4 +1,4 @@
-"""Numbers in running text, as people write them: signs, currencies, groups, fractions, powers of ten, digits of any script."""
+"""Numbers in running text as people write them: signs, currencies, groups, fractions, powers of ten, any script's digits."""
 
 import re
 import unicodedata
@@ -29,11 +29,16 @@ NUMBER = re.compile(
     re.VERBOSE,
 )
 ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
-ITEM = r"\s*[-\u2212+]?\s?(?:\$?(?:\d[\d,]*\d(?!\d)|\d)?(?:\.\d+|\d)(?:/\d+)?|\\infty|\u221e|inf(?:inity)?|\\[dt]?frac\{\d+\}\{\d+\}|[a-z])\s*"
+ITEM = (
+    r"\s?[-\u2212+]?\s?\$?(?:(?:\d{1,20}(?:\.\d{1,20})?|\.\d{1,20})(?:/\d{1,20})?"
+    r"|\\infty|\u221e|inf(?:inity)?|\\[dt]?frac\{\d{1,9}\}\{\d{1,9}\}|[a-z])\s?"
+)
 ONE = rf"(?:\\?\{{{ITEM}(?:,{ITEM}){{0,50}}\\?\}}|[(\[]{ITEM}(?:,{ITEM}){{1,50}}[)\]])"
 COLLECTION = re.compile(  # of numbers; of tuples; a union
     rf"(?<![\w\\)\]}}^_])(?:[\[{{](?:\s?{ONE}\s?,?){{1,20}}[\]}}]|{ONE}(?:\s?(?:\u222a|\\cup|U)\s?{ONE}){{0,10}})"
 )
+LIST = re.compile(rf"{ITEM}(?:,{ITEM}){{1,50}}")
+ASSIGNED = re.compile(rf"(?<![\w)])[a-z] ?={ITEM}(?:(?:,|;|and|, and) ?[a-z] ?={ITEM}){{1,9}}$")  # x = 2 and y = 3
 AT_THE_END = re.compile(
     r"[,;]?\s+(?:in|for|after|during|over|within|per|every|from|on)\s+(?:(?:the|those|these|a|all|her|his|their|its|first|last|next"
     r"|other|every|each|another)\s+)*$"
@@ -98,6 +103,8 @@ def last_amount(sentence: str) -> str | None:
     That is the first number behind the last equals sign; a later one only where it is said to be what there is in all. In a
     sentence without an equation it is the last number, but for "in 5 days" and the like at its end.
     """
+    if LIST.fullmatch(sentence):
+        return sentence
     groups = list(COLLECTION.finditer(sentence))
     found = numbers(sentence)
     if groups and not any(one.start() >= groups[-1].end() for one in found):

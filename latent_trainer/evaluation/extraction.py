@@ -5,7 +5,7 @@ import re
 from latent_trainer.data.strict import AnswerForm, matching, until_end
 from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.errors import check_choice
-from latent_trainer.evaluation.amounts import last_amount, measured, numbers, spelled
+from latent_trainer.evaluation.amounts import ASSIGNED, last_amount, measured, numbers, spelled
 from latent_trainer.evaluation.tex import ORDINARY_WORD, Masked, bare_formula, split_at_equals, value
 
 MAX_BOXES = 50  # boxes, and statements of an answer, that are looked at
@@ -28,8 +28,8 @@ STATED = re.compile(
     re.IGNORECASE,
 )
 FILLERS = re.compile(
-    r"(?:[\s:*_=>\"']|(?:therefore|thus|hence|then|so|simply|just|about|approximately|indeed|clearly|exactly|obviously|equal to"
-    r"|given by|now|finally)\b,?)+",
+    r"(?:[\s:*_=>\"']|(?:therefore|thus|hence|then|so|simply|just|about|approximately|indeed|clearly|exactly|obviously"
+    r"|equal to|given by|now|finally)\b,?)+",
     re.IGNORECASE,
 )
 NO_STATEMENT = re.compile(
@@ -38,7 +38,8 @@ NO_STATEMENT = re.compile(
     re.IGNORECASE,
 )
 SENTENCE_END = re.compile(
-    r"[.?!](?:[*_)\"'\u2019\u201d]{0,3}\s|[*_\"'\u201d]{0,3}$)|[;,]\s+(?!and\b|or\b)[a-z]{2}|\s(?:because|since|so|which|where|as)\b|\sand\s(?:the|it|we|she|he|they|this|that)\b|[\u3002\uff1f]"
+    r"[.?!](?:[*_)\"'\u2019\u201d]{0,3}\s|[*_\"'\u201d]{0,3}$)|[\u3002\uff1f]|[;,]\s+(?!and\b|or\b)[a-z]{2}"
+    r"|\s(?:because|since|so|which|where|as)\b|\sand\s(?:the|it|we|she|he|they|this|that)\b"
 )
 SENTENCES = re.compile(r"\n+|(?:(?<![\d)])!|[.?\u3002\u0964])[*_)\"'\u2019\u201d]{0,3}(?:\s+|$)|\u3002")
 LABEL = re.compile(r"\s*(?:[-*\u2022>]\s+|\(?\d{1,2}[.)]\s+)(?=\S)|\s*(?:step|part|case)\s*\d+\s*[:.)-]\s*", re.IGNORECASE)
@@ -216,6 +217,8 @@ def _of_sentence(sentence: str, masked: Masked) -> str | None:
         return value(bare)
     if bound := BOUND.search(sentence):
         return bound[1]
+    if several := ASSIGNED.search(sentence):
+        return ", ".join(spelled(one) for one in numbers(several[0]))
     left, sign, right = (part.strip() for part in EQUALS.sub("\0", sentence).rpartition("\0"))
     if sign and right and not ORDINARY_WORD.search(right) and not masked.among(right):
         if re.fullmatch("[A-Za-z]", right) and (turned := last_amount(left)):

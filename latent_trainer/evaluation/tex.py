@@ -78,7 +78,7 @@ def value(formula: str) -> str:
     if block := ROW_BLOCK.fullmatch(formula):
         rows = [row for row in re.split(r"\\\\(?:\[[^\]\n]{0,12}\])?", block[2]) if row.strip(" &\n\t")]
         formula = TRAILING.sub("", rows[-1].replace("&", " ") if rows else "")
-    left, sign, right = split_at_equals(formula)
+    _, sign, right = split_at_equals(formula)
     return right.strip() if sign and right.strip() else formula.strip()
 
 
@@ -103,7 +103,7 @@ def split_at_equals(formula: str) -> tuple[str, str, str]:
 
 
 def bare_formula(sentence: str) -> str | None:
-    r"""Return the last formula in a sentence that TeX commands alone tell from words, None where there is none: "is 3\sqrt{2}"."""
+    r"""Return the last formula of a sentence that only its TeX commands tell from words, as in "is 3\sqrt{2}", or None."""
     words = sentence.split(" ")
     core = next((number for number in reversed(range(len(words))) if COMMAND.search(words[number])), None)
     if core is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import shared_file
+from training import make_trainer
 
 from latent_trainer.curriculum import EVERYTHING, Plan
 from latent_trainer.data import (
@@ -49,16 +50,16 @@ CHANGES = [
 ]
 EVERY_TEMPLATE = [resolve_template(name, **changes) for name in [*TEMPLATES, *OWN.values()] for changes in CHANGES]
 GIVEN = {  # a small file for every loader that reads one
-    "gsm8k": '{"question": "q", "answer": "It is 2*600=<<2*600=1200>>1,200.\\nSo 1200-1=$<<1200-1=1199>>1199\\n#### 1,199"}\n',
+    "gsm8k": '{"question": "q", "answer": "2*600=<<2*600=1200>>1,200.\\nSo 1200-1=$<<1200-1=1199>>1199\\n#### 1,199"}\n',
     "gsm8k_aug": "q||<<2*600=1200>> <<1200-1=1199>> #### 1,199\n",
     "jsonl": '{"question": "q", "steps": ["x = 3", "= 5 ### not yet"], "answer": "(1, -\\\\frac{1}{2})"}\n',
     "textbook": '[{"exercise": "1.1", "text": "q", "type": "answer-based", "answer": "[0, \\\\sqrt{5})"}]',
 }
 
 
-def some(templates: list[Template], number: int, share: int) -> list[Template]:
-    """Return every ``share``-th template, others for another number: all of them come up in turn, at a share of the time."""
-    return templates[number % share :: share]
+def some(things: list, number: int, share: int) -> list:
+    """Return every ``share``-th of things, others for another number, so that all come up in a share of the time."""
+    return things[number % share :: share]
 
 
 def is_right(text: str, mode: str, template: Template, answer: str) -> bool:
@@ -70,11 +71,7 @@ def test_texts_judged_by_hand(mode):
     rows = [row for row in TEXTS if row["mode"] == mode]
     assert len(rows) >= 30
     found = [(row, extract_answer(row["text"], mode, template=row.get("template"))) for row in rows]
-    wrong = [
-        (row["text"], answer)
-        for row, answer in found
-        if (answer, row["right"]) != (None, None) and not is_equivalent(answer, row["right"])
-    ]
+    wrong = [(row, answer) for row, answer in found if answer != row["right"] and not is_equivalent(answer, row["right"])]
     assert not wrong
 
 
@@ -124,9 +121,9 @@ def byte_tokenizer():
 def test_labelled_tokens_are_graded_right(every_problem, byte_tokenizer):
     """What training asks for, written token by token, is right, strictly and flexibly: every loader, family and template."""
     last = {(problem.family, problem.question == "q"): problem for problem in every_problem}
-    for number, problem in enumerate(last.values()):
-        for template in some(EVERY_TEMPLATE, number, 17):
-            encoder = Encoder(byte_tokenizer, template)
+    for number, template in enumerate(EVERY_TEMPLATE):
+        encoder = Encoder(byte_tokenizer, template)
+        for problem in some(list(last.values()), number, 25):
             row = encoder.problem(problem)
             for skip in (0, 1, EVERYTHING) if template.score_answer_prefix else (EVERYTHING,):
                 view = encoder.latent_view(row, Plan(2, skip))
@@ -172,6 +169,17 @@ def test_steps_that_hold_the_prefix(byte_tokenizer):
         Template(answer_prefix="").check(problem)
 
 
+def test_a_trainer_refuses_steps_that_hold_the_prefix_where_they_are_written(tmp_path):
+    problems = [
+        Problem("1 2", ("+ = 1\n+ 2", "+ 3"), "3", place="mine.jsonl:3")
+    ]  # the template plain has "= " as its prefix
+    with pytest.raises(InputError, match=r"^mine\.jsonl:3: a step holds the answer prefix '= '"):
+        make_trainer(tmp_path, train_dataset=problems)
+    assert (
+        len(make_trainer(tmp_path, train_dataset=problems, method="no_cot", latents_per_step=None, max_stage=None).rows) == 1
+    )
+
+
 def test_a_template_in_words_of_its_own():
     """Half-open intervals, nested braces and full stops survive what stands around them."""
     for (name, fields), answer in itertools.product(
@@ -202,14 +210,12 @@ def test_templates_that_cannot_be_written():
 @pytest.mark.parametrize("name", ["train", "test"])
 def test_worked_solutions_of_gsm8k(name):
     """Their prose alone, without the annotations and the line of the answer."""
-    rows = [json.loads(line) for line in shared_file(f"data/gsm8k/{name}.jsonl").read_text(encoding="utf-8").splitlines()][
-        :600
-    ]
+    lines = shared_file(f"data/gsm8k/{name}.jsonl").read_text(encoding="utf-8").splitlines()[:600]
     right = 0
-    for row in rows:
+    for row in map(json.loads, lines):
         solution, _, answer = row["answer"].rpartition("####")
         right += is_equivalent(extract_answer(re.sub("<<[^<>]*>>", "", solution).strip(), "flexible"), answer.strip())
-    assert right >= 0.98 * len(rows)
+    assert right >= 0.98 * len(lines)
 
 
 ATOMS = [
@@ -228,9 +234,8 @@ ATOMS = [
     r"\begin{a}",
     "no, ",
     "because ",
-    "### ",
-    "\n",
 ]
+ATOMS += ["### ", "\n"]
 
 
 @pytest.mark.parametrize("mode", ["strict", "flexible"])
