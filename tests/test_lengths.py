@@ -183,8 +183,6 @@ def test_references_beyond_reach(tmp_path, caplog, capsys):
     assert (record["unreachable"], record["dropped"], record["problems"]) == (1, 0, 3)
     main("evaluate", [*words, "--output", str(tmp_path / "more.json"), "--max_new_tokens", "6"])
     assert json.loads((tmp_path / "more.json").read_text())["unreachable"] == 0
-    with pytest.raises(SystemExit):
-        main("evaluate", [*words, "--max_new_tokens", "1"])
-    assert "max_new_tokens=1 is too few to write 3 of 3 reference answers" in capsys.readouterr().err
-    with pytest.raises(InputError, match="set it to 7 or more"):
-        make_trainer(tmp_path / "other", problems, max_new_tokens=1)
+    main("evaluate", [*words, "--output", str(tmp_path / "none.json"), "--max_new_tokens", "1"])
+    assert "max_new_tokens=1 is too few to write 3 of 3 reference answers" in capsys.readouterr().out
+    assert json.loads((tmp_path / "none.json").read_text())["unreachable"] == 3

@@ -40,7 +40,7 @@ class Evaluator:
         show_progress: draw a progress bar.
 
     Raises:
-        ValueError: no problem fits the context, no reference ``max_new_tokens``, or two problems have the same id.
+        ValueError: no problem fits the context, or two problems have the same id.
     """
 
     def __init__(
