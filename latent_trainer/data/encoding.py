@@ -139,8 +139,8 @@ class Encoder:
             steps: whether a model learns to write the steps, which must not hold the answer prefix then.
 
         Raises:
-            ValueError: a text that spells a token that is not for text, or a problem no answer to which could be graded right
-                under the template; names its place.
+            ValueError: a text that spells a token that is not for text, or a problem no answer to which could be graded
+                right under the template; names its place.
         """
         for problem in problems:
             for text in (problem.question, *problem.steps, problem.answer):

@@ -77,7 +77,7 @@ class Room:
         kept = [row for row, number in zip(rows, needed, strict=True) if number <= self.context]
         if rows and not kept:
             raise InputError(
-                f"no problem fits the model's context of {self.context} tokens{written}; {len(rows)} are longer with "
+                f"no problem fits the context of {self.context} tokens{written}; {len(rows)} are longer with "
                 f"{self.latents} latents: the shortest takes {min(needed)}; lower what it is given, or take a model with a "
                 "longer context"
             )
@@ -102,7 +102,7 @@ class Room:
         """Return the number of references too long to be written, and a line that says so; empty where there are none.
 
         What has to be written at least is the answer with what the template puts before it. Steps are not counted, nor is
-        the end of text, without which an answer is right, too. They are answered all the same: an equal answer may be shorter.
+        the end of text, without which an answer is right, too. Such problems are answered: an equal answer may be shorter.
         """
         template = self.encoder.template
         closes = template.markers and template.remaining_steps == "inside"  # the model writes <|eot|> itself

@@ -123,16 +123,8 @@ def _unusable(problem: Problem, template: Template):
         for token in (LATENT_TOKEN, template.bot, template.eot):
             if token in text:
                 yield f"{problem.place}: field '{name}' holds the thought token {token}; take it out"
-    if fault := reference_fault(problem, template):
+    if fault := template.fault(problem):
         yield f"{problem.place}: {fault}"
-
-
-def reference_fault(problem: Problem, template: Template) -> str | None:
-    """Return why an answer can never be graded right under a template; None where it can."""
-    prefix = template.answer_prefix.strip()
-    if prefix and prefix in problem.answer:
-        return f"the answer '{problem.answer}' holds the template's answer prefix '{prefix}', so it cannot be found again"
-    return None
 
 
 def overlaps(files: list[Checked]) -> list[tuple[Checked, Checked, list[tuple[str, str]]]]:

@@ -41,8 +41,7 @@ class Evaluator:
         show_progress: draw a progress bar.
 
     Raises:
-        ValueError: no problem fits the context, no reference fits ``max_new_tokens``, two problems have the same id, or no
-            answer to one could be graded right.
+        ValueError: no problem fits the context, two problems have the same id, or no answer to one could be graded right.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 r"""The gate before math-verify: LaTeX of bounded size about more than arithmetic, made of commands it knows.
 
 Its parser's time grows without bound with brackets in brackets and its evaluation with 9^{9^{9^9}}; what passes here takes a
-tenth of a second as a rule, and the limits of `latent_trainer.evaluation.grading.workers` are left for what nobody thought of.
+tenth of a second as a rule, and the limits of `verify_worker` are left for what nobody thought of.
 """
 
 import re

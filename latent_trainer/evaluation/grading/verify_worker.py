@@ -1,8 +1,8 @@
 """A program that decides by math-verify whether two formulas are equal; `workers.py` runs this file by its path.
 
 It imports neither torch nor this library. Each line it reads is a JSON list of two LaTeX formulas; each line it writes is
-``true`` or ``false``. The parser is loaded once, by a process that never reads a formula; its child does that under limits of
-processor time and memory, and when the child is ended by them the next one is forked at once.
+``true`` or ``false``. The parser is loaded once, by a process that reads no formula a model wrote. Its child does that under
+limits of processor time and memory; when they end it, the next one is forked at once.
 """
 
 import json
