@@ -73,7 +73,7 @@ def read(path: str, rows: str = "rows", name: str = "", lone: bool = False) -> I
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {path}; check dataset_path")
-    suffix = _suffix(path)
+    suffix, name = _suffix(path), name or os.path.basename(path)
     if suffix == ".parquet":
         return _parquet(path, name)
     if suffix in TABLES:
