@@ -11,7 +11,7 @@ MAX_CHARACTERS = 1_000  # a longer answer equals its own copy only, unless it is
 MAX_LONG_NUMBER = 5_500
 MAX_LAYERS = 20  # of markup
 MAX_PARTS = 50  # members of a tuple, set or list
-LONG_NUMBER = re.compile(r"\s*[-+]?[0-9][0-9,]*(?:\.[0-9]*)?\s*")
+LONG_NUMBER = re.compile(r"\s*[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?\s*")
 
 SPELLINGS = [
     (re.compile(pattern), replacement)

@@ -100,7 +100,7 @@ KINDS += [
     lambda chance: "+".join(f"\\sin({chance.choice('xyzabn')}^{chance.randint(2, 9)})" for _ in range(25)),
     lambda chance: "\\cdot ".join(f"{chance.choice('xyzabcdn')}^{{{chance.randint(100, 999)}}}" for _ in range(22)),
     lambda chance: "+".join(
-        f"{chance.choice('xyzabcdn')}^{{{chance.randint(100, 999)}}}/{chance.choice('xyzabcdn')}^{{{chance.randint(100, 999)}}}"
+        f"{chance.choice('xyzabcdn')}^{{{chance.randint(100, 999)}}}/{chance.choice('xya')}^{{{chance.randint(100, 999)}}}"
         for _ in range(14)
     ),
     lambda chance: "+".join(f"{chance.randint(100, 1500)}!" for _ in range(50)),
@@ -115,7 +115,7 @@ KINDS += [
     lambda chance: ",".join("\\pm x" for _ in range(120)),
     lambda chance: "\\cup ".join(f"({i},{i}+x)" for i in range(40)),
     lambda chance: (
-        "\\begin{pmatrix}" + "\\\\".join("&".join("x+%d" % i for i in range(7)) for _ in range(7)) + "\\end{pmatrix}"
+        "\\begin{pmatrix}" + "\\\\".join("&".join(f"x+{i}" for i in range(7)) for _ in range(7)) + "\\end{pmatrix}"
     ),
     lambda chance: "\\begin{pmatrix}" * 40,
     lambda chance: "\\begin{align}" * 60,
@@ -196,7 +196,7 @@ KINDS += [
     lambda chance: "x^{" * 12 + "2" + "}" * 12,
     lambda chance: "9^{9^{9^{9}}}=x",
     lambda chance: "(x+y+z)^{9}" * 20 + "=0",
-    lambda chance: "f(x)^{%d}+" % chance.randint(1, 99) * 30 + "1",
+    lambda chance: f"f(x)^{{{chance.randint(1, 99)}}}+" * 30 + "1",
     lambda chance: "\\gcd(" + ",".join("9" * 18 for _ in range(15)) + ")",
     lambda chance: "\\operatorname{" * 60,
     lambda chance: "e^{" * 10 + "x" + "}" * 10,

@@ -10,8 +10,8 @@ from latent_trainer.evaluation.grading.reader import NoFormulaError, negated, re
 from latent_trainer.evaluation.grading.statements import Statement, statement
 from latent_trainer.evaluation.grading.values import Budget, ExhaustedError
 
-UNITS_OF_WORK = 300_000  # about as many microseconds, for one pair of answers
-COST = 60  # of looking at a pair of texts
+UNITS_OF_WORK = 200_000  # about as many microseconds, for one pair of answers; ordinary ones take a twentieth
+COST = 100  # of looking at a pair of texts
 MAX_NESTING = 12
 WORDS = {"yes", "no", "not", "none"}
 
@@ -42,7 +42,7 @@ class _Comparison:
 
     def same(self, one: str, other: str) -> bool:
         """Compare two answers or parts of them."""
-        self.budget.pay(COST + (len(one) + len(other)) // 4)
+        self.budget.pay(COST + len(one) + len(other))
         if same_at_once(one, other):
             return True
         key = (one, other) if one <= other else (other, one)
@@ -146,9 +146,10 @@ class _Comparison:
 
     def _same_set(self, one: list[str], other: list[str]) -> bool:
         """Return whether every member has its equal on the other side; the budget bounds how many can be compared."""
-        rest = [left for left in one if not any(same_at_once(left, right) for right in other)]
-        other_rest = [right for right in other if not any(same_at_once(left, right) for left in one)]
-        self.budget.pay(10 * len(one) * len(other))
+        self.budget.pay(COST * (len(one) + len(other)))
+        keys, other_keys = set().union(*map(_keys, one)), set().union(*map(_keys, other))
+        rest = [left for left in one if not _keys(left) & other_keys]
+        other_rest = [right for right in other if not _keys(right) & keys]
         return all(any(self.same(left, right) for right in other) for left in rest) and all(
             any(self.same(left, right) for left in one) for right in other_rest
         )
@@ -207,6 +208,11 @@ def same_at_once(one: str, other: str) -> bool:
         return True
     value = numerals.number(one)
     return value is not None and value == numerals.number(other)
+
+
+def _keys(text: str) -> set:
+    """Return what two answers have in common that are the same at once."""
+    return {notation.compact(text), numerals.number(text)} - {None}
 
 
 def _is_number(text: str) -> bool:
