@@ -61,6 +61,7 @@ SPELLINGS = [
         (r"(?:\{\})?(?<![A-Za-z0-9])[_^]\s*\{?([0-9A-Za-z]+)\}?\s*C\s*_\s*\{?([0-9A-Za-z]+)\}?", r"\\binom{\1}{\2}"),
         (r"\{\s*([0-9A-Za-z]{1,9})\s*\\choose\s*([0-9A-Za-z]{1,9})\s*\}", r"\\binom{\1}{\2}"),
         (r"([_^])\{\s*([0-9A-Za-z])\s*\}", r"\1\2 "),
+        (r"\\(p|b)?mod\s*\{\s*([0-9A-Za-z]+)\s*\}", r"\\\1mod \2"),
     )
 ]
 SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}

@@ -56,12 +56,10 @@ class _Comparison:
         if max(notation.depth(one), notation.depth(other)) > MAX_NESTING:
             return False
         lists = [_listed(text) for text in (one, other)]
-        if any(lists) and not all(lists):
-            lists = [found or _unfolded(text) for found, text in zip(lists, (one, other), strict=True)]
         if any(lists):
-            return self._same_collection(
-                *(found or members.collection(text) or ("", [text]) for found, text in zip(lists, (one, other), strict=True))
-            )
+            named = any("=" in member for found in lists if found for member in found[1])
+            pair = [found or _as_list(text, named) for found, text in zip(lists, (one, other), strict=True)]
+            return self._same_collection(*pair)
         said, also = statement(one), statement(other)
         if said.relations or also.relations or said.names or also.names:
             return self._same_statement(said, also)
@@ -230,14 +228,15 @@ def _listed(text: str) -> members.Collection | None:
     return None
 
 
-def _unfolded(text: str) -> members.Collection | None:
-    """Return (x, y) = (1, 2) as the list x = 1, y = 2."""
+def _as_list(text: str, named: bool) -> members.Collection:
+    """Return what a list is compared with: the members of x = {1, 2} or, with names, of (x, y) = (1, 2); else the text."""
     said = statement(text)
-    values = members.collection(said.values[0]) if len(said.values) == 1 else None
+    valued = len(said.values) == 1 and {sign for sign, *_ in said.relations} <= {"=", r"\in"}
+    found = members.collection(said.values[0] if valued else text)
     names = next((name[1:-1].split(",") for name in said.names if name.startswith("(")), [])
-    if not values or len(names) != len(values[1]):
-        return None
-    return "", [f"{name} = {value}" for name, value in zip(names, values[1], strict=True)]
+    if found and named and names and len(names) == len(found[1]):
+        return "", [f"{name} = {value}" for name, value in zip(names, found[1], strict=True)]
+    return found or ("", [text])
 
 
 def _unbracketed(text: str) -> str:
