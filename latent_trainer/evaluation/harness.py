@@ -33,8 +33,8 @@ class LatentLM(HFLM):
         options: as for the harness's ``hf``.
 
     Raises:
-        ValueError: a negative number of latents, a tokenizer without the thought tokens, a thought that fills the context, or
-            a text that spells a thought token, as the model's own chat template does: leave ``--apply_chat_template`` out.
+        ValueError: a negative number of latents, a tokenizer without the thought tokens, a thought that fills the context,
+            or a text that spells a thought token, as the model's own chat template does: drop ``--apply_chat_template``.
     """
 
     AUTO_MODEL_CLASS = LatentForCausalLM

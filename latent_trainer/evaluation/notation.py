@@ -11,7 +11,7 @@ MAX_CHARACTERS = 1_000  # a longer answer equals its own copy only, unless it is
 MAX_LONG_NUMBER = 5_500
 MAX_LAYERS = 20  # of markup
 MAX_PARTS = 50  # members of a tuple, set or list
-LONG_NUMBER = re.compile(r"\s*[-+]?[0-9][0-9,]*(?:\.[0-9]*)?\s*")
+LONG_NUMBER = re.compile(r"\s*[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?\s*")
 
 SPELLINGS = [
     (re.compile(pattern), replacement)
@@ -61,6 +61,7 @@ SPELLINGS = [
         (r"(?:\{\})?(?<![A-Za-z0-9])[_^]\s*\{?([0-9A-Za-z]+)\}?\s*C\s*_\s*\{?([0-9A-Za-z]+)\}?", r"\\binom{\1}{\2}"),
         (r"\{\s*([0-9A-Za-z]{1,9})\s*\\choose\s*([0-9A-Za-z]{1,9})\s*\}", r"\\binom{\1}{\2}"),
         (r"([_^])\{\s*([0-9A-Za-z])\s*\}", r"\1\2 "),
+        (r"\\(p|b)?mod\s*\{\s*([0-9A-Za-z]+)\s*\}", r"\\\1mod \2"),
     )
 ]
 SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}

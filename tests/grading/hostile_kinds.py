@@ -100,7 +100,8 @@ KINDS += [
     lambda chance: "+".join(f"\\sin({chance.choice('xyzabn')}^{chance.randint(2, 9)})" for _ in range(25)),
     lambda chance: "\\cdot ".join(f"{chance.choice('xyzabcdn')}^{{{chance.randint(100, 999)}}}" for _ in range(22)),
     lambda chance: "+".join(
-        "/".join(f"{chance.choice('xyzabcdn')}^{{{chance.randint(100, 999)}}}" for _ in range(2)) for _ in range(14)
+        f"{chance.choice('xyzabcdn')}^{{{chance.randint(100, 999)}}}/{chance.choice('xya')}^{{{chance.randint(100, 999)}}}"
+        for _ in range(14)
     ),
     lambda chance: "+".join(f"{chance.randint(100, 1500)}!" for _ in range(50)),
     lambda chance: "+".join(f"\\binom{{{chance.randint(700, 1500)}}}{{{chance.randint(100, 700)}}}" for _ in range(18)),

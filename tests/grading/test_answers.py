@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -45,6 +46,18 @@ def test_pairs_graded_by_hand(equal):
     backwards = [pair for pair in chosen if None not in pair.values()]
     wrong = [pair for pair in backwards if is_equivalent(pair["reference"], pair["prediction"]) is not equal]
     assert not wrong
+
+
+def test_rules_of_the_page_hold_in_either_order():
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    table = page.split("<!-- rules of equivalence -->")[1].split("<!-- end -->")[0].strip().splitlines()[2:]
+    assert len(table) > 20
+    for line in table:
+        *_, same, different = line.strip("| ").split(" | ")
+        for cell, equal in ((same, True), (different, False)):
+            one, other = re.findall("`([^`]+)`", cell)
+            assert is_equivalent(one, other) is equal, line
+            assert is_equivalent(other, one) is equal, line
 
 
 def test_hostile_pairs_are_not_equal():

@@ -11,9 +11,9 @@ from latent_trainer.evaluation.grading.reader import NoFormulaError, negated, re
 from latent_trainer.evaluation.grading.statements import Statement, statement
 from latent_trainer.evaluation.grading.values import Budget, ExhaustedError
 
-UNITS_OF_WORK = 300_000  # about as many microseconds, for one pair of answers
-COST = 60  # of looking at a pair of texts
-VERIFICATION = 140_000  # what a pair that goes to math-verify costs: two of them at most
+UNITS_OF_WORK = 200_000  # about as many microseconds, for one pair of answers; ordinary ones take a twentieth
+COST = 100  # of looking at a pair of texts
+VERIFICATION = 90_000  # what a pair that goes to math-verify costs: two of them at most
 MAX_NESTING = 12
 WORDS = {"yes", "no", "not", "none"}
 
@@ -46,7 +46,7 @@ class _Comparison:
 
     def same(self, one: str, other: str) -> bool:
         """Compare two answers or parts of them."""
-        self.budget.pay(COST + (len(one) + len(other)) // 4)
+        self.budget.pay(COST + len(one) + len(other))
         if same_at_once(one, other):
             return True
         key = (one, other) if one <= other else (other, one)
@@ -60,12 +60,10 @@ class _Comparison:
         if max(notation.depth(one), notation.depth(other)) > MAX_NESTING:
             return False
         lists = [_listed(text) for text in (one, other)]
-        if any(lists) and not all(lists):
-            lists = [found or _unfolded(text) for found, text in zip(lists, (one, other), strict=True)]
         if any(lists):
-            return self._same_collection(
-                *(found or members.collection(text) or ("", [text]) for found, text in zip(lists, (one, other), strict=True))
-            )
+            named = any("=" in member for found in lists if found for member in found[1])
+            pair = [found or _as_list(text, named) for found, text in zip(lists, (one, other), strict=True)]
+            return self._same_collection(*pair)
         said, also = statement(one), statement(other)
         if said.relations or also.relations or said.names or also.names:
             return self._same_statement(said, also)
@@ -150,9 +148,10 @@ class _Comparison:
 
     def _same_set(self, one: list[str], other: list[str]) -> bool:
         """Return whether every member has its equal on the other side; the budget bounds how many can be compared."""
-        rest = [left for left in one if not any(same_at_once(left, right) for right in other)]
-        other_rest = [right for right in other if not any(same_at_once(left, right) for left in one)]
-        self.budget.pay(10 * len(one) * len(other))
+        self.budget.pay(COST * (len(one) + len(other)))
+        keys, other_keys = set().union(*map(_keys, one)), set().union(*map(_keys, other))
+        rest = [left for left in one if not _keys(left) & other_keys]
+        other_rest = [right for right in other if not _keys(right) & keys]
         return all(any(self.same(left, right) for right in other) for left in rest) and all(
             any(self.same(left, right) for left in one) for right in other_rest
         )
@@ -229,6 +228,11 @@ def same_at_once(one: str, other: str) -> bool:
     return value is not None and value == numerals.number(other)
 
 
+def _keys(text: str) -> set:
+    """Return what two answers have in common that are the same at once."""
+    return {notation.compact(text), numerals.number(text)} - {None}
+
+
 def _is_number(text: str) -> bool:
     return isinstance(numerals.number(text), Fraction)
 
@@ -244,14 +248,15 @@ def _listed(text: str) -> members.Collection | None:
     return None
 
 
-def _unfolded(text: str) -> members.Collection | None:
-    """Return (x, y) = (1, 2) as the list x = 1, y = 2."""
+def _as_list(text: str, named: bool) -> members.Collection:
+    """Return what a list is compared with: the members of x = {1, 2} or, with names, of (x, y) = (1, 2); else the text."""
     said = statement(text)
-    values = members.collection(said.values[0]) if len(said.values) == 1 else None
+    valued = len(said.values) == 1 and {sign for sign, *_ in said.relations} <= {"=", r"\in"}
+    found = members.collection(said.values[0] if valued else text)
     names = next((name[1:-1].split(",") for name in said.names if name.startswith("(")), [])
-    if not values or len(names) != len(values[1]):
-        return None
-    return "", [f"{name} = {value}" for name, value in zip(names, values[1], strict=True)]
+    if found and named and names and len(names) == len(found[1]):
+        return "", [f"{name} = {value}" for name, value in zip(names, found[1], strict=True)]
+    return found or ("", [text])
 
 
 def _unbracketed(text: str) -> str:

@@ -2,6 +2,7 @@ r"""Numbers as they are written: grouped digits, decimals that repeat, mixed num
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 MAX_DIGITS = 4_000  # of a plain number; its power of ten is at most 999
 MAX_PERIOD = 40
@@ -26,9 +27,9 @@ BASED = re.compile(
     r"(?<![0-9A-Za-z_.}^\\])\(?([0-9][0-9A-F]*|[A-F][A-F]*[0-9][0-9A-F]*)\)?\s*_\s*(?:\{\s*([0-9]{1,2})\s*\}|([0-9]{1,2})(?![0-9]))"
 )
 TIGHT = re.compile(r"(?<=[0-9]),(?=[0-9])")
-GROUPS = re.compile(r"(?<![0-9.,])(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[1-9][0-9]{0,2},000(?:,[0-9]{3})*)(?![0-9,])")
 
 
+@lru_cache(maxsize=500)  # a member of a set is compared with many
 def number(text: str) -> Fraction | None:
     r"""Return the exact number an answer is, None where it is none: 1,000.50, -7/3, \frac{1}{2}, 2 1/2, 1.5e3.
 

@@ -230,13 +230,8 @@ class _Reader:
                 name += "*" if "star" in found[0] else "'"
         if name == "e":
             return ("constant", "e")
-        if plain in grammar.CALLED:
-            inverse = (
-                self.match(grammar.INVERSE)
-                if self.text[self.at :].lstrip().startswith("^") and "(" in self.text[self.at :]
-                else None
-            )
-            name += "^-1" if inverse else ""
+        if plain in grammar.CALLED and self.match(grammar.INVERSE):
+            name += "^-1"
         opening = self.peek()
         event = plain in grammar.EXPECTED and re.match(r"[(\[]\s*[A-Z]", self.text[self.at : self.at + 3])
         if (

@@ -31,15 +31,8 @@ IRREGULAR = dict(
         "people person children child men man women woman feet foot inches inch mice mouse lbs lb hrs hr bus bus % percent",
     )
 )
-NOT_PINT = {
-    "unit",
-    "percent",
-    "degree",
-    "celsius",
-    "fahrenheit",
-    "dollar",
-    "cent",
-}  # pint means something else, or no amount
+# pint means something else by these, or they are no exact amount
+NOT_PINT = set(re.findall(r"\w+", "unit percent degree celsius fahrenheit dollar cent"))
 
 SIGN = "|".join(map(re.escape, SIGNS))
 BEFORE = re.compile(
