@@ -192,8 +192,8 @@ def _until_end(tokens: list[int], ends: int | list[int] | None, end: int) -> lis
 
 
 def _text(tokens: list[int], tokenizer, template: Template) -> str:
-    """Return what was written, without the special tokens that no text of the template holds: some hold ``</think>``."""
-    own = template.step + template.answer_prefix + template.answer
+    """Return what was written, without the special tokens that no text a model writes holds: some hold ``</think>``."""
+    own = template.step + template.answer_prefix * template.score_answer_prefix + template.answer
     special = {
         token for token, added in tokenizer.added_tokens_decoder.items() if added.special and added.content not in own
     }

@@ -50,11 +50,22 @@ CHANGES = [
 ]
 EVERY_TEMPLATE = [resolve_template(name, **changes) for name in [*TEMPLATES, *OWN.values()] for changes in CHANGES]
 GIVEN = {  # a small file for every loader that reads one
-    "gsm8k": '{"question": "q", "answer": "2*600=<<2*600=1200>>1,200.\\nSo 1200-1=$<<1200-1=1199>>1199\\n#### 1,199"}\n',
-    "gsm8k_aug": "q||<<2*600=1200>> <<1200-1=1199>> #### 1,199\n",
-    "jsonl": '{"question": "q", "steps": ["x = 3", "= 5 ### not yet"], "answer": "(1, -\\\\frac{1}{2})"}\n',
-    "textbook": '[{"exercise": "1.1", "text": "q", "type": "answer-based", "answer": "[0, \\\\sqrt{5})"}]',
+    "aqua": ("jsonl", '{"question": "q", "options": ["A)1", "B)2"], "rationale": "r", "correct": "B"}\n'),
+    "gsm8k": (
+        "jsonl",
+        '{"question": "q", "answer": "2*600=<<2*600=1200>>1,200.\\nSo 1200-1=$<<1200-1=1199>>1199\\n#### 1,199"}\n',
+    ),
+    "gsm8k_aug": ("txt", "q||<<2*600=1200>> <<1200-1=1199>> #### 1,199\n"),
+    "gsm8k_aug_nl": ("txt", "q one||He has 2 * 600 = 1,200. One is lost, so 1,199 are left. #### 1,199\n"),
+    "jsonl": ("jsonl", '{"question": "q", "steps": ["x = 3", "= 5 ### not yet"], "answer": "(1, -\\\\frac{1}{2})"}\n'),
+    "math": (
+        "jsonl",
+        '{"problem": "q", "level": "Level 1", "type": "Algebra", "solution": "So $\\\\boxed{\\\\frac{1}{2}}$."}\n',
+    ),
+    "svamp": ("json", '[{"ID": "1", "Body": "b.", "Question": "q?", "Equation": "( 8.0 - 5.0 )", "Answer": 3.0}]'),
+    "textbook": ("json", '[{"exercise": "1.1", "text": "q", "type": "answer-based", "answer": "[0, \\\\sqrt{5})"}]'),
 }
+GENERATED = {"arithmetic", "combinatorics", "convex"}
 
 
 def some(things: list, number: int, share: int) -> list:
@@ -84,9 +95,10 @@ def every_problem(tmp_path_factory) -> list[Problem]:
         for split in ("train", "test_families", "test_harder"):
             size = 3 * len(module.FAMILIES) if split == "train" else 60
             problems += as_problems(load_problems(name, split, size=size))
-    for name in set(DATASETS) & set(GIVEN):
-        file = folder / f"{name}.{'json' if name == 'textbook' else 'jsonl'}"
-        file.write_text(GIVEN[name], encoding="utf-8")
+    assert {*GIVEN, *GENERATED, "auto"} == {*DATASETS}
+    for name, (suffix, text) in GIVEN.items():
+        file = folder / f"{name}.{suffix}"
+        file.write_text(text, encoding="utf-8")
         options = {"steps": "text"} if name == "gsm8k" else {}
         problems += as_problems(load_problems(name, "train", path=str(file), **options))
     assert {problem.family for problem in problems} >= {*combinatorics.FAMILIES, *convex.FAMILIES}
@@ -101,7 +113,7 @@ def test_a_reference_written_exactly_is_right(every_problem):
             texts = [template.written(problem, steps=False)]
             texts += [template.written(problem, steps=True)] if template.score_answer_prefix else []
             refused = template.fault(problem) is not None
-            wrong += [(problem, template)] * (refused and problem.question != "q")  # what is generated is never refused
+            wrong += [(problem, template)] * (refused and not problem.place)  # what is generated is never refused
             wrong += [
                 (text, template)
                 for text, mode in itertools.product(texts[: 1 if refused else 2], ("strict", "flexible"))
@@ -143,7 +155,7 @@ def test_labelled_tokens_are_graded_right(every_problem, byte_tokenizer):
         ("\\boxed{}", "nothing but markup"),
         ("7 ### 8", "is read as '7'"),
         ("The answer is 7", "is read as '7'; give|is read as '7'"),
-        ("7<|endoftext|>", "is read as '7'"),
+        ("7</s>", "is read as '7'"),
     ],
 )
 def test_an_ungradable_reference_is_refused(byte_tokenizer, answer, why):

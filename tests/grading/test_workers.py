@@ -21,8 +21,9 @@ linux = pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc"
 def test_a_killed_worker_is_replaced():
     assert workers.ask("n+n", "2n")
     before = workers.running()
-    for process in before:
-        os.kill(process, signal.SIGKILL)
+    for worker in list(workers._pool.running):
+        os.kill(worker.process.pid, signal.SIGKILL)
+        worker.process.wait()
     assert workers.ask("n+n", "2n")
     assert set(workers.running()) - set(before)  # a free one that nobody has asked since is replaced when somebody does
 

@@ -13,7 +13,7 @@ MAX_DEPTH = 4
 MAX_OPERATORS = 15
 MAX_DIGITS = 6  # of one number: the range of a sum is walked
 
-BEYOND = re.compile(r"\\(?:sum|prod|int|lim|setminus|cap|cup|mathbb|emptyset|log\s*_|frac\s*\{\s*d\s*\}\s*\{\s*d)")
+BEYOND = re.compile(r"\\(?:sum|prod|int|lim|setminus|cap|cup|mathbb|frac\s*\{\s*d\s*\}\s*\{\s*d)")
 KNOWN = re.compile(
     r"\\(?:sum|prod|int|lim|setminus|cap|cup|mathbb|emptyset|infty|to|in|frac|sqrt|binom|cdot|log|ln|exp|sin|cos|tan|pi|le|ge|ne"
     r"|alpha|beta|gamma|delta|theta|lambda|mu|sigma)(?![A-Za-z])|\\[{}]"
