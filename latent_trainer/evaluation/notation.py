@@ -43,7 +43,7 @@ SPELLINGS = [
         (r"\\(?:gt)(?![A-Za-z])", ">"),
         (r"\\(?:simeq|thickapprox|approxeq)(?![A-Za-z])|~=", r"\\approx "),
         (r"\\coloneqq(?![A-Za-z])|:=", "="),
-        (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
+        (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}|^\{\s*\}$", r"\\emptyset "),
         (r"\\var(epsilon|theta|phi|rho|sigma|kappa|pi)(?![A-Za-z])", r"\\\1 "),
         (r"\\(?:vec|boldsymbol|bm|mathbf|overrightarrow)\s*\{\s*(\\?[A-Za-z]+)\s*\}", r"\1 "),
         (r"\\operatorname\*?\s*\{(max|min|log|ln|exp|sin|cos|tan|gcd|lcm)\}", r"\\\1 "),
@@ -140,6 +140,9 @@ def _bare(text: str) -> str:
 
 def _unwrapped(text: str) -> str:
     """Take one layer off: what leads to an answer or ends it, emphasis, quotes, maths delimiters, a box."""
+    for wrapper in WRAPPERS:
+        if found := wrapper.fullmatch(text):
+            return found[1].strip()
     if (found := BEFORE.match(text)) and found.end() < len(text):
         return text[found.end() :]
     if (found := BOXED.match(text)) and found.end() < len(text):
@@ -148,9 +151,6 @@ def _unwrapped(text: str) -> str:
         return text[: found.start()].rstrip()
     if len(text) > 2 and QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
         return text[1:-1]
-    for wrapper in WRAPPERS:
-        if found := wrapper.fullmatch(text):
-            return found[1].strip()
     if (found := ENCLOSED.match(text)) and closing(text, found.end() - 1) == len(text) - 1:
         return text[found.end() : -1].strip()
     return text

@@ -23,7 +23,10 @@ SUP = r"\^\s*(?:\\star(?![A-Za-z])|\\prime(?![A-Za-z])|\{\s*(?:\\star|\\prime|\(
 MARKS = rf"(?:\s*(?:{SUB}|{SUP}|'))*"
 NAME = re.compile(rf"(?P<base>{LETTER}|{WORDED}){MARKS}\s*(?P<arguments>\([^()]*\)|\[[^\[\]]*\])?")
 SIMPLE = re.compile(rf"{LETTER}{MARKS}")
-BARS = re.compile(rf"(?:\\\|[^|\\]+\\\|(?:\s*{SUB})?|\|\s*(?:{LETTER}|{WORDED}|[A-Z]{{2,3}}){MARKS}\s*\|)")
+IN_BARS = rf"(?:{LETTER}|{WORDED}|[A-Z]{{2,3}}){MARKS}"
+BARS = re.compile(
+    rf"(?:\\\|[^|\\]+\\\|(?:\s*{SUB})?|\|\s*{IN_BARS}(?:\s*\\(?:cup|cap|setminus)(?![A-Za-z])\s*{IN_BARS}){{0,4}}\s*\|)"
+)
 WORDS = re.compile(
     r"(?:the )?[A-Za-z]+(?:[ -][A-Za-z]+){0,7}(?:\s*_\s*\{?[A-Za-z0-9]+\}?)?\s*(?:\([^()]*\))?", re.IGNORECASE
 )
