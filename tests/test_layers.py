@@ -15,6 +15,7 @@ LAYERS = [
     {"errors", "version", "problem", "curriculum", "sharding"},
     {"configuration", "feedback"},
     {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
+    | {"packing", "forward_arguments", "backbone", "generation_doors"}
     | {"heads", "loading", "step_decoder", "thinking", "weight_gradients"},
     {"modeling", "views"},
     {"objectives"},
