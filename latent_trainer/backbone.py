@@ -1,7 +1,5 @@
 """The backbone: the model without its head, latents thought, as clients that bring a head of their own call it."""
 
-import inspect
-
 import torch
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPast
@@ -73,9 +71,13 @@ class Backbone(nn.Module):
         Raises:
             ValueError: arguments that clash, that mean nothing here or that nobody knows.
         """
+        if torch.compiler.is_exporting():
+            raise InputError(
+                "torch.export cannot trace a latent model: its tokens decide how many passes a call takes; export model.base"
+            )
         model, config, cache = self.model, self.model.config, past_key_values
         kwargs = given(kwargs)
-        refuse_unknown(kwargs, inspect.signature(type(model).forward).parameters)
+        refuse_unknown(kwargs, type(model).forward)
         packing = {name: kwargs[name] for name in PACKING if name in kwargs}
         others = {name: kwargs[name] for name in OTHERS if name in kwargs}
         check_arguments(input_ids, inputs_embeds, attention_mask, position_ids, cache, others)

@@ -1,6 +1,7 @@
 """What a call of a latent model may be given: each argument is honoured as in any causal language model, or refused."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -17,22 +18,20 @@ def given(arguments: dict) -> dict:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def refuse_unknown(arguments: dict, known: Iterable[str]) -> None:
+def refuse_unknown(arguments: dict, forward: Callable) -> None:
     """Raise an `InputError` where an argument is none of the stock library's.
 
     Args:
         arguments: of the backbone, those it names itself left out.
-        known: what the model's own ``forward`` names.
+        forward: the model's own.
     """
     for name in arguments:
-        if name not in (*PACKING, *OTHERS):
-            known = [*known, *PACKING, *OTHERS]
-            unread = name in known
-            raise InputError(
-                f"the backbone has no head, so {name} means nothing to it; call the model"
-                if unread
-                else f"the model has no argument '{name}'{nearest(name, known)}"
-            )
+        if name in (*PACKING, *OTHERS):
+            continue
+        of_model = list(inspect.signature(forward).parameters)
+        if name in of_model:
+            raise InputError(f"the backbone has no head, so {name} means nothing to it; call the model")
+        raise InputError(f"the model has no argument '{name}'{nearest(name, [*of_model, *PACKING, *OTHERS])}")
 
 
 def refuse_beside_views(arguments: dict, others: dict) -> None:

@@ -88,8 +88,8 @@ class LatentForCausalLM(GenerationDoors, RolloutCheckpointing, PreTrainedModel, 
 
         Args:
             base: a model, or the name or folder of one.
-            tokenizer: gets ``<|latent|>`` and the two thought tokens where they are missing; the embedding grows to fit and
-                every new row starts at the mean of the old ones.
+            tokenizer: gets ``<|latent|>`` and the two thought tokens where they are missing, and pads on the left; the
+                embedding grows to fit and every new row starts at the mean of the old ones.
             latent_token_id, bot_token_id, eot_token_id: without a tokenizer, existing rows of the vocabulary.
             bot_token, eot_token: text of the thought tokens; existing ones such as ``<think>`` are taken as they are.
             feedback: a key of ``FEEDBACKS``.
