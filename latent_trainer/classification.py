@@ -25,6 +25,8 @@ class LatentForSequenceClassification(GenericForSequenceClassification, LatentFo
         LatentForCausalLM.__init__(self, config, base)
         self.num_labels = config.num_labels
         self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        if base is not None:
+            self.score.to(device=base.device, dtype=base.dtype)
         head = self.get_output_embeddings()
         if head is not None and not config.tie_word_embeddings:
             head.requires_grad_(False)  # ranks that train together wait for a gradient of everything that takes one
