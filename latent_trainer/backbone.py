@@ -87,7 +87,8 @@ class Backbone(nn.Module):
             check_attentions(config)
         if inputs_embeds is not None:
             if model.feedback.sequential:
-                refuse_placeholders(inputs_embeds, model.placeholder())
+                placeholder = torch.tensor([[config.latent_token_id]], device=inputs_embeds.device)
+                refuse_placeholders(inputs_embeds, model.get_input_embeddings()(placeholder)[0, 0])
             input_ids = torch.full(inputs_embeds.shape[:2], -1, device=inputs_embeds.device)  # (B, T): no token of any kind
         documents = packed_documents(input_ids, attention_mask, position_ids, cache, packing)
         if documents is None:
@@ -124,3 +125,18 @@ class Backbone(nn.Module):
             hidden_states=chosen_layers(hidden_states, layers),
             attentions=output.attentions,
         )
+
+
+class WithBackbone:
+    """What makes a latent model's ``base_model`` its backbone; comes before `PreTrainedModel`."""
+
+    base_model_prefix = "backbone"
+
+    @property
+    def backbone(self) -> Backbone:
+        """The model without its head, latents thought; also under the stock name ``base_model``."""
+        backbone = self.__dict__.get("_backbone")
+        if backbone is None or backbone.model is not self:  # a copy of the model, as on every device of `nn.DataParallel`
+            # not a part of the model: its weights have their names already
+            backbone = self.__dict__["_backbone"] = Backbone(self)
+        return backbone

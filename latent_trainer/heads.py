@@ -88,6 +88,7 @@ def causal_lm_loss(
         )
     if shift_labels is None:
         logits, given = logits[:, :-1], given[:, 1:]  # the column before predicts the token
+    given = given.to(logits.device)  # parts of a model may be on several
     scored = given != -100
     losses = cross_entropy(logits[scored], given[scored])
     return losses.sum() / (losses.numel() if num_items_in_batch is None else num_items_in_batch)

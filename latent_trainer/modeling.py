@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from latent_trainer.backbone import Backbone
+from latent_trainer.backbone import WithBackbone
 from latent_trainer.cache import read_thought, with_room, write_thought
 from latent_trainer.checkpointing import RolloutCheckpointing
 from latent_trainer.configuration import LatentConfig
@@ -27,7 +27,7 @@ from latent_trainer.views import ViewOutput, forward_views
 ROLLOUTS = {"sequential": rollout, "jacobi": jacobi_rollout}
 
 
-class LatentForCausalLM(GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin):
+class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin):
     """A causal language model that thinks in continuous latents.
 
     ``input_ids`` holds the placeholder ``<|latent|>`` where a thought goes; `forward` replaces its embedding by
@@ -40,7 +40,6 @@ class LatentForCausalLM(GenerationDoors, RolloutCheckpointing, PreTrainedModel, 
     """
 
     config_class = LatentConfig
-    base_model_prefix = "backbone"
     main_input_name = "input_ids"
     accepts_loss_kwargs = True
     _tied_weights_keys = {}  # none but the base model's own; PEFT reads them from a dictionary only
@@ -219,13 +218,6 @@ class LatentForCausalLM(GenerationDoors, RolloutCheckpointing, PreTrainedModel, 
         """Replace the base model's output head."""
         self.base.set_output_embeddings(value)
 
-    @property
-    def backbone(self) -> Backbone:
-        """The model without its head, latents thought; also under the stock name ``base_model``."""
-        if "_backbone" not in self.__dict__:
-            self.__dict__["_backbone"] = Backbone(self)  # not a part of the model: its weights have their names already
-        return self.__dict__["_backbone"]
-
     def get_decoder(self) -> nn.Module:
         """Return the base model without its head."""
         return self.base.base_model
@@ -233,10 +225,6 @@ class LatentForCausalLM(GenerationDoors, RolloutCheckpointing, PreTrainedModel, 
     def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits (.., V) of last hidden states (.., H)."""
         return logits_of(self.base, hidden)
-
-    def placeholder(self) -> torch.Tensor:
-        """Return the embedding (H,) of ``<|latent|>`` itself."""
-        return self.get_input_embeddings()(torch.tensor([[self.config.latent_token_id]], device=self.device))[0, 0]
 
     def _next_embedding(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the latent (B, H) that follows ``hidden`` (B, H)."""

@@ -1,5 +1,6 @@
 """Every argument of a stock causal language model is honoured as there, or refused in one line; none is ignored."""
 
+import copy
 import inspect
 
 import pytest
@@ -268,6 +269,8 @@ def test_the_backbone_is_the_model_without_its_head(exact_norms):
     assert model.base_model is model.backbone is getattr(model, model.base_model_prefix)
     assert_close(model.logits_of(output.last_hidden_state), model(IDS).logits)
     assert_close(output.hidden_states[0], filled(model))
+    for copied in (copy.copy(model), copy.deepcopy(model)):
+        assert copied.backbone.model is copied and model.backbone.model is model
     assert not any("backbone" in name for name in model.state_dict())
     assert len(list(model.base_model.parameters())) == len(list(model.parameters()))
     with pytest.raises(InputError, match="the backbone has no head, so labels means nothing"):
