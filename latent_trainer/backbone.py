@@ -11,6 +11,7 @@ from latent_trainer.forward_arguments import (
     check_attentions,
     chosen_layers,
     given,
+    kept_columns,
     refuse_placeholders,
     refuse_unknown,
 )
@@ -60,13 +61,15 @@ class Backbone(nn.Module):
         output_hidden_states: bool | int | list[int] | None = None,
         output_attentions: bool | None = None,
         latents: torch.Tensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
         **kwargs,
     ) -> BaseModelOutputWithPast:
-        """Return last hidden states (B, T, H), latents filled in.
+        """Return last hidden states (B, kept, H), latents filled in.
 
         Args:
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, output_hidden_states,
                 output_attentions, latents, kwargs: as in `LatentForCausalLM.forward`.
+            logits_to_keep: for which columns the caller wants logits, by default all T.
 
         Raises:
             ValueError: arguments that clash, that mean nothing here or that nobody knows.
@@ -120,7 +123,7 @@ class Backbone(nn.Module):
             hidden = documents.together(hidden)  # (B, T, H)
             hidden_states = tuple(map(documents.together, hidden_states)) if hidden_states else None
         return BaseModelOutputWithPast(
-            last_hidden_state=hidden,
+            last_hidden_state=kept_columns(hidden, logits_to_keep),
             past_key_values=output.cache if use_cache else None,
             hidden_states=chosen_layers(hidden_states, layers),
             attentions=output.attentions,

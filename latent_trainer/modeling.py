@@ -12,7 +12,7 @@ from latent_trainer.checkpointing import RolloutCheckpointing
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
-from latent_trainer.forward_arguments import check_ready_mask, kept_columns, refuse_beside_views
+from latent_trainer.forward_arguments import check_ready_mask, refuse_beside_views
 from latent_trainer.generation_doors import GenerationDoors
 from latent_trainer.heads import causal_lm_loss, logits_of
 from latent_trainer.jacobi import jacobi_rollout
@@ -369,9 +369,10 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
             use_cache,
             output_hidden_states,
             latents=latents,
+            logits_to_keep=logits_to_keep,
             **kwargs,
         )
-        logits = self.logits_of(kept_columns(output.last_hidden_state, logits_to_keep))  # (B, kept, V)
+        logits = self.logits_of(output.last_hidden_state)  # (B, kept, V)
         result = CausalLMOutputWithPast(
             loss=causal_lm_loss(logits, labels, shift_labels, num_items_in_batch),
             logits=logits,

@@ -269,6 +269,7 @@ def test_the_backbone_is_the_model_without_its_head(exact_norms):
     assert model.base_model is model.backbone is getattr(model, model.base_model_prefix)
     assert_close(model.logits_of(output.last_hidden_state), model(IDS).logits)
     assert_close(output.hidden_states[0], filled(model))
+    assert_close(model.base_model(IDS, logits_to_keep=3).last_hidden_state, output.last_hidden_state[:, -3:])
     for copied in (copy.copy(model), copy.deepcopy(model)):
         assert copied.backbone.model is copied and model.backbone.model is model
     assert not any("backbone" in name for name in model.state_dict())

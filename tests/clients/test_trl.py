@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import make_base, sharpen
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from latent_trainer import LatentForCausalLM, load_problems
@@ -56,10 +57,12 @@ def log_probs(model, tokenizer, prompt: str, completion: str) -> torch.Tensor:
     return logits.float().log_softmax(-1).gather(1, torch.tensor(end)[:, None])[:, 0]
 
 
-def sft(saved, folder, **more):
+def sft(saved, folder, peft_config=None, **more):
     texts = [{"prompt": prompt, "completion": completion} for prompt, completion in saved.texts]
     args = settings(trl.SFTConfig, folder, train_sampling_strategy="sequential", **more)
-    return trl.SFTTrainer(saved.folder, args, train_dataset=Dataset.from_list(texts), processing_class=saved.tokenizer)
+    return trl.SFTTrainer(
+        saved.folder, args, train_dataset=Dataset.from_list(texts), processing_class=saved.tokenizer, peft_config=peft_config
+    )
 
 
 def own_loss(saved, rows: int = 2) -> float:
@@ -73,8 +76,14 @@ def own_loss(saved, rows: int = 2) -> float:
 
 @pytest.mark.parametrize(
     "more",
-    [{}, {"gradient_checkpointing": True}, {"loss_type": "nll"}, {"padding_free": True, "max_length": None}],
-    ids=["plain", "checkpoints", "nll", "padding free"],
+    [
+        {},
+        {"gradient_checkpointing": True},
+        {"loss_type": "nll"},
+        {"padding_free": True, "max_length": None},
+        {"peft_config": LoraConfig(r=4, target_modules="all-linear")},
+    ],
+    ids=["plain", "checkpoints", "nll", "padding free", "lora"],
 )
 def test_sft(saved, tmp_path, more):
     assert logged(sft(saved, tmp_path, **more))[0] == pytest.approx(own_loss(saved), abs=1e-4)
@@ -141,6 +150,18 @@ def test_grpo(saved, tmp_path):
                 logits = before(row[real][None], use_cache=False).logits[0].log_softmax(-1)
             expected = logits[:-1].gather(1, row[real][1:, None])[:, 0][-int(written.sum()) :]
             torch.testing.assert_close(values[written], expected, rtol=0, atol=FLOAT32)
+
+
+def test_distillation(saved, tmp_path):
+    """A teacher with the student's own weights has nothing to teach: both think, and both give the same hidden states."""
+    args = settings(trl.DistillationConfig, tmp_path, max_completion_length=5)
+    prompts = Dataset.from_list([{"prompt": prompt} for prompt, _ in saved.texts])
+    trainer = trl.DistillationTrainer(
+        saved.folder, saved.folder, args, train_dataset=prompts, processing_class=saved.tokenizer
+    )
+    hidden = []
+    trainer.teacher_model.base_model.register_forward_hook(lambda _, __, output: hidden.append(output.last_hidden_state))
+    assert logged(trainer) == pytest.approx([0, 0], abs=1e-6) and len(hidden) == 2
 
 
 def test_rewards(saved, tmp_path):
