@@ -1,6 +1,5 @@
 """docs/clients.md names a test for everything it says, and each of them is there."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -9,8 +8,8 @@ PAGE = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
 
 
 def test_every_statement_has_its_test():
-    files = [ast.parse(file.read_text(encoding="utf-8")) for file in (ROOT / "tests").rglob("test_*.py")]
-    tests = {node.name for file in files for node in ast.walk(file) if isinstance(node, ast.FunctionDef)}
+    files = (file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    tests = {name for text in files for name in re.findall(r"^def (test_\w+)\(", text, re.MULTILINE)}
     named = set(re.findall(r"`(test_\w+)`", PAGE))
     assert len(named) > 25 and named <= tests
 

@@ -1,5 +1,6 @@
 """TRL as it is installed, on latent models: what it trains on are the log-probabilities of our forward."""
 
+from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
@@ -61,7 +62,11 @@ def sft(saved, folder, peft_config=None, **more):
     texts = [{"prompt": prompt, "completion": completion} for prompt, completion in saved.texts]
     args = settings(trl.SFTConfig, folder, train_sampling_strategy="sequential", **more)
     return trl.SFTTrainer(
-        saved.folder, args, train_dataset=Dataset.from_list(texts), processing_class=saved.tokenizer, peft_config=peft_config
+        saved.folder,
+        args,
+        train_dataset=Dataset.from_list(texts),
+        processing_class=saved.tokenizer,
+        peft_config=deepcopy(peft_config),
     )
 
 
