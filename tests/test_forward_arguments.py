@@ -55,8 +55,8 @@ SAME = {  # argument -> values; logits, loss, hidden states and attention equal 
     "attention_mask": [torch.ones(1, 8), torch.tensor([[1, 0, 1, 1, 1, 1, 1, 1]]), CAUSAL, ready()],
     "position_ids": [torch.arange(8)[None] + 3, torch.arange(8)[None]],
     "labels": [LABELS],
-    "logits_to_keep": [0, 3, torch.tensor([1, 5]), torch.tensor([[6, 2]]), torch.tensor([[True, *[False] * 6, True]])],
-    "output_hidden_states": [True, -1, [0, 1]],
+    "logits_to_keep": [0, 3, torch.tensor([1, 5])],
+    "output_hidden_states": [True],
     "num_items_in_batch": [3, torch.tensor(5)],
     "is_causal": [True],
     "return_dict": [True, False],
@@ -101,9 +101,27 @@ def test_honoured(name, at, exact_norms):
         assert_close(found.loss.float(), expected.loss, 1e-5)  # the stock loss is in float32
     assert (found.hidden_states is None) == (expected.hidden_states is None)
     for layer, other in zip(found.hidden_states or (), expected.hidden_states or (), strict=True):
-        assert (layer is None) == (other is None)
-        if layer is not None:
-            assert_close(layer, other)
+        assert_close(layer, other)
+
+
+def test_columns_of_each_row(exact_norms):
+    """As in transformers 5.23; older releases know the last columns and those of all rows only."""
+    model = make()
+    whole = stock(model).logits
+    assert_close(model(IDS, logits_to_keep=torch.tensor([[6, 2]])).logits, whole[:, [6, 2]])
+    assert_close(model(IDS, logits_to_keep=torch.tensor([[True, *[False] * 6, True]])).logits, whole[0, [0, 7]])
+
+
+@pytest.mark.parametrize(("choice", "chosen"), [(-1, {2}), (0, {0}), ([0, -2], {0, 1}), ([7], set()), (False, None)])
+def test_chosen_hidden_states(choice, chosen):
+    """As in transformers 5.23; older releases give all or none."""
+    model = make()
+    found = model(IDS, output_hidden_states=choice).hidden_states
+    if chosen is None:
+        assert found is None
+        return
+    for index, (layer, whole) in enumerate(zip(found, model(IDS, output_hidden_states=True).hidden_states, strict=True)):
+        assert layer is None if index not in chosen else torch.equal(layer, whole)
 
 
 @pytest.mark.parametrize("name", REFUSED)
