@@ -1,6 +1,9 @@
 """The doors of stock generation: what a latent model changes there, and those it refuses."""
 
+from functools import wraps
+
 import torch
+from transformers import GenerationMixin
 
 from latent_trainer.errors import InputError
 from latent_trainer.sharding import is_sharded
@@ -44,6 +47,8 @@ class GenerationDoors:
         synced_gpus = is_sharded(self) if synced_gpus is None else synced_gpus
         return super().generate(inputs, *args, synced_gpus=synced_gpus, **kwargs)
 
+    # the signature says what `generate` may be given
+    @wraps(GenerationMixin.prepare_inputs_for_generation, assigned=(), updated=())
     def prepare_inputs_for_generation(self, input_ids, *args, **kwargs):
         """Return the arguments of one step; refuse a prompt that ends in padding, after which nothing sensible is written.
 

@@ -341,7 +341,7 @@ def count_positions(attention_mask: torch.Tensor | None, cache, embeds: torch.Te
     """Return position ids (B, T) for ``embeds`` (B, T, H) after ``cache``, counted over the real columns of each row."""
     batch, width = embeds.shape[:2]
     if attention_mask is not None and attention_mask.ndim == 2:
-        return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -width:]
+        return (attention_mask.bool().cumsum(1) - 1).clamp(min=0)[:, -width:]
     past = 0 if cache is None else cache.get_seq_length()
     return torch.arange(past, past + width, device=embeds.device).expand(batch, width)
 

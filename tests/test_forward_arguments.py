@@ -52,7 +52,7 @@ def ready(dtype=torch.float64) -> torch.Tensor:
 
 
 SAME = {  # argument -> values; logits, loss, hidden states and attention equal the stock model's over filled embeddings
-    "attention_mask": [torch.ones(1, 8), torch.tensor([[1, 0, 1, 1, 1, 1, 1, 1]]), CAUSAL, ready()],
+    "attention_mask": [torch.ones(1, 8), torch.tensor([[1, 0, 2, 2, 3, 3, 3, 1]]), CAUSAL, ready()],
     "position_ids": [torch.arange(8)[None] + 3, torch.arange(8)[None]],
     "labels": [LABELS],
     "logits_to_keep": [0, 3, torch.tensor([1, 5])],
@@ -89,7 +89,7 @@ def test_honoured(name, at, exact_norms):
         arguments["labels"] = LABELS
     found = model(IDS, use_cache=False, **arguments)
     if name == "attention_mask" and arguments[name].ndim == 2:  # positions count real columns, so that padding moves nothing
-        arguments["position_ids"] = arguments[name].long().cumsum(1) - 1
+        arguments["position_ids"] = arguments[name].bool().cumsum(1) - 1
     expected = stock(model, **arguments)
     if arguments.get("return_dict") is False:
         assert isinstance(found, tuple) and len(found) == len(expected) == 1

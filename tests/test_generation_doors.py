@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import make_latent, sharpen
-from reference import naive_greedy, naive_logits
+from reference import latent_columns, naive_embeds, naive_greedy, naive_logits
 from transformers import AutoTokenizer, GenerationConfig
 
 from latent_trainer import LatentForCausalLM
@@ -86,6 +86,17 @@ def test_other_ways_to_the_same_text(settings):
     model = make()
     for prompt in PROMPTS:
         assert written(model, [prompt], **settings) == [naive_greedy(model.base, prompt, NEW)]
+
+
+def test_a_prompt_of_embeddings():
+    """Its latents are in their places already."""
+    model = make()
+    embeds = naive_embeds(model.base, PROMPTS[0], latent_columns(PROMPTS[0]))
+    settings = {"do_sample": False, "max_new_tokens": NEW}
+    new = model.generate(inputs_embeds=embeds, attention_mask=torch.ones(1, 8), **settings)[0].tolist()
+    assert new == naive_greedy(model.base, PROMPTS[0], NEW)
+    with pytest.raises(InputError, match="inputs_embeds hold the embedding of"):
+        model.generate(inputs_embeds=model.get_input_embeddings()(torch.tensor(PROMPTS[:1])), **settings)
 
 
 def test_penalties_and_several_sequences():
