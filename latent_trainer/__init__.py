@@ -1,5 +1,6 @@
 """Train, evaluate, decode and inspect language models that reason in continuous latents."""
 
+from latent_trainer.classification import LatentForSequenceClassification
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.data import encode_prompts, load_problems
 from latent_trainer.modeling import LatentForCausalLM
@@ -10,6 +11,7 @@ from latent_trainer.version import __version__
 __all__ = [
     "LatentConfig",
     "LatentForCausalLM",
+    "LatentForSequenceClassification",
     "LatentTrainer",
     "LatentTrainingArguments",
     "__version__",

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from latent_trainer.cache import rollout_cache
+from latent_trainer.cache import RolloutLayer, ThoughtLayer, rollout_cache
 from latent_trainer.errors import InputError
 
 DEFAULTS = {"use_reentrant": False, "every_n_layers": 1, "offload": False}
@@ -96,6 +96,8 @@ def _forward(forward, *args, **kwargs):
     cache = next((value for value in (*args, *kwargs.values()) if isinstance(value, Cache)), None)
     if cache is None:
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+    if not all(isinstance(layer, (RolloutLayer, ThoughtLayer)) for layer in cache.layers):
+        return forward(*args, **kwargs)  # somebody else's cache, of which nobody knows how to add a layer's columns again
     before = [copy.copy(layer) for layer in cache.layers]  # the columns there are now; more come before the recomputation
 
     def run(*args, **kwargs):
@@ -106,7 +108,7 @@ def _forward(forward, *args, **kwargs):
             {name: _swap(value, cache, own) for name, value in kwargs.items()},
         )
         output = forward(*args, **kwargs)
-        return output, [(at, layer.added) for at, layer in enumerate(own.layers) if layer.added is not None]
+        return output, [(at, layer.added) for at, layer in enumerate(own.layers) if getattr(layer, "added", None)]
 
     output, new = checkpoint(run, *args, use_reentrant=False, **kwargs)
     for at, added in new:

@@ -1,6 +1,7 @@
 """Configuration of a latent model: everything needed to rebuild it."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -53,6 +54,7 @@ class LatentConfig(PreTrainedConfig):
 
     model_type = "latent"
     sub_configs = {"base_config": AutoConfig}
+    auto_map: ClassVar[dict] = {}  # TRL 1.16 reads it of a model it has no class for, pushed with its code or not
 
     base_config: dict | PreTrainedConfig | None = None
     base_name_or_path: str = ""

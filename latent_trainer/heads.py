@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from latent_trainer.errors import InputError
 from latent_trainer.sharding import is_sharded
 
 LOGITS = 2**26  # 256 MB in float32
@@ -36,19 +37,6 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
-def next_token_loss(logits: torch.Tensor, labels: torch.Tensor, number: torch.Tensor | int | None = None) -> torch.Tensor:
-    """Return the cross-entropy of ``labels`` (B, T) under the columns before them, summed over ``number`` of tokens.
-
-    Args:
-        logits: (B, T, V).
-        labels: (B, T), -100 where nothing is scored.
-        number: what the sum is divided by; by default the scored tokens, which gives their mean.
-    """
-    scored = labels[:, 1:] != -100  # the column before predicts the token
-    losses = cross_entropy(logits[:, :-1][scored], labels[:, 1:][scored])
-    return losses.sum() / (losses.numel() if number is None else number)
-
-
 def token_losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the cross-entropy (N,) of ``labels`` (N,) predicted by ``hidden`` (N, H), without ever having all logits.
 
@@ -71,3 +59,36 @@ def token_losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor) ->
 
 def _losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return cross_entropy(logits_of(base, hidden), labels)
+
+
+def causal_lm_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor | None,
+    shift_labels: torch.Tensor | None = None,
+    num_items_in_batch: torch.Tensor | int | None = None,
+) -> torch.Tensor | None:
+    """Return the loss of a causal language model: the mean cross-entropy over scored tokens; None without labels.
+
+    Args:
+        logits: (B, T, V).
+        labels: (B, T), of which column t + 1 is predicted by the logits of column t; -100 where nothing is scored.
+        shift_labels: (B, T) instead, of which column t is.
+        num_items_in_batch: divides the sum instead of the number of scored tokens.
+
+    Raises:
+        InputError: labels of another shape than the logits.
+    """
+    given = labels if shift_labels is None else shift_labels
+    if given is None:
+        return None
+    if given.shape != logits.shape[:-1]:
+        raise InputError(
+            f"labels have the shape {tuple(given.shape)} and the logits {tuple(logits.shape[:-1])}; "
+            "give a label for every column, and leave logits_to_keep out beside labels"
+        )
+    if shift_labels is None:
+        logits, given = logits[:, :-1], given[:, 1:]  # the column before predicts the token
+    given = given.to(logits.device)  # parts of a model may be on several
+    scored = given != -100
+    losses = cross_entropy(logits[scored], given[scored])
+    return losses.sum() / (losses.numel() if num_items_in_batch is None else num_items_in_batch)

@@ -63,7 +63,7 @@ class Masks:
 
     Args:
         decoder: the base model without its head.
-        attention_mask: (B, P + T), 1 for real columns; None means all are.
+        attention_mask: (B, P + T), 1 for real columns; None means all are. Or ready, (B, 1, T, P + T).
         embeds: (B, T, H); says which data type a mask has.
         cache: the cache of the P columns.
         continuations: read beside the first pass, by a decoder that takes ready masks.
@@ -84,8 +84,11 @@ class Masks:
     ):
         self.padding = attention_mask
         self.width = embeds.shape[1]
-        self.past = 0 if attention_mask is None else attention_mask.shape[1] - self.width
+        self.past = 0 if attention_mask is None else attention_mask.shape[-1] - self.width
         self.square: torch.Tensor | None = None  # (B, 1, T + n, T + n), of which every pass takes a block
+        if attention_mask is not None and attention_mask.ndim == 4:
+            self.square = self._added(decoder, embeds, attention_mask)
+            return
         columns = self.width + sum(one.embeds.shape[1] for one in continuations)
         starts = attention_mask is not None and starts_empty(cache)
         if not several or not starts or not takes_ready_mask(decoder, columns):
@@ -95,16 +98,20 @@ class Masks:
         if not continuations and attention_mask.all():  # a device synchronisation
             self.padding = None
             return
-        self.square = _visible(attention_mask, continuations)
-        if decoder.config.get_text_config()._attn_implementation == "eager":
-            # there it is added to attention scores, often in float32
-            lowest = max(torch.finfo(embeds.dtype).min, torch.finfo(torch.float32).min)
-            self.square = embeds.new_zeros(self.square.shape).masked_fill(~self.square, lowest)
+        self.square = self._added(decoder, embeds, _visible(attention_mask, continuations))
+
+    @staticmethod
+    def _added(decoder: Callable, embeds: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+        """Return a mask as the decoder takes it: eager attention adds it to its scores, often in float32."""
+        if visible.dtype != torch.bool or decoder.config.get_text_config()._attn_implementation != "eager":
+            return visible
+        lowest = max(torch.finfo(embeds.dtype).min, torch.finfo(torch.float32).min)
+        return embeds.new_zeros(visible.shape).masked_fill(~visible, lowest)
 
     def of(self, start: int, end: int, cache: Cache | None) -> torch.Tensor | None:
         """Return what the decoder is given for a pass over the columns from ``start`` to ``end``."""
         if self.square is not None:
-            return self.square[:, :, start:end, :end]
+            return self.square[:, :, start:end, : self.past + end]
         return None if self.padding is None else fitted_mask(self.padding[:, : self.past + end], cache)
 
     def with_continuations(self, end: int) -> torch.Tensor:

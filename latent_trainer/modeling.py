@@ -6,18 +6,21 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from latent_trainer.backbone import WithBackbone
 from latent_trainer.cache import read_thought, with_room, write_thought
 from latent_trainer.checkpointing import RolloutCheckpointing
 from latent_trainer.configuration import LatentConfig, check_feedback, check_rollout
-from latent_trainer.context import refuse_beyond, refuse_prompts
+from latent_trainer.context import refuse_beyond
 from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
-from latent_trainer.heads import logits_of, next_token_loss
+from latent_trainer.forward_arguments import check_ready_mask, refuse_beside_views
+from latent_trainer.generation_doors import GenerationDoors
+from latent_trainer.heads import causal_lm_loss, logits_of
 from latent_trainer.jacobi import jacobi_rollout
 from latent_trainer.loading import generation_config, load_adapter
-from latent_trainer.ranks import agree, with_feedback
+from latent_trainer.ranks import with_feedback
 from latent_trainer.rollout import RolloutOutput, count_positions, rollout
-from latent_trainer.sharding import is_sharded, whole_shape
+from latent_trainer.sharding import whole_shape
 from latent_trainer.step_decoder import StepDecoder
 from latent_trainer.tokens import add_thought_tokens, fill_new_rows, place_latents, thinking_columns
 from latent_trainer.views import ViewOutput, forward_views
@@ -25,7 +28,7 @@ from latent_trainer.views import ViewOutput, forward_views
 ROLLOUTS = {"sequential": rollout, "jacobi": jacobi_rollout}
 
 
-class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
+class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin):
     """A causal language model that thinks in continuous latents.
 
     ``input_ids`` holds the placeholder ``<|latent|>`` where a thought goes; `forward` replaces its embedding by
@@ -38,7 +41,6 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
     """
 
     config_class = LatentConfig
-    base_model_prefix = "base"
     main_input_name = "input_ids"
     accepts_loss_kwargs = True
     _tied_weights_keys = {}  # none but the base model's own; PEFT reads them from a dictionary only
@@ -86,8 +88,8 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
 
         Args:
             base: a model, or the name or folder of one.
-            tokenizer: gets ``<|latent|>`` and the two thought tokens where they are missing; the embedding grows to fit and
-                every new row starts at the mean of the old ones.
+            tokenizer: gets ``<|latent|>`` and the two thought tokens where they are missing, and pads on the left; the
+                embedding grows to fit and every new row starts at the mean of the old ones.
             latent_token_id, bot_token_id, eot_token_id: without a tokenizer, existing rows of the vocabulary.
             bot_token, eot_token: text of the thought tokens; existing ones such as ``<think>`` are taken as they are.
             feedback: a key of ``FEEDBACKS``.
@@ -223,20 +225,6 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         """Return the base model without its head."""
         return self.base.base_model
 
-    @staticmethod
-    def create_masks_for_generate(config, inputs_embeds, attention_mask, **kwargs):
-        """Leave the mask (B, P + T) as it is: a static cache changes its width from one pass of a rollout to the next."""
-        return attention_mask
-
-    def generate(self, *args, synced_gpus: bool | None = None, **kwargs):
-        """Generate as any causal language model does; ranks that share out the parameters write until the last one is done.
-
-        transformers 5.23 knows that of ZeRO-3 but not of a model that accelerate has sharded with FSDP2.
-        """
-        refuse_prompts(self.config, args, kwargs)
-        synced_gpus = is_sharded(self) if synced_gpus is None else synced_gpus
-        return super().generate(*args, synced_gpus=synced_gpus, **kwargs)
-
     def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits (.., V) of last hidden states (.., H)."""
         return logits_of(self.base, hidden)
@@ -304,6 +292,8 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             position_ids = count_positions(attention_mask, past_key_values, inputs_embeds)
         beside = (one.attention_mask for one in kwargs.get("continuations", ()))
         refuse_beyond(self.config, inputs_embeds.shape[1], attention_mask, *beside, cache=past_key_values)
+        if attention_mask is not None and attention_mask.ndim == 4:
+            check_ready_mask(self.config, attention_mask, latent_mask, past_key_values)
         output = ROLLOUTS[self.config.rollout](
             self.get_decoder(),
             self._next_embedding,
@@ -334,66 +324,68 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         past_key_values=None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
-        views: dict[str, dict[str, torch.Tensor]] | None = None,
-        steps: dict[str, torch.Tensor] | None = None,
-        latents: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        output_hidden_states: bool | None = None,
+        shift_labels: torch.LongTensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
+        latents: torch.Tensor | None = None,
+        views: dict[str, dict[str, torch.Tensor]] | None = None,
+        steps: dict[str, torch.Tensor] | None = None,
         **kwargs,
     ) -> CausalLMOutputWithPast | dict[str, ViewOutput]:
         """Run the model over tokens and latents.
 
         Args:
             input_ids: (B, T), with ``<|latent|>`` where a thought goes.
-            attention_mask: (B, P + T).
-            position_ids: (B, T).
-            past_key_values: cache of the P columns before; it also carries the thought.
+            attention_mask: (B, P + T), or (B, 1, T, P + T) for a base model that takes a ready mask.
+            position_ids: (B, T) or (1, T). Where they begin anew within a row, another document begins, which neither sees
+                nor thinks from what is before it (`latent_trainer.packing`).
+            past_key_values: cache of the P columns before, extended in place; it also carries the thought.
             inputs_embeds: (B, T, H) instead of ``input_ids``; such a call has no latents.
             labels: (B, T), -100 where nothing is scored; gives the mean cross-entropy over scored tokens, or their sum over
                 ``num_items_in_batch``.
-            steps: with ``views``, what the step decoder reads; adds the output "steps".
+            use_cache: whether to return a cache; by default outside training, and wherever one was handed in.
+            logits_to_keep: as in any causal language model: the last n columns, or the columns at these indices.
+            shift_labels: (B, T) instead of ``labels``: column t is what the logits of column t predict.
+            num_items_in_batch: scored tokens of the whole accumulated batch.
+            output_hidden_states: whether to return every layer's hidden states, or which of them.
             latents: (B, K, H) embeddings that stand in for the thoughts: the k-th replaces the k-th latent of its row; where
                 it is NaN the model thinks itself. A call that continues a thought takes none.
             views: continuations of the prompt in ``input_ids`` (docs/shapes.md); returns a `ViewOutput` for each.
-            use_cache: whether to return a cache; by default outside training.
-            logits_to_keep: as in any causal language model: the last n columns, or the columns at these indices.
-            output_hidden_states: whether to return every layer's hidden states.
-            num_items_in_batch: scored tokens of the whole accumulated batch.
+            steps: with ``views``, what the step decoder reads; adds the output "steps".
+            kwargs: ``return_dict``, ``output_attentions`` and what says where packed documents begin; see docs/clients.md.
 
         Raises:
-            ValueError: a latent with no column before it.
+            ValueError: a latent with no column before it; arguments that clash or that nobody knows.
         """
-        output_hidden_states = bool(output_hidden_states)
         if views is not None:
-            return forward_views(self, input_ids, attention_mask, views, steps, output_hidden_states)
-        use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
-        cache = past_key_values if use_cache else None
-        if input_ids is None:
-            input_ids = torch.full(inputs_embeds.shape[:2], -1, device=inputs_embeds.device)  # (B, T): no token of any kind
-        output = self.run(
+            refuse_beside_views(locals(), kwargs)
+            return forward_views(self, input_ids, attention_mask, views, steps, bool(output_hidden_states))
+        if steps is not None:
+            raise InputError("steps are read beside views; give views too, or leave steps out")
+        return_dict = kwargs.pop("return_dict", None)
+        output = self.backbone(
             input_ids,
             attention_mask,
             position_ids,
-            cache,
+            past_key_values,
             inputs_embeds,
-            use_cache=use_cache,
+            use_cache,
+            output_hidden_states,
             latents=latents,
-            output_hidden_states=output_hidden_states,
-            least=agree(self, [input_ids], cache)[0],
+            logits_to_keep=logits_to_keep,
             **kwargs,
         )
-        columns = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else logits_to_keep
-        hidden = output.hidden if isinstance(columns, int) else output.hidden[:, columns]
-        logits = self.logits_of(hidden)  # (B, kept, V)
-        loss = None if labels is None else next_token_loss(logits, labels, num_items_in_batch)
-        return CausalLMOutputWithPast(
-            loss=loss,
+        logits = self.logits_of(output.last_hidden_state)  # (B, kept, V)
+        result = CausalLMOutputWithPast(
+            loss=causal_lm_loss(logits, labels, shift_labels, num_items_in_batch),
             logits=logits,
-            past_key_values=output.cache if use_cache else None,
+            past_key_values=output.past_key_values,
             hidden_states=output.hidden_states,
+            attentions=output.attentions,
         )
+        return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
 
 
 AutoConfig.register("latent", LatentConfig)

@@ -4,10 +4,12 @@ Shapes: B rows, T columns of this call, P columns already in the cache, H hidden
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
@@ -29,6 +31,7 @@ class RolloutOutput:
         hidden_states: per layer (B, T, H), embedding output first; None unless asked for.
         cache: the cache with P + T columns, or None where a single pass needed none.
         continued: the decoder's output over each continuation.
+        attentions: per layer (B, heads, T, P + T); None unless asked for.
     """
 
     hidden: torch.Tensor
@@ -36,6 +39,7 @@ class RolloutOutput:
     hidden_states: tuple[torch.Tensor, ...] | None
     cache: Cache | None
     continued: list[BaseModelOutputWithPast] = field(default_factory=list)
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 def rollout(
@@ -273,6 +277,7 @@ class Passes:
             hidden_states=tuple(_join(list(layer)) for layer in layers) or None,
             cache=cache,
             continued=self.continued,
+            attentions=_join_attentions(outputs) if self.kwargs.get("output_attentions") else None,
         )
 
 
@@ -315,11 +320,28 @@ def _join(pieces: list[torch.Tensor]) -> torch.Tensor:
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
 
+def _join_attentions(outputs: list) -> tuple[torch.Tensor, ...]:
+    """Return every layer's attention (B, heads, T, P + T) from that of passes (B, heads, n, P + end), zeros after their end.
+
+    Raises:
+        InputError: a layer that has forgotten columns by a later pass.
+    """
+    joined = []
+    for layer in zip(*(output.attentions for output in outputs), strict=True):
+        widths = [attention.shape[-1] for attention in layer]
+        added = [after - before for before, after in itertools.pairwise(widths)]
+        fixed = set(widths) == {widths[0]}  # a cache of fixed size
+        if not fixed and added != [attention.shape[2] for attention in layer[1:]]:
+            raise InputError("output_attentions=True: a layer with a window has no attention over columns it has forgotten")
+        joined.append(torch.cat([nn.functional.pad(one, (0, widths[-1] - one.shape[-1])) for one in layer], 2))
+    return tuple(joined)
+
+
 def count_positions(attention_mask: torch.Tensor | None, cache, embeds: torch.Tensor) -> torch.Tensor:
     """Return position ids (B, T) for ``embeds`` (B, T, H) after ``cache``, counted over the real columns of each row."""
     batch, width = embeds.shape[:2]
-    if attention_mask is not None:
-        return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -width:]
+    if attention_mask is not None and attention_mask.ndim == 2:
+        return (attention_mask.bool().cumsum(1) - 1).clamp(min=0)[:, -width:]
     past = 0 if cache is None else cache.get_seq_length()
     return torch.arange(past, past + width, device=embeds.device).expand(batch, width)
 

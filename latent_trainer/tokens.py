@@ -27,7 +27,8 @@ def thought_token_ids(tokenizer: PreTrainedTokenizerBase, bot_token: str, eot_to
 
 
 def add_thought_tokens(tokenizer: PreTrainedTokenizerBase, bot_token: str, eot_token: str) -> dict[str, int]:
-    """Add the thought tokens a tokenizer lacks, as special tokens, and return the ids of all three."""
+    """Add the thought tokens a tokenizer lacks, as special tokens, and return the ids of all three; it pads on the left."""
+    pad_on_the_left(tokenizer)
     vocabulary = tokenizer.get_vocab()
     missing = [token for token in (LATENT_TOKEN, bot_token, eot_token) if token not in vocabulary]
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in missing], special_tokens=True)
@@ -53,6 +54,12 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase, bot_token: str, eot_token
     if tokenizer.unk_token not in ends:
         tokens.pop(tokenizer.unk_token, None)  # what any unknown word is read as
     return {token: meaning for token, meaning in tokens.items() if token}
+
+
+def pad_on_the_left(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Have a tokenizer pad on the left, now and after it was saved and loaded: what a model writes follows its prompt."""
+    tokenizer.padding_side = "left"
+    tokenizer.init_kwargs["padding_side"] = "left"  # transformers 5.23 saves the settings that are named there
 
 
 @torch.no_grad()

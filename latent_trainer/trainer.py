@@ -36,6 +36,7 @@ from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.objectives.steps import StepObjective
 from latent_trainer.sampling import EpochSampler, RowNumbers
 from latent_trainer.stages import StageCallback
+from latent_trainer.tokens import pad_on_the_left
 from latent_trainer.training_args import LatentTrainingArguments
 
 logger = logging.get_logger(__name__)
@@ -69,6 +70,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
     ):
         if processing_class is None:
             raise InputError("LatentTrainer needs the tokenizer; give it as processing_class")
+        pad_on_the_left(processing_class)
         template = args.make_template()
         if isinstance(model, str):
             model = LatentForCausalLM.from_base(

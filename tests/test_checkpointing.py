@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, make_base, make_latent
 from peft import LoraConfig
+from reference import assert_close
 from training import make_trainer
 
 from latent_trainer import LatentForCausalLM, LatentTrainingArguments
@@ -143,3 +144,22 @@ def test_refused():
     with pytest.raises(InputError, match="turn it off there"):
         model.train()(**batch())
     model.eval()(**batch())  # nothing is lost without gradients
+
+
+@pytest.mark.parametrize("whose", ["own", "stock"])
+def test_columns_after_a_cache(whose):
+    """A thought goes on under checkpoints too; a cache of another kind is read without them."""
+    model, ids = make_latent("llama"), torch.tensor([[5, 6, 98, 97, 97, 99, 8, 9]])
+    found = []
+    for checkpoint in (False, True):
+        model.gradient_checkpointing_disable()
+        cut = 4 if whose == "own" else 3
+        cache = (model if whose == "own" else model.base)(ids[:, :cut], use_cache=True).past_key_values
+        if checkpoint:
+            model.gradient_checkpointing_enable()
+        model.train().zero_grad()
+        rest = ids[:, cut:] if whose == "own" else torch.tensor([[7, 98, 97, 99, 8]])
+        logits = model(rest, past_key_values=cache).logits
+        logits.pow(2).sum().backward()
+        found.append({"logits": logits.detach(), **{name: value.grad for name, value in model.named_parameters()}})
+    assert_close(found[1], found[0])

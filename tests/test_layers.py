@@ -15,8 +15,9 @@ LAYERS = [
     {"errors", "options", "version", "problem", "curriculum", "sharding", "context"},
     {"configuration", "feedback"},
     {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
+    | {"packing", "forward_arguments", "backbone", "generation_doors"}
     | {"heads", "loading", "step_decoder", "thinking", "weight_gradients"},
-    {"modeling", "views"},
+    {"modeling", "views", "classification"},
     {"objectives"},
     {"evaluation", "analysis"},
     {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "adapters", "methods", "training_args"}
@@ -32,7 +33,7 @@ ALLOWED["rollout"] = LAYERS[0] | LAYERS[1] | {"cache", "checkpointing", "masks",
 ALLOWED["ranks"] = ALLOWED["rollout"] | {"rollout"}
 ALLOWED["jacobi"] = ALLOWED["rollout"] | {"rollout"}
 ALLOWED["masks"], ALLOWED["unread"] = LAYERS[0] | {"cache"}, LAYERS[0] | {"checkpointing"}
-for part in ("cache", "tokens", "heads", "loading", "step_decoder", "thinking", "modeling", "views"):
+for part in ("cache", "tokens", "heads", "loading", "step_decoder", "thinking", "modeling", "views", "classification"):
     ALLOWED[part] -= {"data"}
 for part in ("evaluation", "analysis"):
     ALLOWED[part] -= {"objectives"}

@@ -6,6 +6,7 @@ from transformers import PreTrainedTokenizerBase
 
 from latent_trainer.data import Encoder
 from latent_trainer.errors import InputError
+from latent_trainer.tokens import pad_on_the_left
 
 SAMPLES = ("7 +3 x7 -5", "What is 3 x 4?\nExplain.", "{{ x }} {% if y %} {'a': \"b\"} <i>é</i> \\frac{1}{2}")
 # What follows is one line each, because a template's own line breaks would reach the prompt.
@@ -48,7 +49,7 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: dict, num_la
     """
     encoder = Encoder(tokenizer, template)
     tokenizer.chat_template = _jinja(encoder, num_latents)
-    tokenizer.padding_side = "left"
+    pad_on_the_left(tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     for question in SAMPLES:

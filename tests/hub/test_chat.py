@@ -4,7 +4,7 @@ import pytest
 from jinja2 import TemplateError
 from tokenizers.processors import TemplateProcessing
 from training import make_tokenizer
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from latent_trainer.data import TEMPLATES, Encoder, Template, encode_prompts
 from latent_trainer.data.tokenizer import train_tokenizer
@@ -54,13 +54,15 @@ def test_the_prompt_of_training(name, num_latents):
     assert batch["attention_mask"].tolist() == expected["attention_mask"].tolist()
 
 
-def test_words():
+def test_words(tmp_path):
     tokenizer = make_tokenizer()
     add_thought_tokens(tokenizer, "<|bot|>", "<|eot|>")
     set_chat_template(tokenizer, TEMPLATES["plain"].to_dict(), 2)
     text = tokenizer.apply_chat_template([{"role": "user", "content": "1 + 2"}], tokenize=False, add_generation_prompt=True)
     assert text == "1 + 2 <|bot|><|latent|><|latent|><|eot|>"
-    assert tokenizer.padding_side == "left" and tokenizer.pad_token == tokenizer.eos_token
+    tokenizer.save_pretrained(tmp_path)
+    for one in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
+        assert one.padding_side == "left" and one.pad_token == one.eos_token
 
 
 def test_a_begin_of_text_token():
