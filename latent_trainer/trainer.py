@@ -92,9 +92,8 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
             model = add_adapters(model, peft_config)
         most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
         self.room = Room(self.encoder, latent.config.max_position_embeddings, most_latents, args.max_new_tokens)
-        self.rows, self.dropped = self._that_can_be_read(
-            [] if train_dataset is None else self._encode(train_dataset, "train")
-        )
+        rows = [] if train_dataset is None else self._encode(train_dataset, "train")
+        self.rows, self.dropped = self._that_can_be_read(rows)
         self.stages = StageCallback(args, self.curriculum.num_stages, self._on_stage)
         self._term_sums: dict[str, torch.Tensor] = {}
         self._steps_summed = 0
@@ -110,8 +109,8 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
             **kwargs,
         )
         self.interruption = StopOnSignal()
-        self.add_callback(self.stages)
-        self.add_callback(self.interruption)
+        for callback in (self.stages, self.interruption):
+            self.add_callback(callback)
         self.loss_is_scaled_for_ga = True  # every term is a share of a global sum
         self.model_accepts_loss_kwargs = True
         self._on_stage(self.stages.stage)
