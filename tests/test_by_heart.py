@@ -54,8 +54,8 @@ def written(template, problems) -> list[str]:
 
 def evaluated(model, data, folder) -> tuple[dict, list[dict]]:
     """Run ``latent-trainer evaluate``; return its record and answers."""
-    words = ["--model", str(model), "--dataset", "jsonl", "--dataset_path", str(data), "--split", "test"]
-    words += ["--dataset_options", json.dumps({"test_path": str(data)}), "--output", str(folder / "record.json")]
+    words = ["--model", str(model), "--dataset", "jsonl", "--dataset_test_path", str(data)]
+    words += ["--output", str(folder / "record.json")]
     main("evaluate", words)
     answers = (folder / "record.answers" / "intact.jsonl").read_text().splitlines()[1:]
     return json.loads((folder / "record.json").read_text()), list(map(json.loads, answers))

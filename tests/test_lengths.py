@@ -108,7 +108,7 @@ def test_everywhere_alike(architecture, tmp_path, capsys):
     trainer.save_model()
     data = tmp_path / "problems.jsonl"
     data.write_text("\n".join(json.dumps({"question": one.question, "answer": "1", "id": one.id}) for one in problems))
-    common = ["--model", str(tmp_path / "out"), "--dataset", "jsonl", "--dataset_path", str(data)]
+    common = ["--model", str(tmp_path / "out"), "--dataset", "jsonl", "--dataset_test_path", str(data)]
     main("evaluate", [*common, "--controls", "noise", "--output", str(tmp_path / "record.json")])
     record = json.loads((tmp_path / "record.json").read_text())
     assert (record["dropped"], record["problems"]) == (2, 4)
@@ -176,7 +176,7 @@ def test_references_beyond_reach(tmp_path, caplog, capsys):
     data = tmp_path / "problems.jsonl"
     rows = [{"question": one.question, "answer": one.answer, "id": one.id} for one in problems]
     data.write_text("\n".join(map(json.dumps, rows)))
-    words = ["--model", str(tmp_path / "out"), "--dataset", "jsonl", "--dataset_path", str(data)]
+    words = ["--model", str(tmp_path / "out"), "--dataset", "jsonl", "--dataset_test_path", str(data)]
     main("evaluate", [*words, "--output", str(tmp_path / "record.json")])
     assert said in capsys.readouterr().out
     record = json.loads((tmp_path / "record.json").read_text())

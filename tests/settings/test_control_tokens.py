@@ -73,7 +73,7 @@ def test_questions_steps_and_answers(template, token, meaning):
 )
 def test_text_that_only_looks_like_one(template, text):
     encoder = Encoder(tokenizer_of(template), template)
-    assert encoder.problem(Problem(text, (text,), text)).problem.answer == text
+    assert encoder.problem(Problem(text, (text,), "5")).problem.question == text
     assert encoder.prompt(text, 1)
 
 
