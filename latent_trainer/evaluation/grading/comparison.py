@@ -177,7 +177,7 @@ class _Comparison:
         return self._same_arithmetic(one, other) or self._verified(one, other)
 
     def _verified(self, one: str, other: str) -> bool:
-        """Let math-verify compare what is more than arithmetic: sums, integrals, limits, operations on sets."""
+        """Let math-verify compare what is more than arithmetic: sums, products, operations on sets."""
         if not (gate.is_beyond_arithmetic(one) or gate.is_beyond_arithmetic(other)):
             return False
         if not (gate.is_judgeable(one) and gate.is_judgeable(other)):

@@ -18,7 +18,7 @@ AS_WRITTEN = NormalizationConfig(basic_latex=False, units=False, malformed_opera
 READING = [LatexExtractionConfig(boxed_match_priority=-1, normalization_config=AS_WRITTEN)]
 FIGURES = 12  # digits behind the point to which values that are not exact must agree
 
-PROCESSOR_SECONDS = 0.4  # for one pair; an answer may take two
+PROCESSOR_SECONDS = 0.3  # for one pair; an answer may take two
 MEMORY_BYTES = 768 * 2**20
 WARM_UP = r"\sum_{i=1}^{4} i", "10"
 
