@@ -6,12 +6,15 @@ answer cannot be had by adding things up in any order.
 
 import random
 import zlib
+from typing import Annotated
 
 from latent_trainer.errors import InputError
+from latent_trainer.options import Bounds, Positive
 from latent_trainer.problem import Problem
 
 SIZES = {"train": 50_000, "validation": 1_000, "test": 1_000}
 SHARES = {"train": range(0, 90), "validation": range(90, 95), "test": range(95, 100)}
+Length = Annotated[int, Bounds(least=1, most=1000)]  # operations of a chain; beyond any context
 OPERATIONS = {
     "+": lambda value, operand: (value + operand) % 10,
     "-": lambda value, operand: (value - operand) % 10,
@@ -20,7 +23,9 @@ OPERATIONS = {
 OPERANDS = {"+": range(1, 10), "-": range(1, 10), "x": (3, 7, 9)}  # multipliers that can be undone modulo ten
 
 
-def load(split: str, path: str | None = None, seed: int = 0, size: int | None = None, operations: int = 6) -> list[Problem]:
+def load(
+    split: str, path: str | None = None, seed: int = 0, size: Positive | None = None, operations: Length = 6
+) -> list[Problem]:
     """Generate different problems; which split a problem belongs to is a property of its text.
 
     Args:

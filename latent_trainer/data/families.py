@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from latent_trainer.errors import InputError, check_choice
+from latent_trainer.options import Positive
 from latent_trainer.problem import Problem
 
 SIZES = {"train": 20_000, "validation": 1_000, "test": 1_000, "test_families": 1_000, "test_harder": 1_000}
@@ -53,7 +54,7 @@ def loader(dataset: str, registered: dict[str, Family], held_out: Iterable[str])
     """Return the ``load`` of a data set made of families; arguments as in `generate`."""
 
     def load(
-        split: str, path: str | None = None, seed: int = 0, size: int | None = None, families: list[str] | None = None
+        split: str, path: str | None = None, seed: int = 0, size: Positive | None = None, families: list[str] | None = None
     ) -> list[Problem]:
         """Generate different problems, the families in turn.
 

@@ -87,7 +87,11 @@ class AnswerForm:
         whole = (self.prefix + self.opening).strip()
         if self.given or not whole:
             start = len(text) - len(text.lstrip())
-            start += _written_again(whole, self.opening.strip(), text[start:])
+            again = _patterns(whole, "anywhere")[0].search(text) if whole and self.closing.strip() else None
+            if again and not self._closes(text, start, again.start()):  # the prompt with its thought is part of the text
+                start = again.end()
+            else:
+                start += _written_again(whole, self.opening.strip(), text[start:])
             return [(start, _line_end(text, start))]
         spoken = whole.replace(self.end_of_thought, "").strip()  # decoding leaves special tokens out
         for mark in filter(None, dict.fromkeys((whole, spoken, self.prefix.strip()))):
@@ -100,6 +104,14 @@ class AnswerForm:
                 if spans := _last_of_lines(pattern, text):
                     return spans
         return []
+
+    def _closes(self, text: str, start: int, stop: int) -> bool:
+        """Return whether an answer that begins at ``start`` is closed before ``stop``."""
+        opened = (self.prefix + self.opening).strip()[-1:]
+        if BRACKETS.get(opened) != self.closing.strip()[0]:
+            return self.closing.strip() in text[start:stop]
+        end = matching(text, start, opened)
+        return end is not None and end < stop
 
     def _content(self, text: str, start: int, stop: int) -> str:
         """Return what stands between a prefix and what closes the answer."""

@@ -12,6 +12,7 @@ MAX_DIGITS = 4300  # Python's own limit for reading an integer
 TOO_LARGE = 10**MAX_DIGITS
 WHOLE = 2**53  # below it every whole number is a float
 MAX_DIFFICULTY = 1000
+INVISIBLE = re.compile("[\\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*")  # blanks, and what has no width
 UNFIT = re.compile(f"[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]|{re.escape(LATENT_TOKEN)}")
 NOT_FINITE = {f"{sign}{name}" for sign in ("", "+", "-") for name in ("nan", "inf")} | {"<na>"}
 LEVEL = re.compile(r"(?:level\s*)?(\d{1,4})(?:\.0*)?", re.IGNORECASE)
@@ -40,7 +41,7 @@ def text(row: dict, name: str, place) -> str:
     value = row.get(name)
     if not isinstance(value, str):
         value = _as_text(value, name, place, row)
-    if not value.strip():
+    if INVISIBLE.fullmatch(value):
         raise InputError(_missing(row, name, place))
     if found := UNFIT.search(value):
         raise InputError(f"{place}: field '{name}' holds {_unfit(found.group())}")

@@ -18,6 +18,8 @@ NEXT_QUESTION = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 HASHES = re.compile(r"^[^\S\n]*####[^\S\n]*(\S?[-\u2212.\\$({\[]*\d[^\n]*|(?:yes|no)\b[^\n]*)", re.IGNORECASE | re.MULTILINE)
+ANNOTATED = re.compile(r"<<[^<>\n]{0,200}>>(?=\s?[-\u2212$]?[\d.])")  # GSM8K's, its result behind it
+ANNOTATION = re.compile(r"<<([^<>\n]{0,200})>>")
 TAGGED = re.compile(r"<answer>\s*([^<>\n]{1,400}?)\s*(?:</answer>|\n|$)", re.IGNORECASE)
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s?(?:\{|(\d+|\w))")
 BETWEEN_BOXES = re.compile(r"(?:[\s$,;}]|\\[()]|\\text\s?\{|\b(?:and|or|und|et)\b|\\?\w{1,3}(?:_\{?\w\}?)?\s?=)*")
@@ -99,7 +101,7 @@ def _found(text: str) -> str | None:
             return found[1].strip()
     if boxed := _boxed(text):
         return boxed
-    masked = Masked(text)
+    masked = Masked(ANNOTATION.sub(r"\1", ANNOTATED.sub("", text)))
     if stated := _stated(masked):
         return stated
     *_, verdict = [None, *VERDICT.finditer(masked.text)]
@@ -171,7 +173,8 @@ def _statement(clause: str, masked: Masked) -> str | None:
     if len(formulas) == 1 and len(clause) == 1:
         formula = formulas[0][1]
         left, sign, _ = split_at_equals(formula.inner)
-        plain = not sign or (VARIABLE.search(left) and not re.fullmatch(r"\s*[A-Za-z]\s*", left))
+        exact = sign not in ("", "=") and not VARIABLE.search(left)  # \sqrt{2} \approx 1.41
+        plain = not sign or exact or (VARIABLE.search(left) and not re.fullmatch(r"\s*[A-Za-z]\s*", left))
         return formula.whole if plain and "\\begin" not in formula.inner else value(formula.inner)
     text = masked.unmasked(clause)
     words, found = ORDINARY_WORD.findall(text), numbers(text)

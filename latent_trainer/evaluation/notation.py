@@ -35,7 +35,9 @@ SPELLINGS = [
         (r"\\(?:lVert|rVert|Vert)(?![A-Za-z])", r"\\|"),
         (r"\^\s*\{?\s*(?:\\ast(?![A-Za-z])|\\star(?![A-Za-z])|\*(?!\*))\s*\}?", r"^\\star "),
         (r"\\(?:times|ast|cdotp|bullet)(?![A-Za-z])", r"\\cdot "),
-        (r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)", r"\\cdot "),
+        (r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)|(?<=[0-9])\s+[xX]\s+(?=\\?\$?[0-9.])", r"\\cdot "),
+        (r"\+\s*/\s*-|\+-(?=\s*[0-9\\])", r"\\pm "),
+        (r"\\degree(?![A-Za-z])", r"^\\circ "),
         (r"\\(?:leq|leqslant|leqq)(?![A-Za-z])|<=|=<", r"\\le "),
         (r"\\(?:geq|geqslant|geqq)(?![A-Za-z])|>=", r"\\ge "),
         (r"\\(?:neq|not\s*=)(?![A-Za-z])|!=", r"\\ne "),
@@ -53,7 +55,7 @@ SPELLINGS = [
         (r"(?<![A-Za-z,][A-Za-z])\s+(?:and|or)\s+(?=[-+\\0-9(\[{A-Za-z$€£₹])", ", "),
         (r"(?<![0-9})])(?<![0-9})] )\\text\{([A-Za-z])\}|\\text\{(e)\}", r"\1\2"),
         (r"\\in(?![A-Za-z])", r"\\in "),
-        (r"(?<![\\A-Za-z])(?:infinity|infty|inf)(?![A-Za-z_({])", r"\\infty "),
+        (r"(?<![\\A-Za-z])(?:[Ii]nfinity|INFINITY|infty|[Ii]nf|INF)(?![A-Za-z_({])", r"\\infty "),
         (r"(?<![A-Za-z\\])(?:positive|plus) (?=\\infty)", ""),
         (r"(?<![A-Za-z\\])(?:negative|minus) (?=\\infty|[0-9])", "-"),
         (r"(?<=[(\[{,;])\s*\+\s*(?=\\infty|[0-9])", ""),
@@ -61,6 +63,7 @@ SPELLINGS = [
         (r"(?:\{\})?(?<![A-Za-z0-9])[_^]\s*\{?([0-9A-Za-z]+)\}?\s*C\s*_\s*\{?([0-9A-Za-z]+)\}?", r"\\binom{\1}{\2}"),
         (r"\{\s*([0-9A-Za-z]{1,9})\s*\\choose\s*([0-9A-Za-z]{1,9})\s*\}", r"\\binom{\1}{\2}"),
         (r"([_^])\{\s*([0-9A-Za-z])\s*\}", r"\1\2 "),
+        (r"\(\s*mod\s+([0-9A-Za-z]+)\s*\)", r"\\pmod \1"),
         (r"\\(p|b)?mod\s*\{\s*([0-9A-Za-z]+)\s*\}", r"\\\1mod \2"),
     )
 ]
@@ -73,7 +76,7 @@ SPECIAL = (  # what ends or begins a text for a model
     r"<\|[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|</?s>|<(?:eos|bos|pad|end_of_turn|end_of_text|eot|unk)>|\[(?:EOS|BOS|PAD|/INST)\]"
 )
 BEFORE = re.compile(
-    rf"(?:{SPECIAL}|#{{1,6}}\s+|>\s+(?=\S)|[*•]\s+(?=\S)|=\s*(?![=<>])|\\approx(?![A-Za-z])|\+\s*|(?:\\therefore|∴)\s*)\s*"
+    rf"(?:{SPECIAL}|#{{1,6}}\s+|>\s+(?=\S)|[*•]\s+(?=\S)|=\s*(?![=<>])|\\approx(?![A-Za-z])|\+\s*(?![\s/-])|(?:\\therefore|∴)\s*)\s*"
     r"|[*_]{0,2}(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+|my\s+)?(?:final\s+|correct\s+)?(?:answer|result|solution|ans)"
     r"[*_]{0,2}\s*(?:\s(?:is|are|equals)(?![A-Za-z])\s*:?|:|=)[*_]{0,2}\s*",
     re.IGNORECASE,

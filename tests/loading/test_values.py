@@ -97,6 +97,13 @@ def test_answer(tmp_path, written, answer):
     assert load_text(tmp_path, row(answer=written))[0].answer == answer
 
 
+@pytest.mark.parametrize("field", ["question", "answer"])
+def test_texts_of_characters_without_width_are_empty(tmp_path, field):
+    written = {"question": '"q"', "answer": '"1"', field: '"\\u200b\\ufeff "'}
+    line = refusal(tmp_path, "{" + ", ".join(f'"{name}": {value}' for name, value in written.items()) + "}")
+    assert line.startswith(f"a.jsonl:1: field '{field}' is missing or empty")
+
+
 @pytest.mark.parametrize(
     ("written", "says"),
     [

@@ -267,6 +267,10 @@ def test_models_and_data_sets():
     assert "factor=-1 must be at least 0" in refusal(lambda: OBJECTIVES["self_distillation"](factor=-1))
     assert "dataset_options.size='5'" in refusal(lambda: load_problems("arithmetic", size="5"))
     assert "dataset_options.operations=True" in refusal(lambda: load_problems("arithmetic", operations=True))
+    assert "operations=-1 must lie between 1 and 1000" in refusal(lambda: load_problems("arithmetic", operations=-1))
+    assert "operations=100000 must lie between" in refusal(lambda: load_problems("arithmetic", operations=100_000))
+    for name in ("arithmetic", "combinatorics", "convex"):
+        assert "size=-1 must be at least 1" in refusal(lambda name=name: load_problems(name, size=-1))
     assert len(load_problems("combinatorics", size=3, families="drawers")) == 3
 
 

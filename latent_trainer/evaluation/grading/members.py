@@ -9,7 +9,8 @@ SIGNS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])\s*")
 MATRIX = re.compile(
     r"\\begin\s*\{([pbBvV]?|small)(?:matrix|array)\}\s*(?:\{[lcr|]*\})?(.*?)\\end\s*\{\1(?:matrix|array)\}", re.DOTALL
 )
-TRANSPOSED = re.compile(r"\^\s*\{?\s*(?:T|\\top|\\intercal)\s*\}?")
+ROW_END = re.compile(r"\\\\(?:\s*\[-?[0-9.]+\s*(?:pt|em|ex|mm|cm)\])?")  # with the space it may leave
+TRANSPOSED = re.compile(r"\^\s*\{?\s*(?:\\(?:text|mathsf|mathrm|rm)\s*\{?\s*T\s*\}?|T|\\top|\\intercal)\s*\}?")
 
 Collection = tuple[str, list[str]]
 
@@ -60,7 +61,7 @@ def _bracketed(text: str) -> Collection | None:
 
 def signed(text: str) -> list[str]:
     r"""Return both values of an answer with ``\pm``, else the answer alone."""
-    if r"\pm" not in text or not SIGNS.search(text):
+    if not SIGNS.search(text):
         return [text]
     both = []
     for plus in ("+", "-"):
@@ -76,7 +77,7 @@ def _matrix(text: str) -> Collection | None:
     if found is None or text.count("\\begin") != 1:
         return None
     before, behind = text[: found.start()].strip(), text[found.end() :].strip()
-    rows = [[cell.strip() for cell in row.split("&")] for row in found[2].split(r"\\") if row.strip()]
+    rows = [[cell.strip() for cell in row.split("&")] for row in ROW_END.split(found[2]) if row.strip()]
     if not rows or len({len(row) for row in rows}) > 1 or sum(map(len, rows)) > MAX_PARTS or not all(map(all, rows)):
         return None
     if found[1] in ("v", "V") or before[-1:] == "|":

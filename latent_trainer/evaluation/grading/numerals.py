@@ -15,7 +15,7 @@ DECIMAL = re.compile(
 OVER = re.compile(
     r"(?:(?P<units>[0-9]+)\s*)?(?:\\frac\s*\{(?P<a>[^{}]+)\}\s*\{(?P<b>[^{}]+)\}|\\frac\s*(?P<c>[0-9])\s*(?P<d>[0-9]))"
 )
-SLASHED = re.compile(r"(?:(?P<units>[0-9]+)(?:\s+|\s*-\s*)(?=[0-9]+/))?(?P<a>[0-9.,]+)\s*/\s*(?P<b>-?[0-9.,]+)")
+SLASHED = re.compile(r"(?:(?P<units>[0-9]+)\s+(?=[0-9]+/))?(?P<a>[0-9.,]+)\s*/\s*(?P<b>-?[0-9.,]+)")
 REPEATING = re.compile(
     r"(?<![0-9.])([0-9]*)\.([0-9]*)"
     r"(?:\\(?:overline|bar)\s*\{\s*([0-9]+)\s*\}|\\(?:overline|bar)\s*([0-9])(?![0-9])|\(([0-9]+)\)(?![0-9^!])"
@@ -23,8 +23,20 @@ REPEATING = re.compile(
 )
 ENDLESS = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]+)\s*(?:\.\.\.|\\l?dots(?![A-Za-z])|\\cdots(?![A-Za-z]))")
 PERIOD = re.compile(r"([0-9]{1,20}?)\1+$")
+BASE_NAMES = {
+    name: base for base, name in enumerate(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], 2)
+}
+BASE_NAMES["sixteen"] = 16
+BASE_NAME = "|".join(BASE_NAMES)
 BASED = re.compile(
-    r"(?<![0-9A-Za-z_.}^\\])\(?([0-9][0-9A-F]*|[A-F][A-F]*[0-9][0-9A-F]*)\)?\s*_\s*(?:\{\s*([0-9]{1,2})\s*\}|([0-9]{1,2})(?![0-9]))"
+    r"(?<![0-9A-Za-z_.}^\\])\(?([0-9][0-9A-Fa-f]*(?:\.[0-9A-F]+)?|[A-F][A-F]*[0-9][0-9A-F]*)\)?"
+    r"(?:\s*_\s*(?:\{\s*\(?([0-9]{1,2})\)?\s*\}|([0-9]{1,2})(?![0-9])"
+    rf"|\{{?\s*\\text\s*\{{\s*({BASE_NAME})\s*\}}\s*\}}?)"
+    rf"| (?:in |\()?base (?:([0-9]{{1,2}})(?![0-9])|({BASE_NAME})\b)\)?)"
+)
+MIXED = re.compile(
+    r"(?<![0-9A-Za-z.,/^_})\]])(?<![0-9] )([0-9]{1,9}) ([0-9]{1,9})/([0-9]{1,9})"
+    r"(?= ?[-+*=<>),\]]| \\(?:cdot|le|ge|ne)| ?$)"
 )
 TIGHT = re.compile(r"(?<=[0-9]),(?=[0-9])")
 
@@ -83,14 +95,20 @@ def _decimal(text: str) -> Fraction | None:
 def resolved(text: str) -> str:
     r"""Return a cleaned answer with its special numerals as ordinary ones, wherever they stand.
 
-    Repeating decimals become fractions, numerals with a base decimal numbers (``1010_2`` is 10), and commas between groups
-    of three digits go.
+    Repeating decimals and mixed numbers become fractions, numerals with a base decimal numbers (``1010_2`` is 10), and
+    commas between groups of three digits go.
     """
     if "." in text:
         text = ENDLESS.sub(_endless, REPEATING.sub(_repeating, text))
-    if "_" in text:
+    if "_" in text or "base" in text:
         text = BASED.sub(_based, text)
-    return _ungrouped(text) if "," in text else text
+    text = _ungrouped(text) if "," in text else text
+    return MIXED.sub(_mixed, text) if "/" in text else text
+
+
+def _mixed(found: re.Match) -> str:
+    units, above, below = map(int, found.groups())
+    return rf"\frac{{{units * below + above}}}{{{below}}}" if above < below else found[0]
 
 
 def _repeating(found: re.Match) -> str:
@@ -116,11 +134,15 @@ def _periodic(whole: str, rest: str, period: str) -> str | None:
 
 
 def _based(found: re.Match) -> str:
-    base = int(found[2] or found[3])
+    base = int(found[2] or found[3] or found[5] or 0) or BASE_NAMES[found[4] or found[6]]
     if not 2 <= base <= 16 or len(found[1]) > 200 or found[0].count("(") != found[0].count(")"):
         return found[0]
     try:
-        return str(int(found[1], base))
+        whole, _, rest = found[1].partition(".")
+        if not rest:
+            return str(int(whole, base))
+        value = Fraction(int(whole + rest, base), base ** len(rest))
+        return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
     except ValueError:  # a digit that the base does not have
         return found[0]
 

@@ -41,6 +41,7 @@ QUANTITY = re.compile(
     r"|\\(?:max|min)\s*(?:_.*|[A-Za-z].*)?|[A-Za-z]+_\s*\{?[a-z]+\}?\s*\\(?:max|min).*",
     re.DOTALL,
 )
+FUNCTION = re.compile(r"(?:sqrt|cbrt|floor|ceil|abs|exp|log|max|min|gcd|lcm|binom|(?:arc)?(?:sin|cos|tan)h?)\s*\(")
 OWN_FACTOR = set("fghFGH")
 REVERSED = {">": "<", r"\ge": r"\le"}
 
@@ -126,6 +127,8 @@ def label(text: str) -> str | None:
         return _key(text)
     if BARS.fullmatch(text) or SEGMENT.fullmatch(text) or QUANTITY.fullmatch(text):
         return _key(text)
+    if FUNCTION.match(text):
+        return None
     if WORDS.fullmatch(text) and any(
         len(word) > 3 or word.lower() in SHORT_WORDS for word in re.findall("[A-Za-z]+", text.split("(")[0])
     ):

@@ -41,6 +41,7 @@ BEFORE = re.compile(
     r" ?(?P<amount>[-+]? ?[0-9.(\\].*)",
     re.DOTALL | re.IGNORECASE,
 )
+AMONG = re.compile(rf"(?:(?<=[-+*/(])|(?<=cdot)) ?\\?({SIGN}) ?(?=[0-9.])")  # a currency of an operand: 9*$2
 SPELLED_DEGREE = re.compile(r"\s*\bdeg(?:rees?)?\s+(C|F)(?:elsius|entigrade|ahrenheit)?(?![A-Za-z])", re.IGNORECASE)
 DEGREE = re.compile(r"\s*\^\s*\{?\s*\\circ\s*\}?\s*(?:\\text\s*\{\s*)?([CF]?)\s*\}?\s*", re.IGNORECASE)
 TOKEN = re.compile(rf"\s*([A-Za-z]+\.?|\\?%|\\?(?:{SIGN})|\^\s*\{{?\s*-?\s*[0-9]\s*\}}?|[/*-])")
@@ -78,6 +79,9 @@ def measured(text: str) -> tuple[str, Unit | None]:
     if found := BEFORE.fullmatch(text):
         name = SIGNS.get(found["sign"]) or CODES[found["code"].lower().rstrip(".")]
         currency, text = ((name, 1),), (found[1] + found["amount"]).strip()
+    signs = set(AMONG.findall(text))
+    if len(signs) == 1 and (name := SIGNS[signs.pop()]) and currency in ((), ((name, 1),)):
+        currency, text = ((name, 1),), AMONG.sub("", text)
     for end in range(max(1, len(text) - MAX_UNIT_CHARACTERS), len(text)):
         if not ENDS.search(text, max(0, end - 5), end) and not text.startswith(r"\text", end):
             continue
@@ -234,6 +238,8 @@ def _registry():
 
 def _definition(word: str) -> tuple[Fraction, tuple]:
     """Return one unit as a multiple of base units."""
+    if singular(word) == "cent":
+        return Fraction(1, 100), (("dollar", 1),)
     if singular(word) in NOT_PINT | set(CODES.values()) or len(word) > 30:
         return Fraction(1), ((singular(word), 1),)
     registry = _registry()
