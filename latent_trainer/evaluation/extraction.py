@@ -61,6 +61,7 @@ VARIABLE = re.compile(r"(?<![A-Za-z\\])(?!x\s?\d)[A-Za-z](?![A-Za-z])")
 EQUALS = re.compile(r"(?<![<>!\u2260])=")
 BOUND = re.compile(r"(?<![\d)\]}^=] )(?<![\w)\]}^])([a-z]\s?(?:[<>]=?|\u2264|\u2265)\s?[-\u2212]?\d[\d./]*)$")
 GLUED = re.compile(r"\d[A-Za-z]|[A-Za-z]\^")  # what makes a letter a variable
+MONEY_FIRST = re.compile(r"-?\\?\$\s?-?[\d.]")
 UNITS = 3  # words behind a number that may be its unit
 
 
@@ -76,9 +77,10 @@ def extract_answer(
     Args:
         text: what the model wrote, with or without special tokens.
         mode: "strict" takes what stands behind the first answer prefix that has anything but a heading behind it. "flexible"
-            takes, where there is no such line, the first of these in the end of the text: a line ``#### answer``; what the
-            last boxes hold; what is said to be the answer; a yes or no that opens a sentence; what the last sentence with a
-            formula or a number comes to; the last yes or no. Dollars are money unless what they enclose is TeX.
+            takes, where there is no such line or only a piece of a formula on it, the first of these in the end of the text:
+            a line ``#### answer``; what the last boxes hold; what is said to be the answer; a yes or no that opens a
+            sentence; what the last sentence with a formula or a number comes to; the last yes or no. Dollars are money
+            unless what they enclose is TeX.
         answer_prefix: what is written before the answer; empty where the prompt already ends with it.
         answer_suffix: what is written behind the answer.
         template: what the model was trained with, in place of prefix and suffix.
@@ -86,12 +88,20 @@ def extract_answer(
     check_choice("mode", mode, ("strict", "flexible"))
     form = AnswerForm(answer_prefix, closing=answer_suffix) if template is None else resolve_template(template).form
     answer = form.find(text)
-    if answer is not None or mode == "strict":
+    if mode == "strict" or (answer is not None and _is_whole(answer, form, text)):
         return answer
     text = until_end(text)
     text = text.rpartition("</think>")[2].strip() or text
     own = next((text[: one.start()] for one in NEXT_QUESTION.finditer(text) if text[: one.start()].strip()), text)
-    return _found(own[-MAX_TAIL:]) or (_found(text[-MAX_TAIL:]) if own != text else None)
+    return _found(own[-MAX_TAIL:]) or (_found(text[-MAX_TAIL:]) if own != text else None) or answer
+
+
+def _is_whole(answer: str, form: AnswerForm, text: str) -> bool:
+    """Return whether what stands behind an answer prefix is an answer, and no piece of a sentence or a formula."""
+    if form.closing.strip() not in text:
+        return False
+    dollars = answer.count("$") - bool(MONEY_FIRST.match(answer))
+    return sum(map(answer.count, "([{")) == sum(map(answer.count, ")]}")) and dollars % 2 == 0
 
 
 def _found(text: str) -> str | None:
