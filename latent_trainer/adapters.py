@@ -4,10 +4,10 @@ from contextlib import contextmanager
 from copy import copy
 
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from latent_trainer.compat import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from latent_trainer.errors import InputError
 from latent_trainer.modeling import LatentForCausalLM
 

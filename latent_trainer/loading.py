@@ -3,12 +3,22 @@
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME, cached_file, is_peft_available
 
+from latent_trainer.compat import find_adapter_config_file
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
 from latent_trainer.tokens import fill_new_rows
 
 if is_peft_available():  # a full model whose code came with it loads without
     from peft import PeftConfig, PeftModel
+
+
+WHERE = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
+
+
+def adapter_at(name: str, kwargs: dict) -> dict | None:
+    """Return where an adapter lies, those of ``kwargs`` that say so; None where ``name`` has no adapter."""
+    where = {key: kwargs[key] for key in WHERE if key in kwargs}
+    return None if find_adapter_config_file(name, **where) is None else where
 
 
 def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):

@@ -4,16 +4,16 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.utils.peft_utils import find_adapter_config_file
 
 from latent_trainer.cache import read_thought, with_room, write_thought
 from latent_trainer.checkpointing import RolloutCheckpointing
+from latent_trainer.compat import CACHE, get_attention, keep_weights, keeps_weights, set_attention, takes_either_cache
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.heads import cross_entropy, logits_of
 from latent_trainer.jacobi import jacobi_rollout
-from latent_trainer.loading import generation_config, load_adapter
+from latent_trainer.loading import adapter_at, generation_config, load_adapter
 from latent_trainer.ranks import agree, with_feedback
 from latent_trainer.rollout import RolloutOutput, count_positions, rollout
 from latent_trainer.sharding import is_sharded, whole_shape
@@ -48,15 +48,14 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
     _supports_attention_backend = True
 
     def __init__(self, config: LatentConfig, base: PreTrainedModel | None = None):
-        attention = config._attn_implementation  # None where the base model is to choose: not every one has sdpa
+        attention = get_attention(config)  # None where the base model is to choose: not every one has sdpa
         super().__init__(config)
         if base is None:
-            config.base_config._attn_implementation = attention
+            set_attention(config.base_config, attention)
             base = AutoModelForCausalLM.from_config(config.base_config)
-            config._attn_implementation = base.config._attn_implementation
+            set_attention(config, get_attention(base.config))
         else:
-            for module in base.modules():
-                module._is_hf_initialized = True  # `post_init` must not draw its weights anew
+            keep_weights(base)  # `post_init` must not draw them anew
         self.base = base
         self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **config.feedback_options)
         self.step_decoder = StepDecoder(config.base_config, config.step_decoder == "shared") if config.step_decoder else None
@@ -120,10 +119,10 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         for name, value in ids.items():
             if not 0 <= value < vocab_size:
                 raise InputError(f"{name}={value} is outside the vocabulary of {vocab_size} rows")
-        attention = base.config._attn_implementation  # a composite configuration resets that of its parts
+        attention = get_attention(base.config)  # a composite configuration resets that of its parts
         config = LatentConfig(
             base_config=base.config,
-            base_name_or_path=base.config._name_or_path or "",
+            base_name_or_path=base.config.name_or_path or "",
             feedback=feedback,
             feedback_options=feedback_options,
             backprop=backprop,
@@ -133,7 +132,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             known_tokens=known,
             **ids,
         )
-        config._attn_implementation = attention
+        set_attention(config, attention)
         model = cls(config, base=base)
         model.feedback.to(device=base.device, dtype=base.dtype)
         model.generation_config = generation_config(base, config)
@@ -152,10 +151,8 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         """
         name = pretrained_model_name_or_path
         kwargs = {"use_safetensors": True, **kwargs}  # weights in a pickle are never opened unless somebody insists
-        where = {
-            key: kwargs[key] for key in ("revision", "subfolder", "token", "cache_dir", "local_files_only") if key in kwargs
-        }
-        if find_adapter_config_file(name, **where) is None:
+        where = adapter_at(name, kwargs)
+        if where is None:
             return super().from_pretrained(name, *args, **kwargs)
         return load_adapter(cls, name, where, args, kwargs)
 
@@ -248,7 +245,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise the feedback's layers; the base model initialises its own."""
-        if isinstance(module, (nn.Linear, nn.LayerNorm)) and not getattr(module, "_is_hf_initialized", False):
+        if isinstance(module, (nn.Linear, nn.LayerNorm)) and not keeps_weights(module):
             module.reset_parameters()
 
     def thought_columns(self, input_ids: torch.Tensor, closed: torch.Tensor | None = None) -> tuple:
@@ -320,6 +317,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             write_thought(output.cache, output.hidden, ~thinking)
         return output
 
+    @takes_either_cache
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -389,8 +387,8 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=output.cache if use_cache else None,
             hidden_states=output.hidden_states,
+            **{CACHE: output.cache if use_cache else None},
         )
 
 

@@ -20,6 +20,7 @@ from latent_trainer.checkpoints import (
     refuse_other_run,
     whole_checkpoint,
 )
+from latent_trainer.compat import prepared, train_batch_size
 from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
 from latent_trainer.errors import InputError, TrainingError
@@ -164,7 +165,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         grouped = self.args.train_sampling_strategy == "group_by_length"
         lengths = [row.longest for row in self.rows] if grouped else None
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        global_batch = self._train_batch_size * self.args.world_size
+        global_batch = train_batch_size(self) * self.args.world_size
         return EpochSampler(len(self.rows), global_batch, seed, lambda: self._epoch, shuffle, lengths)
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list[dict], dict]:
@@ -199,7 +200,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         total = 0.0
         for batch in batches:
             views = {self.objective.statistics_view: batch["views"][self.objective.statistics_view]}
-            inputs = self._prepare_inputs({**batch, "views": views, "steps": None})
+            inputs = prepared(self, {**batch, "views": views, "steps": None})
             total += self.objective.statistics(self._outputs(model, inputs), inputs)
         return self.accelerator.reduce(total, "sum")
 
@@ -332,7 +333,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
             counts["statistics"] = self._statistics(model, batches)
         total = torch.zeros((), device=self.args.device)
         for batch in self._progress(batches, "loss"):
-            batch = self._prepare_inputs(batch)
+            batch = prepared(self, batch)
             total += sum(self._terms(self._outputs(model, batch), batch, counts).values())
         model.train(was_training)
         return self.accelerator.reduce(total, "sum").item()

@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 
 LAYERS = [
-    {"errors", "version", "problem", "curriculum", "sharding"},
+    {"errors", "version", "problem", "curriculum", "sharding", "compat"},
     {"configuration", "feedback"},
     {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
     | {"heads", "loading", "step_decoder", "thinking", "weight_gradients"},
