@@ -13,7 +13,7 @@ from functools import wraps
 import transformers
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 
 TESTED = ((5, 17), (5, 24))  # the oldest and the newest minor release of transformers; setup.cfg says the same
 
@@ -98,6 +98,22 @@ def takes_either_cache(forward: Callable) -> Callable:
         return forward(*args, **kwargs)
 
     return renamed
+
+
+def stored_file(name: str, file: str, where: dict) -> str | None:
+    """Return the path of a file in a folder or repository, downloaded if need be; None where it has no such file.
+
+    Args:
+        name: the folder or repository.
+        file: the file's name.
+        where: revision, subfolder and the like.
+    """
+    return cached_file(name, file, _raise_exceptions_for_missing_entries=False, **where)
+
+
+def save_without_push(trainer) -> None:
+    """Save a trainer's finished model as the stock trainer does, but do not push it."""
+    transformers.Trainer.save_model(trainer, _internal_call=True)
 
 
 def get_attention(config) -> str | None:

@@ -55,6 +55,8 @@ def foreign(source: str, own: set[str]) -> set[str]:
         ):
             names = [one.value for one in node.args[1:2] if isinstance(one, ast.Constant)]
             found |= {name for name in names if name.startswith("_")} - own
+        if isinstance(node, ast.keyword) and (node.arg or "").startswith("_"):
+            found.add(node.arg)
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in STOCK:
             parts = [*node.module.split("."), *(alias.name for alias in node.names)]
             found |= {part for part in parts if part.startswith("_") or part in MODULES}
@@ -75,6 +77,7 @@ def test_private_names_are_in_one_file():
         "getattr(model, '_is_stateful')",
         "from transformers.utils import _is_package_available",
         "from peft._x import y",
+        "trainer.save_model(_internal_call=True)",
         "def f():\n    from transformers.trainer_utils import rotate_checkpoints",
     ],
 )
