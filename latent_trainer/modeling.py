@@ -16,7 +16,7 @@ from latent_trainer.jacobi import jacobi_rollout
 from latent_trainer.loading import adapter_at, generation_config, load_adapter
 from latent_trainer.ranks import agree, with_feedback
 from latent_trainer.rollout import RolloutOutput, count_positions, rollout
-from latent_trainer.sharding import is_sharded, whole_shape
+from latent_trainer.sharding import Lookup, is_sharded, whole_shape
 from latent_trainer.step_decoder import StepDecoder
 from latent_trainer.tokens import add_thought_tokens, fill_new_rows, place_latents, thinking_columns
 from latent_trainer.views import ViewOutput, forward_views
@@ -236,7 +236,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
 
     def _next_embedding(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the latent (B, H) that follows ``hidden`` (B, H)."""
-        return self.feedback(hidden, self.get_input_embeddings(), self._thought_logits)
+        return self.feedback(hidden, Lookup(self.get_input_embeddings()), self._thought_logits)
 
     def _thought_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits without the tokens that are never written, so that a soft latent does not mix them in."""
