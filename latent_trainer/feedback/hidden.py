@@ -49,8 +49,8 @@ class HiddenFeedback(nn.Module):
     def _embedding_norm(self, embed, device: torch.device) -> torch.Tensor:
         """Return the mean norm of what ``embed`` gives for every token, measured anew only after its table has changed."""
         table = embed.weight  # (V, H)
-        # on all ranks the same changes, as the measurement may gather; an offloaded table is another object at every use, and
-        # is not trained
+        # on all ranks the same changes, as the measurement may gather; an offloaded table, which nobody trains, is another
+        # object at every use
         state = (None if table.is_meta else id(table), table._version, table.device)
         if self._measured is None or self._measured[0] != state:
             tokens = torch.arange(whole_shape(table)[0], device=device)
