@@ -24,7 +24,7 @@ def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel
             ``trainable_token_indices`` it trains the thought tokens' rows of the embedding and of a head of its own.
 
     Raises:
-        InputError: prompt learning, which would put columns before a prompt that the latents' places are counted in.
+        InputError: prompt learning, which PEFT does in a forward of its own that knows no views.
     """
     refuse_prompt_learning(peft_config)
     config = copy(peft_config)
@@ -70,11 +70,11 @@ def _train_token_rows(model: LatentForCausalLM, config: LoraConfig) -> None:
 
 
 def refuse_prompt_learning(config: PeftConfig) -> None:
-    """Raise an `InputError` where an adapter is a prompt: its columns would take the places that latents are counted by."""
+    """Raise an `InputError` where an adapter is a prompt: PEFT's forward for it knows no views."""
     if config.is_prompt_learning:
         raise InputError(
-            f"{config.peft_type.value} puts columns without tokens before the prompt, after which no latent is thought; "
-            "use LoRA, or another adapter on the layers"
+            f"{config.peft_type.value} puts learned columns before the prompt, for which a training step over views has no "
+            "place; use LoRA, or another adapter on the layers"
         )
 
 

@@ -50,7 +50,10 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
     options = {**({} if config is None else {"dtype": config.dtype}), **kwargs, **below}
     latent_base = adapter.base_model_name_or_path
     if adapter.is_prompt_learning:
-        raise InputError(f"{name} is a learned prompt ({adapter.peft_type.value}), in which no latent is thought; use LoRA")
+        raise InputError(
+            f"{name} is a learned prompt ({adapter.peft_type.value}), which cannot be merged into a model; "
+            f"load it with PeftModel.from_pretrained(model, '{name}')"
+        )
     if latent_base:  # trained on a saved latent model
         if adapter_at(latent_base, options) is None and _latent_config(latent_base, {**where, **below}) is None:
             raise InputError(

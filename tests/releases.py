@@ -78,7 +78,8 @@ def run(python: Path, *words: str, library: bool = True) -> subprocess.Completed
     """Run Python words in a fresh process, with this library or without."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")]) if library else ""
     settings = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTEST_ADDOPTS": ""}
-    return subprocess.run([str(python), *words], cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
+    folder = ROOT if library else ROOT / ".venvs"
+    return subprocess.run([str(python), *words], cwd=folder, env=settings, capture_output=True, text=True, check=False)
 
 
 def suite(python: Path, words: tuple[str, ...], scratch: Path) -> dict[str, int]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import make_base, sharpen
 from peft import (
+    AutoPeftModel,
     AutoPeftModelForCausalLM,
     IA3Config,
     LoraConfig,
@@ -19,6 +20,7 @@ from training import make_tokenizer, make_trainer, uneven_problems
 
 from latent_trainer import LatentForCausalLM, encode_prompts
 from latent_trainer.adapters import add_adapters, latent_model
+from latent_trainer.compat import CACHE
 from latent_trainer.errors import InputError
 
 IDS = {"latent_token_id": 97, "bot_token_id": 98, "eot_token_id": 99}
@@ -105,8 +107,9 @@ def test_auto_peft(saved, tmp_path, task_type):
     model = stir(get_peft_model(LatentForCausalLM.from_pretrained(saved), config))
     model.save_pretrained(tmp_path)
     allowed = {} if task_type else {"import_allowlist": ["latent_trainer"]}
-    loaded = AutoPeftModelForCausalLM.from_pretrained(tmp_path, **allowed)
-    torch.testing.assert_close(logits(loaded.eval()), logits(model), rtol=1e-4, atol=1e-4)
+    for front_door in (AutoPeftModelForCausalLM, *(() if task_type else (AutoPeftModel,))):
+        loaded = front_door.from_pretrained(tmp_path, **allowed)
+        torch.testing.assert_close(logits(loaded.eval()), logits(model), rtol=1e-4, atol=1e-4)
 
 
 def test_auto_peft_takes_what_the_library_saved(saved, tmp_path):
@@ -120,8 +123,28 @@ PROMPTS = {"num_virtual_tokens": 2, "num_layers": 2, "token_dim": 32, "num_atten
 
 @pytest.mark.parametrize("kind", [PromptTuningConfig, PrefixTuningConfig, PromptEncoderConfig])
 def test_prompt_learning_is_refused(kind):
-    with pytest.raises(InputError, match="no latent is thought; use LoRA"):
+    with pytest.raises(InputError, match=r"learned columns before the prompt.*; use LoRA"):
         add_adapters(make(), kind(**PROMPTS))
+
+
+@torch.no_grad()
+def test_prefix_tuning_thinks(tmp_path):
+    """PEFT's own forward hands the prefix over as a cache; every latent sees it. Nothing of it can be merged."""
+    model = make()
+    prefixed = stir(get_peft_model(model, PrefixTuningConfig(**PROMPTS | {"token_dim": 16, "num_attention_heads": 2})))
+    ids = BATCH["input_ids"]
+    embeds = model.get_input_embeddings()(ids).clone()
+    for column in (2, 3):
+        cache = {CACHE: prefixed.get_prompt(2), "attention_mask": torch.ones(2, 2 + column)}
+        embeds[:, column] = model.base.model(inputs_embeds=embeds[:, :column], **cache).last_hidden_state[:, -1]
+    cache = {CACHE: prefixed.get_prompt(2), "attention_mask": torch.ones(2, 8)}
+    expected = model.base(inputs_embeds=embeds, **cache).logits
+    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    torch.testing.assert_close(prefixed(**given).logits, expected, rtol=1e-4, atol=1e-4)
+    assert (expected - logits(model)).abs().max() > 1e-2
+    prefixed.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"PREFIX_TUNING.*cannot be merged.*PeftModel.from_pretrained"):
+        LatentForCausalLM.from_pretrained(str(tmp_path))
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "qwen2"])
