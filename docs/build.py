@@ -246,10 +246,11 @@ def probes(record: dict) -> str:
 
 def versions(record: dict) -> str:
     """Return the table of the releases of transformers that are tested."""
-    suites = list(record["rows"]["pinned"]["suites"])
+    suites = list(dict.fromkeys(name for row in record["rows"].values() for name in row["suites"]))
     lines = [f"| transformers | {' | '.join(suites)} | an exported folder |", "|---|" + "---:|" * (len(suites) + 1)]
     for role, row in record["rows"].items():
-        cells = [f"{one['passed']} of {one['passed'] + one['failed']}" for one in row["suites"].values()]
+        found = [row["suites"].get(name) for name in suites]
+        cells = ["not run" if one is None else f"{one['passed']} of {one['passed'] + one['failed']}" for one in found]
         said = "fails" if row["pushed"] is None else f"the same, logits within {row['pushed']:.0e}"
         lines.append(f"| {row['release']} ({role}) | {' | '.join(cells)} | {said} |")
     lines += [
