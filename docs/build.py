@@ -21,6 +21,7 @@ PAGES = (
     "docs/data.md",
     "docs/analysis.md",
     "docs/evaluation.md",
+    "docs/hub.md",
     "docs/performance.md",
     "docs/scaling.md",
 )
@@ -243,6 +244,23 @@ def probes(record: dict) -> str:
     return "\n".join(lines)
 
 
+def versions(record: dict) -> str:
+    """Return the table of the releases of transformers that are tested."""
+    suites = list(dict.fromkeys(name for row in record["rows"].values() for name in row["suites"]))
+    lines = [f"| transformers | {' | '.join(suites)} | an exported folder |", "|---|" + "---:|" * (len(suites) + 1)]
+    for role, row in record["rows"].items():
+        found = [row["suites"].get(name) for name in suites]
+        cells = ["not run" if one is None else f"{one['passed']} of {one['passed'] + one['failed']}" for one in found]
+        said = "fails" if row["pushed"] is None else f"the same, logits within {row['pushed']:.0e}"
+        lines.append(f"| {row['release']} ({role}) | {' | '.join(cells)} | {said} |")
+    lines += [
+        "",
+        "Tests that pass; the folder is exported under the pinned release and read by transformers alone. Rewritten by "
+        "`make test-versions`.",
+    ]
+    return "\n".join(lines)
+
+
 def _share(row: dict) -> str:
     return f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f}"
 
@@ -276,6 +294,7 @@ TABLES = {
     "results/demo.json": demo,
     "results/methods.json": methods,
     "results/probes.json": probes,
+    "results/versions.json": versions,
     "results/benchmarks/training-gpt2.json": training,
     "results/benchmarks/training-qwen2.5-0.5b.json": training,
 }

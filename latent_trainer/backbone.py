@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
+from latent_trainer.compat import CACHE, takes_either_cache
 from latent_trainer.errors import InputError
 from latent_trainer.forward_arguments import (
     OTHERS,
@@ -50,6 +51,7 @@ class Backbone(nn.Module):
         """Return the base model without its head."""
         return self.model.get_decoder()
 
+    @takes_either_cache
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -124,9 +126,9 @@ class Backbone(nn.Module):
             hidden_states = tuple(map(documents.together, hidden_states)) if hidden_states else None
         return BaseModelOutputWithPast(
             last_hidden_state=kept_columns(hidden, logits_to_keep),
-            past_key_values=output.cache if use_cache else None,
             hidden_states=chosen_layers(hidden_states, layers),
             attentions=output.attentions,
+            **{CACHE: output.cache if use_cache else None},
         )
 
 

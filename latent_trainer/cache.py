@@ -4,6 +4,8 @@ import torch
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer, StaticLayer
 
+from latent_trainer.compat import as_initialized
+
 SPARE = 32  # columns of room, or an eighth of what is there if that is more
 
 
@@ -46,7 +48,7 @@ class RolloutLayer(DynamicLayer):
         layer = RolloutLayer()
         if length == 0 or not self.is_initialized:  # models may have layers that read the keys of others
             return layer
-        layer.dtype, layer.device, layer.is_initialized = self.dtype, self.device, True
+        as_initialized(layer, self)
         known = [*(self.passes if self.passes and self.passes[-1][0] is self.keys else []), (self.keys, self.values)]
         keys, values = next(pair for pair in known if pair[0].shape[-2] >= length)
         layer.keys, layer.values = (

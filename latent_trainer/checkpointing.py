@@ -16,9 +16,9 @@ from functools import partial
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import Cache
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from latent_trainer.cache import RolloutLayer, ThoughtLayer, rollout_cache
+from latent_trainer.compat import GradientCheckpointingLayer
 from latent_trainer.errors import InputError
 
 DEFAULTS = {"use_reentrant": False, "every_n_layers": 1, "offload": False}

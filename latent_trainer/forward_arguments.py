@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import Cache
 
+from latent_trainer.compat import get_attention
 from latent_trainer.errors import InputError, nearest
 from latent_trainer.packing import ARGUMENTS as PACKING
 
@@ -103,7 +104,7 @@ def check_ready_mask(config, mask: torch.Tensor, latent_mask: torch.Tensor, cach
     Raises:
         InputError: always one line that says what clashes.
     """
-    implementation = config.get_text_config()._attn_implementation
+    implementation = get_attention(config.get_text_config())
     if implementation not in ("eager", "sdpa"):
         raise InputError(f"a 4-D attention_mask needs attn_implementation eager or sdpa; it is {implementation}")
     batch, width = latent_mask.shape
@@ -128,7 +129,7 @@ def check_attentions(config) -> None:
     Args:
         config: a `LatentConfig`.
     """
-    implementation = config.get_text_config()._attn_implementation
+    implementation = get_attention(config.get_text_config())
     if implementation != "eager":
         raise InputError(f"output_attentions=True needs attn_implementation='eager'; it is {implementation}")
     if config.rollout != "sequential":

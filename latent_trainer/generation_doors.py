@@ -27,8 +27,8 @@ class GenerationDoors:
             inputs, args, synced_gpus, kwargs: as for any model that generates.
 
         Raises:
-            InputError: prompts longer than the context or padded on the right, a draft by the first layers alone, or guidance
-                away from a latent.
+            InputError: prompts longer than the context or padded on the right, a draft by the first layers alone, or
+                guidance away from a latent.
         """
         refuse_prompts(self.config, (inputs,), kwargs)
         settings = kwargs.get("generation_config") or self.generation_config

@@ -7,6 +7,7 @@ import torch
 from transformers import Cache
 
 from latent_trainer.cache import fitted_mask, starts_empty
+from latent_trainer.compat import get_attention, has_state
 from latent_trainer.errors import InputError
 
 LOOKING_BACK = {"full_attention", "sliding_attention"}
@@ -39,10 +40,10 @@ def takes_ready_mask(decoder: Callable, columns: float) -> bool:
     Models with position biases, flash attention and layers that forget make something else of the padding mask. Rotary
     frequencies that depend on the furthest position of a call would change with what is read beside.
     """
-    if not getattr(decoder, "_supports_attention_backend", False) or decoder._is_stateful:
+    if not getattr(decoder, "_supports_attention_backend", False) or has_state(decoder):
         return False
     config = decoder.config.get_text_config()
-    if config._attn_implementation not in ("eager", "sdpa"):
+    if get_attention(config) not in ("eager", "sdpa"):
         return False
     if _rope_types(getattr(config, "rope_parameters", None) or {}) & BY_LENGTH:
         return False
@@ -103,7 +104,7 @@ class Masks:
     @staticmethod
     def _added(decoder: Callable, embeds: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
         """Return a mask as the decoder takes it: eager attention adds it to its scores, often in float32."""
-        if visible.dtype != torch.bool or decoder.config.get_text_config()._attn_implementation != "eager":
+        if visible.dtype != torch.bool or get_attention(decoder.config.get_text_config()) != "eager":
             return visible
         lowest = max(torch.finfo(embeds.dtype).min, torch.finfo(torch.float32).min)
         return embeds.new_zeros(visible.shape).masked_fill(~visible, lowest)

@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from latent_trainer.cache import branch, rollout_cache
 from latent_trainer.checkpointing import checkpointed, checkpointed_layers
+from latent_trainer.compat import cache_argument
 from latent_trainer.errors import InputError
 from latent_trainer.masks import Continuation, Masks
 from latent_trainer.unread import read_from
@@ -197,6 +198,7 @@ class Passes:
         unread: int = 0,
     ):
         self.decoder = decoder
+        self.cache_argument = cache_argument(decoder)
         self.feedback = feedback
         self.masks = masks
         self.position_ids = position_ids
@@ -240,9 +242,9 @@ class Passes:
                 inputs_embeds=piece,
                 attention_mask=mask,
                 position_ids=position_ids,
-                past_key_values=cache,
                 use_cache=cache is not None,
                 output_hidden_states=self.output_hidden_states,
+                **{self.cache_argument: cache},
                 **self.kwargs,
             )
 
