@@ -9,7 +9,6 @@ Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
 """
 
 import contextlib
-import copy
 from collections.abc import Callable
 from functools import partial
 
@@ -18,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from latent_trainer.cache import rollout_cache
+from latent_trainer.cache import RolloutLayer, copied, rollout_cache
 from latent_trainer.errors import InputError
 
 DEFAULTS = {"use_reentrant": False, "every_n_layers": 1, "offload": False}
@@ -96,21 +95,25 @@ def _forward(forward, *args, **kwargs):
     cache = next((value for value in (*args, *kwargs.values()) if isinstance(value, Cache)), None)
     if cache is None:
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
-    before = [copy.copy(layer) for layer in cache.layers]  # the columns there are now; more come before the recomputation
+    before = [copied(layer) for layer in cache.layers]  # the columns there are now; more come before the recomputation
 
     def run(*args, **kwargs):
         own = rollout_cache()
-        own.layers = [copy.copy(layer) for layer in before]
+        own.layers = [copied(layer) for layer in before]
+        own.layer_class_to_replicate = cache.layer_class_to_replicate
         args, kwargs = (
             [_swap(value, cache, own) for value in args],
             {name: _swap(value, cache, own) for name, value in kwargs.items()},
         )
         output = forward(*args, **kwargs)
-        return output, [(at, layer.added) for at, layer in enumerate(own.layers) if layer.added is not None]
+        return output, own.layers
 
-    output, new = checkpoint(run, *args, use_reentrant=False, **kwargs)
-    for at, added in new:
-        cache.update(*added, at)
+    output, layers = checkpoint(run, *args, use_reentrant=False, **kwargs)
+    for at, layer in enumerate(layers):
+        if type(layer) is not RolloutLayer:  # states and the like: what the pass has made of them
+            cache.layers[at] = layer
+        elif layer.added is not None:
+            cache.update(*layer.added, at)
     return output
 
 

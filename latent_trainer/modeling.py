@@ -11,7 +11,7 @@ from latent_trainer.checkpointing import RolloutCheckpointing
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
-from latent_trainer.heads import cross_entropy, logits_of
+from latent_trainer.heads import cross_entropy
 from latent_trainer.jacobi import jacobi_rollout
 from latent_trainer.loading import generation_config, load_adapter
 from latent_trainer.ranks import agree, with_feedback
@@ -20,11 +20,12 @@ from latent_trainer.sharding import is_sharded, whole_shape
 from latent_trainer.step_decoder import StepDecoder
 from latent_trainer.tokens import add_thought_tokens, fill_new_rows, place_latents, thinking_columns
 from latent_trainer.views import ViewOutput, forward_views
+from latent_trainer.wrapped_base import WrappedBase
 
 ROLLOUTS = {"sequential": rollout, "jacobi": jacobi_rollout}
 
 
-class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
+class LatentForCausalLM(WrappedBase, RolloutCheckpointing, PreTrainedModel, GenerationMixin):
     """A causal language model that thinks in continuous latents.
 
     ``input_ids`` holds the placeholder ``<|latent|>`` where a thought goes; `forward` replaces its embedding by
@@ -61,6 +62,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **config.feedback_options)
         self.step_decoder = StepDecoder(config.base_config, config.step_decoder == "shared") if config.step_decoder else None
         self._no_split_modules = base._no_split_modules
+        self._is_stateful = base._is_stateful  # stock generation asks for it
         self.post_init()
 
     @classmethod
@@ -137,7 +139,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         model = cls(config, base=base)
         model.feedback.to(device=base.device, dtype=base.dtype)
         model.generation_config = generation_config(base, config)
-        return model
+        return model.tried()
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str, *args, **kwargs) -> "LatentForCausalLM":
@@ -200,26 +202,6 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             if kind:
                 self.step_decoder.copy_weights(self.base)
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the base model's token embedding."""
-        return self.base.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the base model's token embedding."""
-        self.base.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        """Return the base model's output head."""
-        return self.base.get_output_embeddings()
-
-    def set_output_embeddings(self, value: nn.Module) -> None:
-        """Replace the base model's output head."""
-        self.base.set_output_embeddings(value)
-
-    def get_decoder(self) -> nn.Module:
-        """Return the base model without its head."""
-        return self.base.base_model
-
     @staticmethod
     def create_masks_for_generate(config, inputs_embeds, attention_mask, **kwargs):
         """Leave the mask (B, P + T) as it is: a static cache changes its width from one pass of a rollout to the next."""
@@ -232,10 +214,6 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         """
         synced_gpus = is_sharded(self) if synced_gpus is None else synced_gpus
         return super().generate(*args, synced_gpus=synced_gpus, **kwargs)
-
-    def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the logits (.., V) of last hidden states (.., H)."""
-        return logits_of(self.base, hidden)
 
     def _next_embedding(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the latent (B, H) that follows ``hidden`` (B, H)."""
@@ -288,6 +266,7 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
         """
         if self.training:
             self.refuse_base_checkpointing()
+        form = self.form
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, T, H)
         thought, closed = read_thought(past_key_values)
@@ -298,6 +277,8 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             latent_mask = latent_mask & left
         if position_ids is None:
             position_ids = count_positions(attention_mask, past_key_values, inputs_embeds)
+        if form.first_position:
+            position_ids = position_ids + form.first_position
         output = ROLLOUTS[self.config.rollout](
             self.get_decoder(),
             self._next_embedding,
@@ -311,6 +292,8 @@ class LatentForCausalLM(RolloutCheckpointing, PreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             checkpoint=self.gradient_checkpointing and self.training,
             least=least,
+            form=form,
+            token_ids=input_ids if form.reads_ids else None,
             **self.config.rollout_options,
             **kwargs,
         )

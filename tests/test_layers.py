@@ -15,6 +15,7 @@ LAYERS = [
     {"errors", "version", "problem", "curriculum", "sharding"},
     {"configuration", "feedback"},
     {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
+    | {"base_form", "base_check", "cache_states", "state_passes", "wrapped_base"}
     | {"heads", "loading", "step_decoder", "thinking", "weight_gradients"},
     {"modeling", "views"},
     {"objectives"},
@@ -29,10 +30,24 @@ ALLOWED["feedback"] = ALLOWED["objectives"] = LAYERS[0]
 ALLOWED["configuration"] = LAYERS[0] | {"feedback"}
 ALLOWED["data"] = LAYERS[0] | LAYERS[1] | {"tokens"}  # data never imports what computes
 ALLOWED["rollout"] = LAYERS[0] | LAYERS[1] | {"cache", "checkpointing", "masks", "unread", "weight_gradients"}
+ALLOWED["rollout"] |= {"base_form", "state_passes"}
+ALLOWED["base_form"], ALLOWED["cache_states"] = LAYERS[0] | {"cache", "checkpointing"}, LAYERS[0]
+ALLOWED["state_passes"] = LAYERS[0] | {"cache", "cache_states"}
 ALLOWED["ranks"] = ALLOWED["rollout"] | {"rollout"}
 ALLOWED["jacobi"] = ALLOWED["rollout"] | {"rollout"}
 ALLOWED["masks"], ALLOWED["unread"] = LAYERS[0] | {"cache"}, LAYERS[0] | {"checkpointing"}
-for part in ("cache", "tokens", "heads", "loading", "step_decoder", "thinking", "modeling", "views"):
+for part in (
+    "cache",
+    "base_check",
+    "wrapped_base",
+    "tokens",
+    "heads",
+    "loading",
+    "step_decoder",
+    "thinking",
+    "modeling",
+    "views",
+):
     ALLOWED[part] -= {"data"}
 for part in ("evaluation", "analysis"):
     ALLOWED[part] -= {"objectives"}

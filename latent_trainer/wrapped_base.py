@@ -1,0 +1,69 @@
+"""What a latent model takes from the model it wraps: embeddings, head, decoder, and the form in which that is called."""
+
+import torch
+from torch import nn
+
+from latent_trainer.base_check import form_of, is_quickly_tried
+from latent_trainer.base_form import BaseForm, decoder_of
+from latent_trainer.cache import hold_length
+from latent_trainer.heads import logits_of
+
+
+class WrappedBase:
+    """What a latent model answers for its base model; comes before `PreTrainedModel`."""
+
+    _form: BaseForm | None = None
+
+    def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the logits (.., V) of last hidden states (.., H)."""
+        return logits_of(self.base, hidden)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the base model's token embedding."""
+        return self.base.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the base model's token embedding."""
+        self.base.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Return the base model's output head."""
+        return self.base.get_output_embeddings()
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the base model's output head."""
+        self.base.set_output_embeddings(value)
+
+    def get_decoder(self) -> nn.Module:
+        """Return the base model without its head."""
+        return decoder_of(self.base)
+
+    @property
+    def form(self) -> BaseForm:
+        """How the base model wants to be called: found out once and kept in the configuration.
+
+        Raises:
+            ValueError: a base model whose latents would not be exact.
+        """
+        if self._form is None:
+            self._form = form_of(self)
+            for model in (self.base, getattr(self.step_decoder, "decoder", None)):
+                if model is not None:
+                    model.own_head = self._form.own_head
+        return self._form
+
+    def tried(self):
+        """Return the model itself, its base tried at once where that is quick, or else on first use.
+
+        Raises:
+            ValueError: as `form`.
+        """
+        if is_quickly_tried(self.base):
+            _ = self.form
+        return self
+
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
+        """Give a cache that holds states alone a layer that has a length, which stock generation (5.23) asks for."""
+        prepared = super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        hold_length(model_kwargs.get("past_key_values"))
+        return prepared
