@@ -4,10 +4,10 @@ from contextlib import contextmanager
 from copy import copy
 
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from latent_trainer.adapter_targets import default_targets
 from latent_trainer.errors import InputError
 from latent_trainer.modeling import LatentForCausalLM
 
@@ -23,7 +23,7 @@ def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel
     config = copy(peft_config)
     if isinstance(config, LoraConfig):
         if config.target_modules is None:
-            config.target_modules = _default_targets(model)
+            config.target_modules = default_targets(model)
         if any(
             isinstance(module, Conv1D) and name.rpartition(".")[2] in config.target_modules
             for name, module in model.base.named_modules()
@@ -60,15 +60,6 @@ def take_over(model: nn.Module, args, step_group: int) -> None:
             f"{what} adds weights that the model's adapters would not save; give LatentTrainer a peft_config instead"
         )
     latent.add_step_decoder(args.step_decoder, step_group)
-
-
-def _default_targets(model: LatentForCausalLM) -> list[str]:
-    known = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.base.config.model_type)
-    if known is not None:
-        return known
-    head = model.get_output_embeddings()
-    layers = [name for name, layer in model.base.named_modules() if isinstance(layer, nn.Linear) and layer is not head]
-    return sorted({name.rpartition(".")[2] for name in layers})
 
 
 def _embedding_name(model: LatentForCausalLM) -> str:

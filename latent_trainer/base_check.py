@@ -26,7 +26,7 @@ from latent_trainer.unread import read_from
 SAME = {torch.float64: 1e-5, torch.float32: 1e-4}  # the same operations on the same numbers, some of them in float32
 ALIKE = {torch.float64: 1e-4, torch.float32: 1e-2}  # the same sums in another order
 COARSE = (2e-2, 0.25)  # either, for types of half precision
-KNOWN: dict[tuple, BaseForm] = {}  # of models of the same class, configuration and type that were tried in this process
+KNOWN: dict[tuple, BaseForm] = {}  # of models of the same modules, configuration and type, tried in this process
 
 
 def form_of(model) -> BaseForm:
@@ -49,7 +49,8 @@ def form_of(model) -> BaseForm:
     parameters = list(base.parameters())
     if is_sharded(model) or any(parameter.is_meta for parameter in parameters) or torch.compiler.is_compiling():
         return _first_guess(base)
-    key = (type(base), base.dtype, base.config._attn_implementation, base.config.to_json_string())
+    kinds = tuple((type(module), "forward" in vars(module)) for module in base.modules())
+    key = (kinds, base.dtype, base.config._attn_implementation, base.config.to_json_string())
     if key not in KNOWN:
         KNOWN[key] = _found(base, model.config)
     form = KNOWN[key]

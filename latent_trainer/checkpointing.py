@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import Cache
@@ -93,6 +94,8 @@ def checkpointed(layers: list[nn.Module]):
 def _forward(forward, *args, **kwargs):
     """Run a layer's forward under a checkpoint and put its keys and values into the cache it was given."""
     cache = next((value for value in (*args, *kwargs.values()) if isinstance(value, Cache)), None)
+    if not torch.is_grad_enabled():  # a model's own no_grad: nothing is kept that could be recomputed
+        return forward(*args, **kwargs)
     if cache is None:
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
     before = [copied(layer) for layer in cache.layers]  # the columns there are now; more come before the recomputation

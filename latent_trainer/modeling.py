@@ -226,7 +226,8 @@ class LatentForCausalLM(WrappedBase, RolloutCheckpointing, PreTrainedModel, Gene
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise the feedback's layers; the base model initialises its own."""
-        if isinstance(module, (nn.Linear, nn.LayerNorm)) and not getattr(module, "_is_hf_initialized", False):
+        loaded = all(getattr(parameter, "_is_hf_initialized", False) for parameter in module.parameters(recurse=False))
+        if isinstance(module, (nn.Linear, nn.LayerNorm)) and not loaded:
             module.reset_parameters()
 
     def thought_columns(self, input_ids: torch.Tensor, closed: torch.Tensor | None = None) -> tuple:
@@ -340,9 +341,11 @@ class LatentForCausalLM(WrappedBase, RolloutCheckpointing, PreTrainedModel, Gene
             num_items_in_batch: scored tokens of the whole accumulated batch.
 
         Raises:
-            ValueError: a latent with no column before it.
+            ValueError: a latent with no column before it, or a base model with a loss of its own.
         """
         output_hidden_states = bool(output_hidden_states)
+        if views is not None or labels is not None:
+            self.refuse_router_losses(**kwargs)
         if views is not None:
             return forward_views(self, input_ids, attention_mask, views, steps, output_hidden_states)
         use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache

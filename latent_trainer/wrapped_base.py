@@ -6,6 +6,7 @@ from torch import nn
 from latent_trainer.base_check import form_of, is_quickly_tried
 from latent_trainer.base_form import BaseForm, decoder_of
 from latent_trainer.cache import hold_length
+from latent_trainer.errors import InputError
 from latent_trainer.heads import logits_of
 
 
@@ -52,6 +53,14 @@ class WrappedBase:
                     model.own_head = self._form.own_head
         return self._form
 
+    def is_custom_code(self) -> bool:
+        """Return False: then the base model's own modules are initialised as if it were loaded alone.
+
+        transformers 5.23 otherwise passes over a module without weights of its own, and with it the buffers that module
+        fills in others (Falcon-H1's are saved nowhere).
+        """
+        return False
+
     def tried(self):
         """Return the model itself, its base tried at once where that is quick, or else on first use.
 
@@ -61,6 +70,18 @@ class WrappedBase:
         if is_quickly_tried(self.base):
             _ = self.form
         return self
+
+    def refuse_router_losses(self, **kwargs) -> None:
+        """Raise an `InputError` where the base model would add a loss of its routers to the one that is asked for.
+
+        That loss is no sum over passes: it multiplies averages over all columns of a batch, padding and prompts included.
+        """
+        fields = [self.base.config, self.base.config.get_text_config()]
+        if kwargs.get("output_router_logits") or any(getattr(one, "output_router_logits", False) for one in fields):
+            raise InputError(
+                "output_router_logits=True adds a loss of the base model's routers, which is not computed for latents; "
+                "set it to False in model.base.config to train without that loss"
+            )
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
         """Give a cache that holds states alone a layer that has a length, which stock generation (5.23) asks for."""

@@ -20,8 +20,8 @@ LAYERS = [
     {"modeling", "views"},
     {"objectives"},
     {"evaluation", "analysis"},
-    {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "adapters", "methods", "training_args"}
-    | {"hub", "sweep", "kernels"},
+    {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "methods", "training_args"}
+    | {"hub", "sweep", "kernels", "adapters", "adapter_targets"},
     {"cli"},
 ]
 LAYER = {part: index for index, parts in enumerate(LAYERS) for part in parts}

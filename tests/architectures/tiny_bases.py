@@ -159,6 +159,24 @@ SPECIAL = {
     "kimi_linear": LINEAR,
     "gemma3n_text": {**ALTERNATING, "activation_sparsity_pattern": [0.0, 0.0]},
     "cohere_compass_text": {"layer_types": ["sliding_attention", "full_attention"], **dict.fromkeys(LAYERS, 2)},
+    "dots3_note_text": {
+        **dict.fromkeys(LAYERS, 4),
+        "more": {
+            "swa_num_attention_heads": 4,
+            "swa_num_key_value_heads": 4,
+            "swa_q_lora_rank": 16,
+            "swa_kv_lora_rank": 16,
+            "swa_head_dim": 8,
+            "swa_qk_nope_head_dim": 8,
+            "swa_qk_rope_head_dim": 8,
+            "swa_v_head_dim": 8,
+        },
+    },
+    "electra": dict.fromkeys(LAYERS, 2),
+    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv", "full_attention"]},
+    "nemotron_h": {"time_step_min": 1e-9},  # stock clamps time steps to it in passes of several columns, not of one
+    "xmod": {"default_language": "en_XX"},
+    "zaya": {"num_experts_per_tok": 1},
     "bamba": {"attn_layer_indices": [1], **dict.fromkeys(LAYERS, 2)},
     "big_bird": {"attention_type": "original_full"},
     "bigbird_pegasus": {"attention_type": "original_full"},
@@ -174,7 +192,7 @@ SPECIAL = {
     "mamba2": {"num_heads": 8},
     "roberta": {"max_position_embeddings": 130},
     "zamba": {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"], "attn_layer_period": 2, "attn_layer_offset": 1},
-    "zamba2": {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"], "n_mamba_heads": 8},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"], "n_mamba_heads": 8, "time_step_min": 1e-9},
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
 }
 PARTS = {"text_config", "decoder", "decoder_config", "encoder_config", "global_config", "patcher_config"}
@@ -216,7 +234,7 @@ def _shrunk(config_class, sizes: dict) -> PreTrainedConfig:
     for name in ("is_decoder",):
         if name in names:
             settings[name] = True
-    return config_class(**settings)
+    return config_class(**settings, **sizes.get("more", {}))
 
 
 def base_model(kind: str, window: int | None = None, seed: int = 0) -> torch.nn.Module:
