@@ -13,6 +13,7 @@ from itertools import product
 
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 from transformers import __version__ as transformers_version
 
 from latent_trainer.base_form import USUAL, BaseForm, decoder_of, read
@@ -119,6 +120,11 @@ class _Trial:
         Raises:
             ValueError: there is none.
         """
+        config = self.base.config
+        if type(config) not in AutoModelForCausalLM._model_mapping and not getattr(config, "auto_map", None):
+            raise self.refuse(
+                f"AutoModelForCausalLM builds no model from its {type(config).__name__}, so none could be loaded"
+            )
         hidden, logits = self._own()
         if hidden.shape[-1] != self.embeds.shape[-1]:
             sizes = f"{hidden.shape[-1]} numbers, its embeddings {self.embeds.shape[-1]}"

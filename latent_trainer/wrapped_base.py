@@ -2,6 +2,8 @@
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
+from transformers.initialization import guard_torch_init_functions
 
 from latent_trainer.base_check import form_of, is_quickly_tried
 from latent_trainer.base_form import BaseForm, decoder_of
@@ -53,13 +55,18 @@ class WrappedBase:
                     model.own_head = self._form.own_head
         return self._form
 
-    def is_custom_code(self) -> bool:
-        """Return False: then the base model's own modules are initialised as if it were loaded alone.
+    @torch.no_grad()
+    @guard_torch_init_functions()
+    def initialize_weights(self) -> None:
+        """Initialise what was not loaded, also buffers that a base model fills in its parts and saves nowhere (Falcon-H1).
 
-        transformers 5.23 otherwise passes over a module without weights of its own, and with it the buffers that module
-        fills in others (Falcon-H1's are saved nowhere).
+        For models of other libraries transformers 5.23 passes over modules that have no weights of their own.
         """
-        return False
+        parts = [module for module in self.base.modules() if isinstance(module, PreTrainedModel)]
+        bare = [module for module in parts if not getattr(module, "_is_hf_initialized", False) and not _has_own(module)]
+        super().initialize_weights()
+        for module in bare:
+            module._init_weights(module)
 
     def tried(self):
         """Return the model itself, its base tried at once where that is quick, or else on first use.
@@ -88,3 +95,8 @@ class WrappedBase:
         prepared = super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
         hold_length(model_kwargs.get("past_key_values"))
         return prepared
+
+
+def _has_own(module: nn.Module) -> bool:
+    """Whether a module has weights or buffers beside those of its parts."""
+    return any(True for _ in module.parameters(recurse=False)) or any(True for _ in module.buffers(recurse=False))

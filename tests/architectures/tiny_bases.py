@@ -13,6 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 TYPES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 VOCABULARY = 100
 LATENT, BOT, EOT = 97, 98, 99
+LARGEST = 5_000_000  # parameters of what counts as tiny
 
 HIDDEN = ("hidden_size", "d_model", "n_embd", "emb_dim", "out_hidden_size", "text_hidden_size", "lru_width")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers", "depth")
@@ -190,8 +191,9 @@ SPECIAL = {
         "is_decoder": True,
     },
     "mamba2": {"num_heads": 8},
+    "moshi": dict.fromkeys(WINDOW, 64),  # stock masks columns that its cache has forgotten
     "roberta": {"max_position_embeddings": 130},
-    "zamba": {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"], "attn_layer_period": 2, "attn_layer_offset": 1},
+    "zamba": {"attention_hidden_size": 64, "attention_head_dim": 16, "attn_layer_period": 2, "attn_layer_offset": 1},
     "zamba2": {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"], "n_mamba_heads": 8, "time_step_min": 1e-9},
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
 }
@@ -242,6 +244,10 @@ def base_model(kind: str, window: int | None = None, seed: int = 0) -> torch.nn.
     config = configuration(kind, window)
     for part in (config, config.get_text_config()):
         part.bos_token_id, part.eos_token_id, part.pad_token_id = 1, 2, 0
+    with torch.device("meta"):
+        size = AutoModelForCausalLM.from_config(config).num_parameters()
+    if size > LARGEST:
+        raise ValueError(f"no tiny configuration is known: {size} parameters")
     torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_config(config, attn_implementation="eager", experts_implementation="eager").eval()
     with torch.no_grad():
