@@ -18,14 +18,15 @@ def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel
     Args:
         model: a latent model.
         peft_config: any PEFT configuration; a `LoraConfig` without ``target_modules`` takes PEFT's own choice for the base
-            architecture, or every linear layer where PEFT has none.
+            architecture, or every linear layer where PEFT has none (`latent_trainer.adapter_targets`).
     """
     config = copy(peft_config)
     if isinstance(config, LoraConfig):
         if config.target_modules is None:
             config.target_modules = default_targets(model)
         if any(
-            isinstance(module, Conv1D) and name.rpartition(".")[2] in config.target_modules
+            isinstance(module, Conv1D)
+            and any(one in config.target_modules for one in (name.rpartition(".")[2], f"base.{name}"))
             for name, module in model.base.named_modules()
         ):
             config.fan_in_fan_out = True  # Conv1D keeps its weight transposed

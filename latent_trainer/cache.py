@@ -305,7 +305,10 @@ def write_thought(cache: Cache | None, hidden: torch.Tensor, closed: torch.Tenso
     if cache is None or not cache.layers:
         return
     if not isinstance(cache.layers[-1], ThoughtLayer):
-        cache.layers.append(ThoughtLayer())
+        layer = ThoughtLayer()
+        # masks without a window take their size from the first layer without one, which must not be this
+        layer.is_sliding = all(getattr(other, "is_sliding", False) for other in cache.layers)
+        cache.layers.append(layer)
     cache.layers[-1].hidden, cache.layers[-1].closed = hidden, closed
 
 

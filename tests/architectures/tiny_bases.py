@@ -150,6 +150,8 @@ SIZES = {
 }
 ALTERNATING = {"layer_types": ["sliding_attention", "full_attention"], **dict.fromkeys(LAYERS, 2)}
 LINEAR = {"layer_types": ["linear_attention", "full_attention"], **dict.fromkeys(LAYERS, 2)}
+ROPE = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [1, 1, 2]}
+VISION = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "image_size": 28}
 SPECIAL = {
     **dict.fromkeys(
         ("gemma3", "gemma3_text", "gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text"), ALTERNATING
@@ -159,7 +161,9 @@ SPECIAL = {
     "granitemoehybrid": {"layer_types": ["mamba", "attention"], **dict.fromkeys(LAYERS, 2)},
     "kimi_linear": LINEAR,
     "gemma3n_text": {**ALTERNATING, "activation_sparsity_pattern": [0.0, 0.0]},
-    "cohere_compass_text": {"layer_types": ["sliding_attention", "full_attention"], **dict.fromkeys(LAYERS, 2)},
+    "cohere_compass_text": {**ALTERNATING, "more": {"rope_parameters": dict.fromkeys(ALTERNATING["layer_types"], ROPE)}},
+    "dbrx": {"more": {"attn_config": {"rope_theta": 10_000.0, "kv_n_heads": 2, "clip_qkv": 8.0}}},
+    "gemma3": {**ALTERNATING, "mm_tokens_per_image": 4, "more": {"vision_config": VISION}},
     "dots3_note_text": {
         **dict.fromkeys(LAYERS, 4),
         "more": {
@@ -167,7 +171,7 @@ SPECIAL = {
             "swa_num_key_value_heads": 4,
             "swa_q_lora_rank": 16,
             "swa_kv_lora_rank": 16,
-            "swa_head_dim": 8,
+            "swa_head_dim": 16,
             "swa_qk_nope_head_dim": 8,
             "swa_qk_rope_head_dim": 8,
             "swa_v_head_dim": 8,
@@ -236,7 +240,7 @@ def _shrunk(config_class, sizes: dict) -> PreTrainedConfig:
     for name in ("is_decoder",):
         if name in names:
             settings[name] = True
-    return config_class(**settings, **sizes.get("more", {}))
+    return config_class(**{**settings, **sizes.get("more", {})})
 
 
 def base_model(kind: str, window: int | None = None, seed: int = 0) -> torch.nn.Module:
