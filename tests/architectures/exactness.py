@@ -56,14 +56,15 @@ class Reference:
 
     def __init__(self, base: nn.Module):
         self.base = base
-        self.decoder = decoder_of(base)
+        decoder = decoder_of(base)
+        self.decoders = {decoder, decoder.get_decoder()}  # some models run the part within that does it all
 
     def run(self, ids: list[int], filled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return last hidden states (1, T, H) and logits (1, T, V) of a row whose embeddings are ``filled`` (1, T, H)."""
         seen = []
         hooks = [
             self.base.get_input_embeddings().register_forward_hook(lambda *_: filled.clone()),
-            self.decoder.register_forward_hook(lambda module, args, output: seen.append(output[0])),
+            *(one.register_forward_hook(lambda module, args, output: seen.append(output[0])) for one in self.decoders),
         ]
         try:
             logits = self.base(input_ids=torch.tensor([ids]), use_cache=False).logits

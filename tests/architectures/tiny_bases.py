@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 TYPES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 VOCABULARY = 100
 LATENT, BOT, EOT = 97, 98, 99
-LARGEST = 5_000_000  # parameters of what counts as tiny
+LARGEST = 50_000_000  # parameters of what counts as tiny
 
 HIDDEN = ("hidden_size", "d_model", "n_embd", "emb_dim", "out_hidden_size", "text_hidden_size", "lru_width")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers", "depth")
