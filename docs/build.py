@@ -16,6 +16,7 @@ from latent_trainer.data import combinatorics, convex
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
+    "docs/architectures.md",
     "docs/methods.md",
     "docs/log.md",
     "docs/data.md",
@@ -261,6 +262,21 @@ def versions(record: dict) -> str:
     return "\n".join(lines)
 
 
+def architectures(record: dict) -> str:
+    """Return the counts and the table of the sweep over every causal architecture."""
+    rows, config = record["rows"], record["config"]
+    exact = [name for name, row in rows.items() if row["outcome"] == "exact"]
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in record["counts"].items())
+    lines = [f"{len(rows)} types: {counts}.", "", "| outcome | types |", "|---|---|", f"| exact | {', '.join(exact)} |", ""]
+    lines += ["| type | outcome | why |", "|---|---|---|"]
+    for name, row in rows.items():
+        if row["outcome"] != "exact":
+            why = row["why"].replace("|", "\\|").replace("\n", " ")
+            lines.append(f"| {name} | {row['outcome']} | {why} |")
+    lines += ["", f"transformers {config['transformers']}, torch {config['torch']}. Rewritten by `make architectures`."]
+    return "\n".join(lines)
+
+
 def _share(row: dict) -> str:
     return f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f}"
 
@@ -284,6 +300,7 @@ def _literal(text: str) -> str:
 
 
 TABLES = {
+    "results/architectures.json": architectures,
     "results/controls.json": controls,
     "results/benchmarks/generation-gpt2.json": generation,
     "results/benchmarks/memory-gpt2.json": memory,

@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from latent_trainer.compat import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+from latent_trainer.adapter_targets import default_targets
 from latent_trainer.errors import InputError
 from latent_trainer.modeling import LatentForCausalLM
 
@@ -20,8 +20,9 @@ def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel
     Args:
         model: a latent model.
         peft_config: any PEFT configuration but those of prompt learning; a `LoraConfig` without ``target_modules`` takes
-            PEFT's own choice for the base architecture, or every linear layer where PEFT has none. Without
-            ``trainable_token_indices`` it trains the thought tokens' rows of the embedding and of a head of its own.
+            PEFT's own choice for the base architecture, or every linear layer where PEFT has none
+            (`latent_trainer.adapter_targets`). Without ``trainable_token_indices`` it trains the thought tokens' rows of the
+            embedding and of a head of its own.
 
     Raises:
         InputError: modules that the model does not have; prompt learning, which PEFT does in a forward of its own that knows
@@ -31,10 +32,9 @@ def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel
     config = copy(peft_config)
     if isinstance(config, LoraConfig):
         if config.target_modules is None:
-            config.target_modules = _default_targets(model)
+            config.target_modules = default_targets(model)
         if any(
-            isinstance(module, Conv1D) and _is_target(name, config.target_modules)
-            for name, module in model.base.named_modules()
+            isinstance(module, Conv1D) and _is_target(name, config.target_modules) for name, module in model.named_modules()
         ):
             config.fan_in_fan_out = True  # Conv1D keeps its weight transposed
         if config.trainable_token_indices is None:
@@ -104,15 +104,6 @@ def take_over(model: nn.Module, args, step_group: int) -> None:
             f"{what} adds weights that the model's adapters would not save; give LatentTrainer a peft_config instead"
         )
     latent.add_step_decoder(args.step_decoder, step_group)
-
-
-def _default_targets(model: LatentForCausalLM) -> list[str]:
-    known = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.base.config.model_type)
-    if known is not None:
-        return known
-    head = model.get_output_embeddings()
-    layers = [name for name, layer in model.base.named_modules() if isinstance(layer, nn.Linear) and layer is not head]
-    return sorted({name.rpartition(".")[2] for name in layers})
 
 
 def _is_target(name: str, targets: Iterable[str] | str) -> bool:

@@ -91,6 +91,8 @@ class Backbone(nn.Module):
         if attends:
             check_attentions(config)
         if inputs_embeds is not None:
+            if model.form.reads_ids:
+                raise InputError("inputs_embeds: this base model makes more of tokens than their embeddings; pass input_ids")
             if model.feedback.sequential:
                 placeholder = torch.tensor([[config.latent_token_id]], device=inputs_embeds.device)
                 refuse_placeholders(inputs_embeds, model.get_input_embeddings()(placeholder)[0, 0])

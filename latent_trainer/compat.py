@@ -29,11 +29,13 @@ MODULES = {
     "deepspeed_config": "transformers.integrations",
     "find_adapter_config_file": "transformers.utils.peft_utils",
     "get_length_grouped_indices": "transformers.trainer_pt_utils",
+    "guard_torch_init_functions": "transformers.initialization",
     "rotate_checkpoints": "transformers.trainer_utils",
 }
 
 # Private names that the library's classes define for stock ones to find, by the stock class they extend.
 DEFINED = {
+    "GenerationMixin": ("_prepare_cache_for_generation",),
     "PreTrainedModel": (
         "_init_weights",
         "_no_split_modules",
@@ -127,9 +129,19 @@ def set_attention(config, attention: str | None) -> None:
     config._attn_implementation = attention
 
 
+def builds_causal_model(config) -> bool:
+    """Return whether the stock library has a causal language model for a configuration."""
+    return type(config) in transformers.AutoModelForCausalLM._model_mapping
+
+
 def has_state(model: nn.Module) -> bool:
     """Return whether a model carries a state from column to column that is not a key-value cache."""
     return model._is_stateful
+
+
+def take_state(model: nn.Module, base: nn.Module) -> None:
+    """Have stock generation, which asks a model whether it has a state, get the answer of the model it wraps."""
+    model._is_stateful = base._is_stateful
 
 
 def as_initialized(layer, like) -> None:
@@ -145,9 +157,9 @@ def keep_weights(model: nn.Module) -> None:
         module._is_hf_initialized = True
 
 
-def keeps_weights(module: nn.Module) -> bool:
-    """Return whether a module has its weights already."""
-    return getattr(module, "_is_hf_initialized", False)
+def keeps_weights(part: nn.Module | nn.Parameter) -> bool:
+    """Return whether a module or a parameter has its numbers already."""
+    return getattr(part, "_is_hf_initialized", False)
 
 
 def train_batch_size(trainer) -> int:

@@ -69,6 +69,7 @@ class Masks:
         cache: the cache of the P columns.
         continuations: read beside the first pass, by a decoder that takes ready masks.
         several: whether there are several passes; a single one leaves its mask to the model.
+        own_cache: whether the decoder's cache holds more than keys and values; such a decoder makes its masks itself.
 
     Raises:
         ValueError: continuations without a mask (B, T), after other columns, or for a decoder that takes no ready mask.
@@ -82,6 +83,7 @@ class Masks:
         cache: Cache | None = None,
         continuations: Sequence[Continuation] = (),
         several: bool = True,
+        own_cache: bool = False,
     ):
         self.padding = attention_mask
         self.width = embeds.shape[1]
@@ -92,7 +94,7 @@ class Masks:
             return
         columns = self.width + sum(one.embeds.shape[1] for one in continuations)
         starts = attention_mask is not None and starts_empty(cache)
-        if not several or not starts or not takes_ready_mask(decoder, columns):
+        if not several or own_cache or not starts or not takes_ready_mask(decoder, columns):
             if continuations:
                 raise InputError("continuations need a decoder that takes ready masks, with a mask and an empty cache")
             return
@@ -114,6 +116,10 @@ class Masks:
         if self.square is not None:
             return self.square[:, :, start:end, : self.past + end]
         return None if self.padding is None else fitted_mask(self.padding[:, : self.past + end], cache)
+
+    def padding_of(self, start: int, end: int) -> torch.Tensor | None:
+        """Return the padding (B, n) of the columns from ``start`` to ``end``."""
+        return None if self.padding is None else self.padding[:, self.past + start : self.past + end]
 
     def with_continuations(self, end: int) -> torch.Tensor:
         """Return the mask of a pass over the first ``end`` columns and all continuations."""

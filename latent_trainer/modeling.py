@@ -8,14 +8,22 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from latent_trainer.backbone import WithBackbone
 from latent_trainer.cache import read_thought, with_room, write_thought
 from latent_trainer.checkpointing import RolloutCheckpointing
-from latent_trainer.compat import CACHE, get_attention, keep_weights, keeps_weights, set_attention, takes_either_cache
+from latent_trainer.compat import (
+    CACHE,
+    get_attention,
+    keep_weights,
+    keeps_weights,
+    set_attention,
+    take_state,
+    takes_either_cache,
+)
 from latent_trainer.configuration import LatentConfig, check_feedback, check_rollout
 from latent_trainer.context import refuse_beyond
 from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.forward_arguments import check_ready_mask, refuse_beside_views
 from latent_trainer.generation_doors import GenerationDoors
-from latent_trainer.heads import causal_lm_loss, logits_of
+from latent_trainer.heads import causal_lm_loss
 from latent_trainer.jacobi import jacobi_rollout
 from latent_trainer.loading import adapter_at, generation_config, load_adapter
 from latent_trainer.ranks import with_feedback
@@ -24,11 +32,12 @@ from latent_trainer.sharding import Lookup, whole_shape
 from latent_trainer.step_decoder import StepDecoder
 from latent_trainer.tokens import add_thought_tokens, fill_new_rows, place_latents, thinking_columns
 from latent_trainer.views import ViewOutput, forward_views
+from latent_trainer.wrapped_base import WrappedBase
 
 ROLLOUTS = {"sequential": rollout, "jacobi": jacobi_rollout}
 
 
-class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin):
+class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin):
     """A causal language model that thinks in continuous latents.
 
     ``input_ids`` holds the placeholder ``<|latent|>`` where a thought goes; `forward` replaces its embedding by
@@ -63,6 +72,7 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
         self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **config.feedback_options)
         self.step_decoder = StepDecoder(config.base_config, config.step_decoder == "shared") if config.step_decoder else None
         self._no_split_modules = base._no_split_modules
+        take_state(self, base)
         self.post_init()
 
     @classmethod
@@ -139,7 +149,7 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
         model = cls(config, base=base)
         model.feedback.to(device=base.device, dtype=base.dtype)
         model.generation_config = generation_config(base, config)
-        return model
+        return model.tried()
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str, *args, **kwargs) -> "LatentForCausalLM":
@@ -202,30 +212,6 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
             if kind:
                 self.step_decoder.copy_weights(self.base)
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the base model's token embedding."""
-        return self.base.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the base model's token embedding."""
-        self.base.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        """Return the base model's output head."""
-        return self.base.get_output_embeddings()
-
-    def set_output_embeddings(self, value: nn.Module) -> None:
-        """Replace the base model's output head."""
-        self.base.set_output_embeddings(value)
-
-    def get_decoder(self) -> nn.Module:
-        """Return the base model without its head."""
-        return self.base.base_model
-
-    def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the logits (.., V) of last hidden states (.., H)."""
-        return logits_of(self.base, hidden)
-
     def _next_embedding(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the latent (B, H) that follows ``hidden`` (B, H)."""
         return self.feedback(hidden, Lookup(self.get_input_embeddings()), self._thought_logits)
@@ -237,7 +223,8 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise the feedback's layers; the base model initialises its own."""
-        if isinstance(module, (nn.Linear, nn.LayerNorm)) and not keeps_weights(module):
+        loaded = all(keeps_weights(parameter) for parameter in module.parameters(recurse=False))
+        if isinstance(module, (nn.Linear, nn.LayerNorm)) and not loaded:
             module.reset_parameters()
 
     def thought_columns(self, input_ids: torch.Tensor, closed: torch.Tensor | None = None) -> tuple:
@@ -277,6 +264,7 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
         """
         if self.training:
             self.refuse_base_checkpointing()
+        form = self.form
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, T, H)
         thought, closed = read_thought(past_key_values)
@@ -290,7 +278,9 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
         beside = (one.attention_mask for one in kwargs.get("continuations", ()))
         refuse_beyond(self.config, inputs_embeds.shape[1], attention_mask, *beside, cache=past_key_values)
         if attention_mask is not None and attention_mask.ndim == 4:
-            check_ready_mask(self.config, attention_mask, latent_mask, past_key_values)
+            check_ready_mask(self.config, form, attention_mask, latent_mask, past_key_values)
+        if form.first_position:
+            position_ids = position_ids + form.first_position
         output = ROLLOUTS[self.config.rollout](
             self.get_decoder(),
             self._next_embedding,
@@ -304,6 +294,8 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
             use_cache=use_cache,
             checkpoint=self.gradient_checkpointing and self.training,
             least=least,
+            form=form,
+            token_ids=input_ids.clamp(min=0) if form.reads_ids else None,
             **self.config.rollout_options,
             **kwargs,
         )
@@ -355,8 +347,11 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
             kwargs: ``return_dict``, ``output_attentions`` and what says where packed documents begin; see docs/clients.md.
 
         Raises:
-            ValueError: a latent with no column before it; arguments that clash or that nobody knows.
+            ValueError: a latent with no column before it; arguments that clash or that nobody knows; a base model with a
+                loss of its own.
         """
+        if views is not None or labels is not None or shift_labels is not None:
+            self.refuse_router_losses()
         if views is not None:
             refuse_beside_views(locals(), kwargs)
             return forward_views(self, input_ids, attention_mask, views, steps, bool(output_hidden_states))
