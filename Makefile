@@ -32,8 +32,15 @@ test: $(VENV)/.installed-dev  ## run the tests (under fifteen minutes)
 test-slow: $(VENV)/.installed-dev  ## run the tests that take minutes: the demonstration's claims, kills, a full disk
 	$(BIN)/python -m pytest -q -m slow
 
+test-versions: $(VENV)/.installed-dev  ## run the core of the tests under the oldest, the pinned and the newest transformers
+	$(BIN)/python tests/releases.py
+
 verify-data: $(VENV)/.installed-dev  ## check 2,000 generated problems of every family by a different route
 	$(BIN)/python -m pytest -q tests/families --problems 2000 --timeout 3600 --numprocesses auto --dist worksteal
+
+architectures: $(VENV)/.installed-dev  ## try every causal architecture of transformers (about an hour on one core)
+	$(BIN)/python tests/architectures/sweep.py
+	$(BIN)/python docs/build.py
 
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check .
@@ -57,4 +64,4 @@ benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, gene
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/parts.py
 
-.PHONY: help demo test test-slow verify-data lint format docs benchmark benchmark-all
+.PHONY: help demo test test-slow test-versions verify-data architectures lint format docs benchmark benchmark-all

@@ -16,11 +16,13 @@ from latent_trainer.data import combinatorics, convex
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
+    "docs/architectures.md",
     "docs/methods.md",
     "docs/log.md",
     "docs/data.md",
     "docs/analysis.md",
     "docs/evaluation.md",
+    "docs/hub.md",
     "docs/performance.md",
     "docs/scaling.md",
 )
@@ -243,6 +245,38 @@ def probes(record: dict) -> str:
     return "\n".join(lines)
 
 
+def versions(record: dict) -> str:
+    """Return the table of the releases of transformers that are tested."""
+    suites = list(dict.fromkeys(name for row in record["rows"].values() for name in row["suites"]))
+    lines = [f"| transformers | {' | '.join(suites)} | an exported folder |", "|---|" + "---:|" * (len(suites) + 1)]
+    for role, row in record["rows"].items():
+        found = [row["suites"].get(name) for name in suites]
+        cells = ["not run" if one is None else f"{one['passed']} of {one['passed'] + one['failed']}" for one in found]
+        said = "fails" if row["pushed"] is None else f"the same, logits within {row['pushed']:.0e}"
+        lines.append(f"| {row['release']} ({role}) | {' | '.join(cells)} | {said} |")
+    lines += [
+        "",
+        "Tests that pass; the folder is exported under the pinned release and read by transformers alone. Rewritten by "
+        "`make test-versions`.",
+    ]
+    return "\n".join(lines)
+
+
+def architectures(record: dict) -> str:
+    """Return the counts and the table of the sweep over every causal architecture."""
+    rows, config = record["rows"], record["config"]
+    exact = [name for name, row in rows.items() if row["outcome"] == "exact"]
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in record["counts"].items())
+    lines = [f"{len(rows)} types: {counts}.", "", "| outcome | types |", "|---|---|", f"| exact | {', '.join(exact)} |", ""]
+    lines += ["| type | outcome | why |", "|---|---|---|"]
+    for name, row in rows.items():
+        if row["outcome"] != "exact":
+            why = row["why"].replace("|", "\\|").replace("\n", " ")
+            lines.append(f"| {name} | {row['outcome']} | {why} |")
+    lines += ["", f"transformers {config['transformers']}, torch {config['torch']}. Rewritten by `make architectures`."]
+    return "\n".join(lines)
+
+
 def _share(row: dict) -> str:
     return f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f}"
 
@@ -266,6 +300,7 @@ def _literal(text: str) -> str:
 
 
 TABLES = {
+    "results/architectures.json": architectures,
     "results/controls.json": controls,
     "results/benchmarks/generation-gpt2.json": generation,
     "results/benchmarks/memory-gpt2.json": memory,
@@ -276,6 +311,7 @@ TABLES = {
     "results/demo.json": demo,
     "results/methods.json": methods,
     "results/probes.json": probes,
+    "results/versions.json": versions,
     "results/benchmarks/training-gpt2.json": training,
     "results/benchmarks/training-qwen2.5-0.5b.json": training,
 }

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
+from latent_trainer.compat import CACHE, takes_either_cache
 from latent_trainer.errors import InputError
 from latent_trainer.forward_arguments import (
     OTHERS,
@@ -50,6 +51,7 @@ class Backbone(nn.Module):
         """Return the base model without its head."""
         return self.model.get_decoder()
 
+    @takes_either_cache
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -89,6 +91,8 @@ class Backbone(nn.Module):
         if attends:
             check_attentions(config)
         if inputs_embeds is not None:
+            if model.form.reads_ids:
+                raise InputError("inputs_embeds: this base model makes more of tokens than their embeddings; pass input_ids")
             if model.feedback.sequential:
                 placeholder = torch.tensor([[config.latent_token_id]], device=inputs_embeds.device)
                 refuse_placeholders(inputs_embeds, model.get_input_embeddings()(placeholder)[0, 0])
@@ -124,9 +128,9 @@ class Backbone(nn.Module):
             hidden_states = tuple(map(documents.together, hidden_states)) if hidden_states else None
         return BaseModelOutputWithPast(
             last_hidden_state=kept_columns(hidden, logits_to_keep),
-            past_key_values=output.cache if use_cache else None,
             hidden_states=chosen_layers(hidden_states, layers),
             attentions=output.attentions,
+            **{CACHE: output.cache if use_cache else None},
         )
 
 

@@ -1,8 +1,13 @@
 """The caches of a rollout: keys and values in one buffer, and the state a thought continues from."""
 
+import copy
+
 import torch
-from transformers import Cache, DynamicCache
+from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer, StaticLayer
+
+from latent_trainer.cache_states import has_states, is_indexed, with_fresh_states
+from latent_trainer.compat import as_initialized
 
 SPARE = 32  # columns of room, or an eighth of what is there if that is more
 
@@ -43,10 +48,10 @@ class RolloutLayer(DynamicLayer):
 
     def first(self, length: int) -> "RolloutLayer":
         """Return a layer over the first ``length`` columns of the same tensors, in the graph of the pass that made them."""
-        layer = RolloutLayer()
+        layer = type(self)()
         if length == 0 or not self.is_initialized:  # models may have layers that read the keys of others
             return layer
-        layer.dtype, layer.device, layer.is_initialized = self.dtype, self.device, True
+        as_initialized(layer, self)
         known = [*(self.passes if self.passes and self.passes[-1][0] is self.keys else []), (self.keys, self.values)]
         keys, values = next(pair for pair in known if pair[0].shape[-2] >= length)
         layer.keys, layer.values = (
@@ -109,18 +114,111 @@ class _Joined(torch.autograd.Function):
         return None, *gradient.split(ctx.sizes, -2)
 
 
-def rollout_cache() -> Cache:
-    """Return the empty cache of a rollout."""
-    return Cache(layer_class_to_replicate=RolloutLayer)
+class IndexedRolloutLayer(RolloutLayer):
+    """Such a layer of sparse attention, which also keeps the keys (B, columns, d) that choose the columns to attend to."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.indexer_keys: torch.Tensor | None = None
+
+    def update_indexer(self, indexer_key_states: torch.Tensor) -> torch.Tensor:
+        """Add a pass's indexer keys (B, n, d); return all there are."""
+        known = [] if self.indexer_keys is None else [self.indexer_keys]
+        self.indexer_keys = torch.cat([*known, indexer_key_states], 1)
+        return self.indexer_keys
+
+    def first(self, length: int) -> "IndexedRolloutLayer":
+        """As of any layer, with the indexer keys of these columns."""
+        layer = super().first(length)
+        layer.indexer_keys = self.indexer_keys[:, :length] if length and self.indexer_keys is not None else None
+        return layer
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Take columns back; ``tokens_to_remove`` is negative or zero."""
+        super().crop(tokens_to_remove)
+        if tokens_to_remove:
+            self._map(lambda keys: keys[:, :tokens_to_remove])
+
+    def reset(self) -> None:
+        """Forget all columns."""
+        super().reset()
+        self.indexer_keys = None
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Reorder the rows for beam search."""
+        super().reorder_cache(beam_idx)
+        self._map(lambda keys: keys.index_select(0, beam_idx.to(keys.device)))
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat every row."""
+        super().batch_repeat_interleave(repeats)
+        self._map(lambda keys: keys.repeat_interleave(repeats, dim=0))
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep the rows at ``indices``."""
+        super().batch_select_indices(indices)
+        self._map(lambda keys: keys[indices])
+
+    def _map(self, change) -> None:
+        if self.indexer_keys is not None:
+            self.indexer_keys = change(self.indexer_keys)
+
+
+def rollout_cache(config: PreTrainedConfig | None = None) -> Cache:
+    """Return the empty cache of a rollout.
+
+    Args:
+        config: of a decoder whose cache has other layers than those of keys and values; None for all others.
+    """
+    if config is None:
+        return Cache(layer_class_to_replicate=RolloutLayer)
+    layers = DynamicCache(config=config).layers
+    return Cache(
+        layers=[RolloutLayer() if type(layer) is DynamicSlidingWindowLayer else _for_rollout(layer) for layer in layers]
+    )
+
+
+def needs_own_cache(config: PreTrainedConfig) -> bool:
+    """Whether a decoder's cache has layers that hold more than keys and values."""
+    stock = (DynamicLayer, DynamicSlidingWindowLayer)
+    return any(type(layer) not in stock for layer in DynamicCache(config=config).layers)
+
+
+def _for_rollout(layer):
+    """Return the form that an empty layer of a stock cache has in a rollout."""
+    if type(layer) is DynamicLayer:
+        return RolloutLayer()
+    if is_indexed(layer):
+        return IndexedRolloutLayer()
+    return with_fresh_states(layer) if has_states(layer) else layer
+
+
+def copied(layer):
+    """Return a copy of a cache layer over the same tensors, which a pass extends without changing the layer."""
+    return with_fresh_states(layer) if has_states(layer) else copy.copy(layer)
 
 
 def with_room(cache: Cache | None) -> Cache | None:
     """Give the layers of an empty stock cache that only grows the form they have in a rollout; return the same cache."""
-    if type(cache) is DynamicCache and not cache.offloading and cache.get_seq_length() == 0:
-        cache.layers = [RolloutLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    if type(cache) is DynamicCache and not cache.offloading and columns_in(cache) == 0:
+        cache.layers = [_for_rollout(layer) for layer in cache.layers]
         if cache.layer_class_to_replicate is DynamicLayer:
             cache.layer_class_to_replicate = RolloutLayer
     return cache
+
+
+def columns_in(cache: Cache | None) -> int:
+    """Return the columns a cache has read; 0 where it has states alone, which do not count them."""
+    if cache is None or (cache.layers and not any(isinstance(layer, CacheLayerMixin) for layer in cache.layers)):
+        return 0
+    return cache.get_seq_length()
+
+
+def is_filled(cache: Cache | None) -> bool:
+    """Whether a cache has read any column."""
+    return columns_in(cache) > 0 or any(
+        has_states(layer) and any(layer.has_previous_state.values()) for layer in cache.layers
+    )
 
 
 def starts_empty(cache: Cache | None) -> bool:
@@ -128,7 +226,7 @@ def starts_empty(cache: Cache | None) -> bool:
     if cache is None:
         return True
     grows = cache.layer_class_to_replicate is RolloutLayer and all(type(layer) is RolloutLayer for layer in cache.layers)
-    return grows and cache.get_seq_length() == 0
+    return grows and columns_in(cache) == 0
 
 
 class ThoughtLayer(CacheLayerMixin):
@@ -208,8 +306,24 @@ def write_thought(cache: Cache | None, hidden: torch.Tensor, closed: torch.Tenso
     if cache is None or not cache.layers:
         return
     if not isinstance(cache.layers[-1], ThoughtLayer):
-        cache.layers.append(ThoughtLayer())
+        layer = ThoughtLayer()
+        # masks without a window take their size from the first layer without one, which must not be this
+        layer.is_sliding = all(getattr(other, "is_sliding", False) for other in cache.layers)
+        cache.layers.append(layer)
     cache.layers[-1].hidden, cache.layers[-1].closed = hidden, closed
+
+
+def hold_length(cache: Cache | None) -> None:
+    """Give a stock cache that holds states alone a layer that has a length; others are left as they are."""
+    if isinstance(cache, DynamicCache):
+        _with_length(cache)
+
+
+def _with_length(cache: Cache) -> Cache:
+    """Give a cache that holds states alone its place for the thought from the start, for models that ask for its length."""
+    if cache.layers and not any(isinstance(layer, CacheLayerMixin) for layer in cache.layers):
+        cache.layers.append(ThoughtLayer())
+    return cache
 
 
 def fitted_mask(mask: torch.Tensor, cache: Cache | None) -> torch.Tensor:
@@ -224,24 +338,28 @@ def fitted_mask(mask: torch.Tensor, cache: Cache | None) -> torch.Tensor:
     return torch.nn.functional.pad(mask, (0, max(0, fixed.pop() - mask.shape[1])))
 
 
-def branch(cache: Cache, length: int) -> Cache:
-    """Return a new cache over the first ``length`` columns of the same tensors.
+def branch(cache: Cache, length: int | None = None) -> Cache:
+    """Return a new cache over the first ``length`` columns of the same tensors; None where it ends.
 
     Caches mutate in place and cannot be copied under autograd; a branch shares the tensors, so gradient flows back through
-    every branch. A layer with a window has forgotten columns before it, so such a cache branches where it ends.
+    every branch. A layer with a window has forgotten columns before it, and one with a state knows that of the last column
+    only, so such a cache branches where it ends.
     """
-    branched = rollout_cache()
+    branched = Cache(layers=[]) if any(has_states(layer) for layer in cache.layers) else rollout_cache()
+    length = columns_in(cache) if length is None else length
     for layer in cache.layers:
         if isinstance(layer, ThoughtLayer):
             continue
         if isinstance(layer, RolloutLayer):
             branched.layers.append(layer.first(length))
-            continue
-        new = DynamicSlidingWindowLayer(_window(layer)) if layer.is_sliding else DynamicLayer()
-        new.update(layer.keys[:, :, :length], layer.values[:, :, :length])
-        new.cumulative_length = length  # read by layers with a window only
-        branched.layers.append(new)
-    return branched
+        elif isinstance(layer, (DynamicLayer, StaticLayer)) and not has_states(layer):
+            new = DynamicSlidingWindowLayer(_window(layer)) if layer.is_sliding else DynamicLayer()
+            new.update(layer.keys[:, :, :length], layer.values[:, :, :length])
+            new.cumulative_length = length  # read by layers with a window only
+            branched.layers.append(new)
+        else:
+            branched.layers.append(copied(layer))
+    return _with_length(branched)
 
 
 def _window(layer: CacheLayerMixin) -> int:

@@ -9,16 +9,17 @@ Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
 """
 
 import contextlib
-import copy
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import Cache
-from transformers.modeling_layers import GradientCheckpointingLayer
 
-from latent_trainer.cache import RolloutLayer, ThoughtLayer, rollout_cache
+from latent_trainer.cache import RolloutLayer, ThoughtLayer, copied, rollout_cache
+from latent_trainer.cache_states import has_states
+from latent_trainer.compat import GradientCheckpointingLayer
 from latent_trainer.errors import InputError
 
 DEFAULTS = {"use_reentrant": False, "every_n_layers": 1, "offload": False}
@@ -94,25 +95,31 @@ def checkpointed(layers: list[nn.Module]):
 def _forward(forward, *args, **kwargs):
     """Run a layer's forward under a checkpoint and put its keys and values into the cache it was given."""
     cache = next((value for value in (*args, *kwargs.values()) if isinstance(value, Cache)), None)
+    if not torch.is_grad_enabled():  # a model's own no_grad: nothing is kept that could be recomputed
+        return forward(*args, **kwargs)
     if cache is None:
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
-    if not all(isinstance(layer, (RolloutLayer, ThoughtLayer)) for layer in cache.layers):
+    if not all(isinstance(layer, (RolloutLayer, ThoughtLayer)) or has_states(layer) for layer in cache.layers):
         return forward(*args, **kwargs)  # somebody else's cache, of which nobody knows how to add a layer's columns again
-    before = [copy.copy(layer) for layer in cache.layers]  # the columns there are now; more come before the recomputation
+    before = [copied(layer) for layer in cache.layers]  # the columns there are now; more come before the recomputation
 
     def run(*args, **kwargs):
         own = rollout_cache()
-        own.layers = [copy.copy(layer) for layer in before]
+        own.layers = [copied(layer) for layer in before]
+        own.layer_class_to_replicate = cache.layer_class_to_replicate
         args, kwargs = (
             [_swap(value, cache, own) for value in args],
             {name: _swap(value, cache, own) for name, value in kwargs.items()},
         )
         output = forward(*args, **kwargs)
-        return output, [(at, layer.added) for at, layer in enumerate(own.layers) if getattr(layer, "added", None)]
+        return output, own.layers
 
-    output, new = checkpoint(run, *args, use_reentrant=False, **kwargs)
-    for at, added in new:
-        cache.update(*added, at)
+    output, layers = checkpoint(run, *args, use_reentrant=False, **kwargs)
+    for at, layer in enumerate(layers):
+        if type(layer) is not RolloutLayer:  # states and the like: what the pass has made of them
+            cache.layers[at] = layer
+        elif layer.added is not None:
+            cache.update(*layer.added, at)
     return output
 
 

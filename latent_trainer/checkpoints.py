@@ -12,9 +12,8 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from torch import nn
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
+from latent_trainer.compat import PREFIX_CHECKPOINT_DIR, TRAINER_STATE_NAME, rotate_checkpoints
 from latent_trainer.errors import InputError, TrainingError
 from latent_trainer.options import truth
 

@@ -2,8 +2,8 @@
 
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
-from transformers.modeling_layers import GenericForSequenceClassification
 
+from latent_trainer.compat import GenericForSequenceClassification
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.modeling import LatentForCausalLM
 

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from transformers import Cache
 
+from latent_trainer.base_form import BaseForm
+from latent_trainer.compat import get_attention
 from latent_trainer.errors import InputError, nearest
 from latent_trainer.packing import ARGUMENTS as PACKING
 
@@ -91,11 +93,12 @@ def check_arguments(
             raise InputError(f"cache_position must be {past} to {past + width - 1}: columns are read in order")
 
 
-def check_ready_mask(config, mask: torch.Tensor, latent_mask: torch.Tensor, cache) -> None:
+def check_ready_mask(config, form: BaseForm, mask: torch.Tensor, latent_mask: torch.Tensor, cache) -> None:
     """Refuse a ready mask that the base model does not take, or under which a latent would not be what its row says.
 
     Args:
         config: a `LatentConfig`.
+        form: of the base model.
         mask: (B, 1, T, P + T), bool, or added to the attention scores.
         latent_mask: (B, T) bool, True where a latent goes.
         cache: of the P columns.
@@ -103,9 +106,11 @@ def check_ready_mask(config, mask: torch.Tensor, latent_mask: torch.Tensor, cach
     Raises:
         InputError: always one line that says what clashes.
     """
-    implementation = config.get_text_config()._attn_implementation
+    implementation = get_attention(config.get_text_config())
     if implementation not in ("eager", "sdpa"):
         raise InputError(f"a 4-D attention_mask needs attn_implementation eager or sdpa; it is {implementation}")
+    if form.own_cache:
+        raise InputError("a 4-D attention_mask means nothing to layers that carry a state; give the padding, (B, P + T)")
     batch, width = latent_mask.shape
     past = 0 if cache is None else int(cache.get_seq_length())
     if mask.shape[-2:] != (width, past + width) or mask.shape[0] not in (1, batch):
@@ -128,7 +133,7 @@ def check_attentions(config) -> None:
     Args:
         config: a `LatentConfig`.
     """
-    implementation = config.get_text_config()._attn_implementation
+    implementation = get_attention(config.get_text_config())
     if implementation != "eager":
         raise InputError(f"output_attentions=True needs attn_implementation='eager'; it is {implementation}")
     if config.rollout != "sequential":

@@ -1,9 +1,14 @@
 """From hidden states to logits and losses, for any base model."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from transformers.utils import ModelOutput
 
+from latent_trainer.base_form import decoder_of
+from latent_trainer.checkpointing import replaced_forward
 from latent_trainer.errors import InputError
 from latent_trainer.sharding import is_sharded
 
@@ -13,12 +18,21 @@ LOGITS = 2**26  # 256 MB in float32
 def logits_of(base: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
     """Return the logits (.., V) of ``hidden`` (.., H) as the base model's own forward computes them.
 
-    The three scalings that causal language models apply around their head are read from the fields of the base
-    configuration that state them: ``logit_scale``, ``logits_scaling`` and ``final_logit_softcapping``.
+    A head that is found to multiply and scale (`latent_trainer.base_check`) does just that; any other is run by the base
+    model's own forward, with these hidden states in place of its decoder's.
 
     Args:
         base: a causal language model with output embeddings.
         hidden: last hidden states after the final norm.
+    """
+    return own_logits(base, hidden) if getattr(base, "own_head", False) else linear_logits(base, hidden)
+
+
+def linear_logits(base: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+    """Return the logits of a head that multiplies, with the three scalings most models have around theirs.
+
+    They are read from the fields of the base configuration that state them: ``logit_scale``, ``logits_scaling`` and
+    ``final_logit_softcapping``.
     """
     config = base.config.get_text_config()
     logits = base.get_output_embeddings()(hidden)
@@ -28,6 +42,28 @@ def logits_of(base: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         logits = logits / config.logits_scaling
     cap = getattr(config, "final_logit_softcapping", None)
     return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+def own_logits(base: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+    """Return the logits that the base model's own forward makes of ``hidden`` (.., H)."""
+    columns = hidden.reshape(1, -1, hidden.shape[-1])  # (1, N, H)
+    ids = torch.zeros(columns.shape[:2], dtype=torch.long, device=hidden.device)  # not read: the decoder would
+    output = HiddenStates(last_hidden_state=columns)
+    with replaced_forward(decoder_of(base), lambda *_, **__: output):
+        logits = base(input_ids=ids, use_cache=False, return_dict=True).logits
+    return logits.reshape(*hidden.shape[:-1], logits.shape[-1])
+
+
+@dataclass
+class HiddenStates(ModelOutput):
+    """A decoder's output that holds last hidden states, and None for whatever else is asked for."""
+
+    last_hidden_state: torch.FloatTensor | None = None
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return None
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from latent_trainer.cache import branch, rollout_cache
+from latent_trainer.base_form import USUAL, BaseForm
+from latent_trainer.cache import branch, columns_in
 from latent_trainer.configuration import check_rollout
 from latent_trainer.errors import InputError
 from latent_trainer.masks import Continuation, Masks
@@ -31,6 +32,8 @@ def jacobi_rollout(
     together: WeightGradients | None = None,
     continuations: Sequence[Continuation] = (),
     unread: int = 0,
+    form: BaseForm = USUAL,
+    token_ids: torch.Tensor | None = None,
     **kwargs,
 ) -> RolloutOutput:
     """Run the decoder over T columns, refining all latents in parallel.
@@ -49,7 +52,7 @@ def jacobi_rollout(
         least: latents of the rank that has most, as the sum of two numbers: see `latent_trainer.ranks`. Where they are two
             or more, all ranks run every iteration, over their last column if they have no latent. None where nobody waits.
         decoder, embeds, latent_mask, attention_mask, position_ids, cache, thought, use_cache, output_hidden_states,
-            checkpoint, together, continuations, unread: as in `rollout`.
+            checkpoint, together, continuations, unread, form, token_ids: as in `rollout`.
         feedback: as in `rollout`, for (B, n, H) too.
         backprop: "full", or "none": latents are constants.
 
@@ -65,7 +68,7 @@ def jacobi_rollout(
         common = {"cache": cache, "thought": thought, "use_cache": use_cache, "output_hidden_states": output_hidden_states}
         one = (decoder, feedback, embeds, latent_mask, attention_mask, position_ids)
         common |= {"checkpoint": checkpoint, "least": least, "together": together}
-        common |= {"continuations": continuations, "unread": unread}
+        common |= {"continuations": continuations, "unread": unread, "form": form, "token_ids": token_ids}
         return rollout(*one, **common, backprop=backprop, **kwargs)
     columns = columns or [embeds.shape[1] - 1]
     check_prompt(columns, unread)
@@ -79,7 +82,7 @@ def jacobi_rollout(
     passes = Passes(
         decoder,
         feedback,
-        Masks(decoder, attention_mask, embeds, cache, continuations),
+        Masks(decoder, attention_mask, embeds, cache, continuations, own_cache=form.own_cache),
         position_ids,
         output_hidden_states,
         kwargs,
@@ -88,11 +91,15 @@ def jacobi_rollout(
         whole=least is None,
         continuations=continuations,
         unread=unread,
+        form=form,
+        token_ids=token_ids,
     )
+    if form.own_cache and cache is None:  # one that branches where it ends, if it holds states
+        cache = passes.new_cache()
     keeps = cache is None and least is None  # one that was handed in is to be extended itself, by the last pass alone
     outputs, hidden, cache = _read_prefix(passes, embeds, first, first + read, cache, thought)
     hidden = hidden[:, :width]  # (B, n, H): the columns before the block's
-    length = cache.get_seq_length()
+    length = columns_in(cache)
     mask = latent_mask[:, first:last, None]  # (B, n, 1)
     block = embeds[:, first:last]  # (B, n, H); the columns left to refine
     done: list[torch.Tensor] = []  # columns (B, 1, H) that are final and stay in a fresh cache: one more every pass
@@ -107,7 +114,7 @@ def jacobi_rollout(
         block = refined
         if iteration == iterations or (least is None and moving is not None and not moving.any()):
             break
-        again = branch(cache, length + len(done))
+        again = branch(cache, length + len(done)) if keeps else branch(cache)
         output = passes.one(block[:, : read - len(done)], first + len(done), again)
         before = output.last_hidden_state[:, : block.shape[1] - 1]
         if keeps:
@@ -132,7 +139,7 @@ def _read_prefix(passes: Passes, embeds, first: int, stop: int, cache, thought):
         Outputs over the columns before ``first``, the hidden state before each column of the block, and the cache.
     """
     if cache is None:
-        output, cache = passes.first(embeds[:, :stop], rollout_cache(), keep=first)
+        output, cache = passes.first(embeds[:, :stop], passes.new_cache(), keep=first)
         prefix, placeholders = split_output(output, [first, stop - first])
         before = torch.cat([prefix.last_hidden_state[:, -1:], placeholders.last_hidden_state], 1)
         return [prefix], before, cache
@@ -140,5 +147,5 @@ def _read_prefix(passes: Passes, embeds, first: int, stop: int, cache, thought):
     if first > 0:
         outputs = [passes.one(embeds[:, :first], 0, cache)]
         thought = outputs[0].last_hidden_state[:, -1]
-    placeholders = passes.one(embeds[:, first:stop], first, branch(cache, cache.get_seq_length())).last_hidden_state
+    placeholders = passes.one(embeds[:, first:stop], first, branch(cache)).last_hidden_state
     return outputs, torch.cat([thought.unsqueeze(1), placeholders], 1), cache

@@ -5,9 +5,9 @@ from functools import partial
 
 import torch
 from torch import nn
-from transformers.integrations.liger import apply_liger_kernel
 from transformers.utils import is_liger_kernel_available
 
+from latent_trainer.compat import apply_liger_kernel
 from latent_trainer.errors import InputError
 
 

@@ -1,14 +1,32 @@
 """Loading what is not a plain latent model: adapters; and the generation settings a new model starts with."""
 
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
-from transformers.utils import GENERATION_CONFIG_NAME, cached_file, is_peft_available
+from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, is_peft_available
 
+from latent_trainer.compat import find_adapter_config_file, stored_file
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
 from latent_trainer.tokens import fill_new_rows
 
 if is_peft_available():  # a full model whose code came with it loads without
     from peft import PeftConfig, PeftModel
+
+
+WHERE = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
+
+
+def adapter_at(name: str, kwargs: dict) -> dict | None:
+    """Return where an adapter lies, those of ``kwargs`` that say so; None where ``name`` has no adapter."""
+    where = {key: kwargs[key] for key in WHERE if key in kwargs}
+    return None if find_adapter_config_file(name, **where) is None else where
+
+
+def _latent_config(name: str, where: dict) -> LatentConfig | None:
+    """Return the configuration of a latent model that lies at ``name``; None where there is none, or another model's."""
+    if stored_file(name, CONFIG_NAME, where) is None:
+        return None
+    config, _ = LatentConfig.get_config_dict(name, **where)
+    return LatentConfig.from_pretrained(name, **where) if config.get("model_type") == LatentConfig.model_type else None
 
 
 def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
@@ -21,16 +39,29 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
         args, kwargs: as for ``from_pretrained``; they hold for the model below the adapter.
 
     Raises:
-        InputError: the adapter's base model has no name to load it by, or there is no PEFT to load it with.
+        InputError: the adapter's base model has no name to load it by or is no latent model, the adapter cannot be merged,
+            or there is no PEFT to load it with.
     """
     if not is_peft_available():
         raise InputError(f"{name} is an adapter, and peft is not installed; install it, or push it merged")
-    config = kwargs.pop("config", None) or LatentConfig.from_pretrained(name, **where)
-    options = {"dtype": config.dtype, **kwargs, "revision": "main", "subfolder": ""}  # those two are the adapter's
-    latent_base = PeftConfig.from_pretrained(name, **where).base_model_name_or_path
+    adapter = PeftConfig.from_pretrained(name, **where)
+    config = kwargs.pop("config", None) or _latent_config(name, where)  # None: PEFT alone saved it, with no settings
+    below = {"revision": adapter.revision or "main", "subfolder": ""}  # of the model below; ``where`` is the adapter's
+    options = {**({} if config is None else {"dtype": config.dtype}), **kwargs, **below}
+    latent_base = adapter.base_model_name_or_path
+    if adapter.is_prompt_learning:
+        raise InputError(
+            f"{name} is a learned prompt ({adapter.peft_type.value}), which cannot be merged into a model; "
+            f"load it with PeftModel.from_pretrained(model, '{name}')"
+        )
     if latent_base:  # trained on a saved latent model
+        if adapter_at(latent_base, options) is None and _latent_config(latent_base, {**where, **below}) is None:
+            raise InputError(
+                f"the adapter in {name} was trained on {latent_base}, which is no latent model; load it with "
+                "peft.AutoPeftModelForCausalLM"
+            )
         model = cls.from_pretrained(latent_base, *args, **options)
-    elif config.base_name_or_path:
+    elif config is not None and config.base_name_or_path:
         base = AutoModelForCausalLM.from_pretrained(config.base_name_or_path, **options)
         ids = {key: getattr(config, key) for key in ("latent_token_id", "bot_token_id", "eot_token_id")}
         if config.known_tokens is not None:
@@ -42,11 +73,12 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
             f"the adapter in {name} does not name the model it was trained on, which had no folder or Hub name; "
             f"build that model and load the adapter with PeftModel.from_pretrained(model, '{name}')"
         )
-    model.configure(config.feedback, config.feedback_options, config.rollout, config.backprop, config.rollout_options)
-    model.add_step_decoder(config.step_decoder, config.step_decoder_group)
-    model.config.template, model.config.num_latents = config.template, config.num_latents
+    if config is not None:
+        model.configure(config.feedback, config.feedback_options, config.rollout, config.backprop, config.rollout_options)
+        model.add_step_decoder(config.step_decoder, config.step_decoder_group)
+        model.config.template, model.config.num_latents = config.template, config.num_latents
     model = PeftModel.from_pretrained(model, name, **where).merge_and_unload()
-    if cached_file(name, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **where) is not None:
+    if stored_file(name, GENERATION_CONFIG_NAME, where) is not None:
         model.generation_config = GenerationConfig.from_pretrained(name, **where)
     model.name_or_path = model.config.name_or_path = name  # what a further adapter is trained on
     return model

@@ -7,6 +7,7 @@ import torch
 from transformers import Cache
 
 from latent_trainer.cache import fitted_mask, starts_empty
+from latent_trainer.compat import get_attention, has_state
 from latent_trainer.errors import InputError
 
 LOOKING_BACK = {"full_attention", "sliding_attention"}
@@ -39,10 +40,10 @@ def takes_ready_mask(decoder: Callable, columns: float) -> bool:
     Models with position biases, flash attention and layers that forget make something else of the padding mask. Rotary
     frequencies that depend on the furthest position of a call would change with what is read beside.
     """
-    if not getattr(decoder, "_supports_attention_backend", False) or decoder._is_stateful:
+    if not getattr(decoder, "_supports_attention_backend", False) or has_state(decoder):
         return False
     config = decoder.config.get_text_config()
-    if config._attn_implementation not in ("eager", "sdpa"):
+    if get_attention(config) not in ("eager", "sdpa"):
         return False
     if _rope_types(getattr(config, "rope_parameters", None) or {}) & BY_LENGTH:
         return False
@@ -68,6 +69,7 @@ class Masks:
         cache: the cache of the P columns.
         continuations: read beside the first pass, by a decoder that takes ready masks.
         several: whether there are several passes; a single one leaves its mask to the model.
+        own_cache: whether the decoder's cache holds more than keys and values; such a decoder makes its masks itself.
 
     Raises:
         ValueError: continuations without a mask (B, T), after other columns, or for a decoder that takes no ready mask.
@@ -81,6 +83,7 @@ class Masks:
         cache: Cache | None = None,
         continuations: Sequence[Continuation] = (),
         several: bool = True,
+        own_cache: bool = False,
     ):
         self.padding = attention_mask
         self.width = embeds.shape[1]
@@ -91,7 +94,7 @@ class Masks:
             return
         columns = self.width + sum(one.embeds.shape[1] for one in continuations)
         starts = attention_mask is not None and starts_empty(cache)
-        if not several or not starts or not takes_ready_mask(decoder, columns):
+        if not several or own_cache or not starts or not takes_ready_mask(decoder, columns):
             if continuations:
                 raise InputError("continuations need a decoder that takes ready masks, with a mask and an empty cache")
             return
@@ -103,7 +106,7 @@ class Masks:
     @staticmethod
     def _added(decoder: Callable, embeds: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
         """Return a mask as the decoder takes it: eager attention adds it to its scores, often in float32."""
-        if visible.dtype != torch.bool or decoder.config.get_text_config()._attn_implementation != "eager":
+        if visible.dtype != torch.bool or get_attention(decoder.config.get_text_config()) != "eager":
             return visible
         lowest = max(torch.finfo(embeds.dtype).min, torch.finfo(torch.float32).min)
         return embeds.new_zeros(visible.shape).masked_fill(~visible, lowest)
@@ -113,6 +116,10 @@ class Masks:
         if self.square is not None:
             return self.square[:, :, start:end, : self.past + end]
         return None if self.padding is None else fitted_mask(self.padding[:, : self.past + end], cache)
+
+    def padding_of(self, start: int, end: int) -> torch.Tensor | None:
+        """Return the padding (B, n) of the columns from ``start`` to ``end``."""
+        return None if self.padding is None else self.padding[:, self.past + start : self.past + end]
 
     def with_continuations(self, end: int) -> torch.Tensor:
         """Return the mask of a pass over the first ``end`` columns and all continuations."""

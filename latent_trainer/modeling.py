@@ -4,31 +4,40 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.utils.peft_utils import find_adapter_config_file
 
 from latent_trainer.backbone import WithBackbone
 from latent_trainer.cache import read_thought, with_room, write_thought
 from latent_trainer.checkpointing import RolloutCheckpointing
+from latent_trainer.compat import (
+    CACHE,
+    get_attention,
+    keep_weights,
+    keeps_weights,
+    set_attention,
+    take_state,
+    takes_either_cache,
+)
 from latent_trainer.configuration import LatentConfig, check_feedback, check_rollout
 from latent_trainer.context import refuse_beyond
 from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.forward_arguments import check_ready_mask, refuse_beside_views
 from latent_trainer.generation_doors import GenerationDoors
-from latent_trainer.heads import causal_lm_loss, logits_of
+from latent_trainer.heads import causal_lm_loss
 from latent_trainer.jacobi import jacobi_rollout
-from latent_trainer.loading import generation_config, load_adapter
+from latent_trainer.loading import adapter_at, generation_config, load_adapter
 from latent_trainer.ranks import with_feedback
 from latent_trainer.rollout import RolloutOutput, count_positions, rollout
-from latent_trainer.sharding import whole_shape
+from latent_trainer.sharding import Lookup, whole_shape
 from latent_trainer.step_decoder import StepDecoder
 from latent_trainer.tokens import add_thought_tokens, fill_new_rows, place_latents, thinking_columns
 from latent_trainer.views import ViewOutput, forward_views
+from latent_trainer.wrapped_base import WrappedBase
 
 ROLLOUTS = {"sequential": rollout, "jacobi": jacobi_rollout}
 
 
-class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin):
+class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin):
     """A causal language model that thinks in continuous latents.
 
     ``input_ids`` holds the placeholder ``<|latent|>`` where a thought goes; `forward` replaces its embedding by
@@ -51,19 +60,19 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
     _supports_attention_backend = True
 
     def __init__(self, config: LatentConfig, base: PreTrainedModel | None = None):
-        attention = config._attn_implementation  # None where the base model is to choose: not every one has sdpa
+        attention = get_attention(config)  # None where the base model is to choose: not every one has sdpa
         super().__init__(config)
         if base is None:
-            config.base_config._attn_implementation = attention
+            set_attention(config.base_config, attention)
             base = AutoModelForCausalLM.from_config(config.base_config)
-            config._attn_implementation = base.config._attn_implementation
+            set_attention(config, get_attention(base.config))
         else:
-            for module in base.modules():
-                module._is_hf_initialized = True  # `post_init` must not draw its weights anew
+            keep_weights(base)  # `post_init` must not draw them anew
         self.base = base
         self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **config.feedback_options)
         self.step_decoder = StepDecoder(config.base_config, config.step_decoder == "shared") if config.step_decoder else None
         self._no_split_modules = base._no_split_modules
+        take_state(self, base)
         self.post_init()
 
     @classmethod
@@ -123,10 +132,10 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
         for name, value in ids.items():
             if not 0 <= value < vocab_size:
                 raise InputError(f"{name}={value} is outside the vocabulary of {vocab_size} rows")
-        attention = base.config._attn_implementation  # a composite configuration resets that of its parts
+        attention = get_attention(base.config)  # a composite configuration resets that of its parts
         config = LatentConfig(
             base_config=base.config,
-            base_name_or_path=base.config._name_or_path or "",
+            base_name_or_path=base.config.name_or_path or "",
             feedback=feedback,
             feedback_options=feedback_options,
             backprop=backprop,
@@ -136,11 +145,11 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
             known_tokens=known,
             **ids,
         )
-        config._attn_implementation = attention
+        set_attention(config, attention)
         model = cls(config, base=base)
         model.feedback.to(device=base.device, dtype=base.dtype)
         model.generation_config = generation_config(base, config)
-        return model
+        return model.tried()
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str, *args, **kwargs) -> "LatentForCausalLM":
@@ -155,10 +164,8 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
         """
         name = pretrained_model_name_or_path
         kwargs = {"use_safetensors": True, **kwargs}  # weights in a pickle are never opened unless somebody insists
-        where = {
-            key: kwargs[key] for key in ("revision", "subfolder", "token", "cache_dir", "local_files_only") if key in kwargs
-        }
-        if find_adapter_config_file(name, **where) is None:
+        where = adapter_at(name, kwargs)
+        if where is None:
             return super().from_pretrained(name, *args, **kwargs)
         return load_adapter(cls, name, where, args, kwargs)
 
@@ -205,33 +212,9 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
             if kind:
                 self.step_decoder.copy_weights(self.base)
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the base model's token embedding."""
-        return self.base.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the base model's token embedding."""
-        self.base.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        """Return the base model's output head."""
-        return self.base.get_output_embeddings()
-
-    def set_output_embeddings(self, value: nn.Module) -> None:
-        """Replace the base model's output head."""
-        self.base.set_output_embeddings(value)
-
-    def get_decoder(self) -> nn.Module:
-        """Return the base model without its head."""
-        return self.base.base_model
-
-    def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the logits (.., V) of last hidden states (.., H)."""
-        return logits_of(self.base, hidden)
-
     def _next_embedding(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the latent (B, H) that follows ``hidden`` (B, H)."""
-        return self.feedback(hidden, self.get_input_embeddings(), self._thought_logits)
+        return self.feedback(hidden, Lookup(self.get_input_embeddings()), self._thought_logits)
 
     def _thought_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits without the tokens that are never written, so that a soft latent does not mix them in."""
@@ -240,7 +223,8 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise the feedback's layers; the base model initialises its own."""
-        if isinstance(module, (nn.Linear, nn.LayerNorm)) and not getattr(module, "_is_hf_initialized", False):
+        loaded = all(keeps_weights(parameter) for parameter in module.parameters(recurse=False))
+        if isinstance(module, (nn.Linear, nn.LayerNorm)) and not loaded:
             module.reset_parameters()
 
     def thought_columns(self, input_ids: torch.Tensor, closed: torch.Tensor | None = None) -> tuple:
@@ -280,6 +264,7 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
         """
         if self.training:
             self.refuse_base_checkpointing()
+        form = self.form
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, T, H)
         thought, closed = read_thought(past_key_values)
@@ -293,7 +278,9 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
         beside = (one.attention_mask for one in kwargs.get("continuations", ()))
         refuse_beyond(self.config, inputs_embeds.shape[1], attention_mask, *beside, cache=past_key_values)
         if attention_mask is not None and attention_mask.ndim == 4:
-            check_ready_mask(self.config, attention_mask, latent_mask, past_key_values)
+            check_ready_mask(self.config, form, attention_mask, latent_mask, past_key_values)
+        if form.first_position:
+            position_ids = position_ids + form.first_position
         output = ROLLOUTS[self.config.rollout](
             self.get_decoder(),
             self._next_embedding,
@@ -307,6 +294,8 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
             use_cache=use_cache,
             checkpoint=self.gradient_checkpointing and self.training,
             least=least,
+            form=form,
+            token_ids=input_ids.clamp(min=0) if form.reads_ids else None,
             **self.config.rollout_options,
             **kwargs,
         )
@@ -316,6 +305,7 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
             write_thought(output.cache, output.hidden, ~thinking)
         return output
 
+    @takes_either_cache
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -357,8 +347,11 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
             kwargs: ``return_dict``, ``output_attentions`` and what says where packed documents begin; see docs/clients.md.
 
         Raises:
-            ValueError: a latent with no column before it; arguments that clash or that nobody knows.
+            ValueError: a latent with no column before it; arguments that clash or that nobody knows; a base model with a
+                loss of its own.
         """
+        if views is not None or labels is not None or shift_labels is not None:
+            self.refuse_router_losses()
         if views is not None:
             refuse_beside_views(locals(), kwargs)
             return forward_views(self, input_ids, attention_mask, views, steps, bool(output_hidden_states))
@@ -381,9 +374,9 @@ class LatentForCausalLM(WithBackbone, GenerationDoors, RolloutCheckpointing, Pre
         result = CausalLMOutputWithPast(
             loss=causal_lm_loss(logits, labels, shift_labels, num_items_in_batch),
             logits=logits,
-            past_key_values=output.past_key_values,
             hidden_states=output.hidden_states,
             attentions=output.attentions,
+            **{CACHE: getattr(output, CACHE)},
         )
         return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
 

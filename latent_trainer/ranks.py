@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import torch
 from torch import distributed, nn
-from transformers.integrations import deepspeed_config
 
 from latent_trainer.cache import read_thought
+from latent_trainer.compat import deepspeed_config
 from latent_trainer.rollout import count_passes, with_unread
 from latent_trainer.sharding import is_sharded
 

@@ -13,10 +13,12 @@ from torch import nn
 from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from latent_trainer.cache import branch, rollout_cache
+from latent_trainer.base_form import USUAL, BaseForm, read
+from latent_trainer.cache import branch, columns_in, rollout_cache
 from latent_trainer.checkpointing import checkpointed, checkpointed_layers
 from latent_trainer.errors import InputError
 from latent_trainer.masks import Continuation, Masks
+from latent_trainer.state_passes import cuts, padding_left_out
 from latent_trainer.unread import read_from
 from latent_trainer.weight_gradients import WeightGradients
 
@@ -59,6 +61,8 @@ def rollout(
     together: WeightGradients | None = None,
     continuations: Sequence[Continuation] = (),
     unread: int = 0,
+    form: BaseForm = USUAL,
+    token_ids: torch.Tensor | None = None,
     **kwargs,
 ) -> RolloutOutput:
     """Run the decoder over T columns, filling each latent with feedback(hidden state of the column before it).
@@ -86,6 +90,8 @@ def rollout(
             decoder that `takes_ready_mask`.
         unread: columns of the prompt before its last, without latents: nobody reads their last hidden state, and it need not
             be right (`latent_trainer.unread`).
+        form: how the base model wants to be called.
+        token_ids: (B, T), for a decoder that reads ids.
 
     Raises:
         ValueError: a latent in the first column with no hidden state before it, or in the prompt.
@@ -102,7 +108,7 @@ def rollout(
     passes = Passes(
         decoder,
         feedback,
-        Masks(decoder, attention_mask, embeds, cache, continuations, several=bool(latent_columns or continuations)),
+        Masks(decoder, attention_mask, embeds, cache, continuations, bool(latent_columns or continuations), form.own_cache),
         position_ids,
         output_hidden_states,
         kwargs,
@@ -111,6 +117,8 @@ def rollout(
         whole=least is None,
         continuations=continuations,
         unread=unread,
+        form=form,
+        token_ids=token_ids,
     )
     without = 0
     if latent_columns and backprop != "full" and torch.is_grad_enabled():
@@ -119,7 +127,7 @@ def rollout(
         if constant_columns:
             with torch.no_grad():
                 stop = constant_columns[-1] + 1
-                prefix = rollout_cache() if cache is None else branch(cache, cache.get_seq_length())
+                prefix = passes.new_cache() if cache is None else branch(cache)
                 start = (passes, embeds[:, :stop], latent_mask, latent_columns, prefix, thought)
                 filled, outputs, _ = _one_by_one(*start, learns=False)
             without = len(outputs)
@@ -127,7 +135,7 @@ def rollout(
             latent_mask = latent_mask & ~constant
             latent_columns = _columns(latent_mask)
     if cache is None and (use_cache or latent_columns):
-        cache = rollout_cache()
+        cache = passes.new_cache()
     if least is None:
         filled, outputs, cache = _one_by_one(passes, embeds, latent_mask, latent_columns, cache, thought)
         return passes.joined(outputs, filled, cache)
@@ -173,7 +181,7 @@ class Passes:
 
     Args:
         decoder, feedback, position_ids, output_hidden_states, checkpoint: as in `rollout`.
-        continuations, unread: as in `rollout`.
+        continuations, unread, form, token_ids: as in `rollout`.
         masks: of all passes.
         kwargs: passed on to every call of the decoder.
         together: makes the passes share one gradient of each weight; not used under checkpoints, whose recomputation would
@@ -195,7 +203,11 @@ class Passes:
         whole: bool = True,
         continuations: Sequence[Continuation] = (),
         unread: int = 0,
+        form: BaseForm = USUAL,
+        token_ids: torch.Tensor | None = None,
     ):
+        self.form = form
+        self.token_ids = token_ids
         self.decoder = decoder
         self.feedback = feedback
         self.masks = masks
@@ -205,14 +217,25 @@ class Passes:
         self.checkpointed = checkpointed_layers(decoder) if checkpoint else []
         self.together = together if together is not None and whole and not checkpoint else contextlib.nullcontext()
         self.continuations = continuations
-        self.unread = unread
+        self.unread = unread if form.skips_unread else 0
         self.continued: list[BaseModelOutputWithPast] = []
 
     def one(self, piece: torch.Tensor, start: int, cache):
         """Run the decoder over ``piece`` (B, n, H), the columns from ``start`` on, after the columns in ``cache``."""
         end = start + piece.shape[1]
+        if self.form.own_cache and cache is not None:
+            marks = cuts(self.masks.padding, self.masks.past, start, end, cache, self.form.columnwise)
+            if len(marks) > 2:
+                parts = [self.one(piece[:, a - start : b - start], a, cache) for a, b in itertools.pairwise(marks)]
+                return self.joined_output(parts)
         unread = min(max(0, self.unread - start), piece.shape[1] - 1)
-        return self._read(piece, self.masks.of(start, end, cache), self.position_ids[:, start:end], cache, unread)
+        ids = None if self.token_ids is None else self.token_ids[:, start:end]
+        with padding_left_out(self.masks.padding_of(start, end), cache if self.form.own_cache else None):
+            return self._read(piece, ids, self.masks.of(start, end, cache), self.position_ids[:, start:end], cache, unread)
+
+    def new_cache(self) -> Cache:
+        """Return the empty cache that the decoder extends."""
+        return rollout_cache(self.decoder.config if self.form.own_cache else None)
 
     def first(self, piece: torch.Tensor, cache, keep: int):
         """Run the decoder over the first columns, with those of all continuations beside them.
@@ -226,25 +249,19 @@ class Passes:
         else:
             beside = [one.embeds for one in self.continuations]
             own = [count_positions(one.attention_mask, None, one.embeds) for one in self.continuations]
+            own = [positions + self.form.first_position for positions in own] if self.form.first_position else own
             embeds, position_ids = torch.cat([piece, *beside], 1), torch.cat([self.position_ids[:, :width], *own], 1)
             mask, count = self.masks.with_continuations(width), embeds.shape[1]
-            output = self._read(embeds, mask, position_ids, cache, min(self.unread, width - 1))
+            output = self._read(embeds, None, mask, position_ids, cache, min(self.unread, width - 1))
             output, *self.continued = split_output(output, [width, *(one.shape[1] for one in beside)])
         return output, cache if cache is None or keep == count else branch(cache, keep)
 
-    def _read(self, piece: torch.Tensor, mask: torch.Tensor | None, position_ids: torch.Tensor, cache, unread: int):
+    def _read(self, piece, ids, mask: torch.Tensor | None, position_ids: torch.Tensor, cache, unread: int):
         learns = torch.is_grad_enabled()
         together = self.together if learns else contextlib.nullcontext()
         with read_from(self.decoder, unread), checkpointed(self.checkpointed if learns else []), together:
-            return self.decoder(
-                inputs_embeds=piece,
-                attention_mask=mask,
-                position_ids=position_ids,
-                past_key_values=cache,
-                use_cache=cache is not None,
-                output_hidden_states=self.output_hidden_states,
-                **self.kwargs,
-            )
+            named = {"output_hidden_states": self.output_hidden_states, **self.kwargs}
+            return read(self.decoder, self.form, piece, ids, mask, position_ids, cache, **named)
 
     def idle_before(self, embed: torch.Tensor, number: int) -> None:
         """Run ``number`` passes over one column, each followed by the feedback, and forget them; ``embed`` is (1, H)."""
@@ -265,18 +282,22 @@ class Passes:
 
     def _alone(self, embed: torch.Tensor) -> torch.Tensor:
         """Return the hidden state (1, H) of a pass over one column that neither reads nor writes a cache."""
-        position = self.position_ids[:1, :1]
-        return self.decoder(inputs_embeds=embed.unsqueeze(1), position_ids=position, use_cache=False).last_hidden_state[:, 0]
+        ids = None if self.token_ids is None else self.token_ids[:1, :1]
+        return read(
+            self.decoder, self.form, embed.unsqueeze(1), ids, None, self.position_ids[:1, :1], None
+        ).last_hidden_state[:, 0]
 
     def joined(self, outputs: list, filled: torch.Tensor, cache) -> RolloutOutput:
         """Return the outputs of passes over adjoining columns as one."""
+        whole = self.joined_output(outputs)
+        return RolloutOutput(whole.last_hidden_state, filled, whole.hidden_states, cache, self.continued, whole.attentions)
+
+    def joined_output(self, outputs: list) -> BaseModelOutputWithPast:
+        """Return the decoder's outputs over adjoining columns as one."""
         layers = zip(*(output.hidden_states for output in outputs), strict=True) if self.output_hidden_states else ()
-        return RolloutOutput(
-            hidden=_join([output.last_hidden_state for output in outputs]),
-            latents=filled,
+        return BaseModelOutputWithPast(
+            last_hidden_state=_join([output.last_hidden_state for output in outputs]),
             hidden_states=tuple(_join(list(layer)) for layer in layers) or None,
-            cache=cache,
-            continued=self.continued,
             attentions=_join_attentions(outputs) if self.kwargs.get("output_attentions") else None,
         )
 
@@ -342,7 +363,7 @@ def count_positions(attention_mask: torch.Tensor | None, cache, embeds: torch.Te
     batch, width = embeds.shape[:2]
     if attention_mask is not None and attention_mask.ndim == 2:
         return (attention_mask.bool().cumsum(1) - 1).clamp(min=0)[:, -width:]
-    past = 0 if cache is None else cache.get_seq_length()
+    past = columns_in(cache)
     return torch.arange(past, past + width, device=embeds.device).expand(batch, width)
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import torch
 from torch.utils.data import Dataset, Sampler
-from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from latent_trainer.compat import get_length_grouped_indices
 
 
 class RowNumbers(Dataset):

@@ -1,4 +1,4 @@
-"""Parameters of which every rank holds a part (ZeRO-3, FSDP2): whether that is so, and how to have them whole."""
+"""Parameters that are not whole where they are used: shared out over ranks (ZeRO-3, FSDP2), or offloaded by accelerate."""
 
 import contextlib
 import importlib
@@ -15,6 +15,25 @@ def is_sharded(model: nn.Module) -> bool:
     if hasattr(next(model.parameters()), "ds_id"):  # ZeRO-3 marks the parameters it has partitioned
         return True
     return any(isinstance(module, FSDPModule) for module in model.modules())
+
+
+class Lookup:
+    """A token embedding as a feedback gets it: token ids to input embeddings, and its table ``weight`` (V, H).
+
+    No module: accelerate moves whatever has a device to that of the module it is given to, a table it has offloaded too.
+    """
+
+    def __init__(self, embedding: nn.Module):
+        self.embedding = embedding
+
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the input embeddings (.., H) of ``tokens`` (..)."""
+        return self.embedding(tokens)
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The table as it is now: empty where ZeRO-3 has partitioned it, without data where accelerate has offloaded it."""
+        return self.embedding.weight
 
 
 def whole_shape(parameter: nn.Parameter) -> torch.Size:

@@ -3,9 +3,9 @@
 import itertools
 
 from transformers import TrainerCallback
-from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
 
+from latent_trainer.compat import ExportableState
 from latent_trainer.training_args import LatentTrainingArguments
 
 logger = logging.get_logger(__name__)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from latent_trainer.base_form import decoder_of
 from latent_trainer.heads import token_losses
 from latent_trainer.sharding import gathered
 
@@ -49,7 +50,7 @@ class StepDecoder(nn.Module):
         thought = latents[steps["row"].unsqueeze(1), steps["columns"]]  # (R, c, H)
         embeds = torch.cat([thought, model.get_input_embeddings()(steps["input_ids"])], 1)  # (R, c + n, H)
         mask = torch.cat([torch.ones_like(steps["columns"]), steps["attention_mask"]], 1)
-        hidden = model.base_model(inputs_embeds=embeds, attention_mask=mask, use_cache=False).last_hidden_state
+        hidden = decoder_of(model)(inputs_embeds=embeds, attention_mask=mask, use_cache=False).last_hidden_state
         width = steps["labels"].shape[1]
         scored = steps["labels"] != -100
         predicting = hidden[:, -width - 1 : -1][scored]  # (N, H): the column before each token

@@ -20,6 +20,7 @@ from latent_trainer.checkpoints import (
     refuse_other_run,
     resumed_checkpoint,
 )
+from latent_trainer.compat import prepared, train_batch_size
 from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
 from latent_trainer.data.lengths import Room
@@ -184,7 +185,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         grouped = self.args.train_sampling_strategy == "group_by_length"
         lengths = [row.longest for row in self.rows] if grouped else None
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        global_batch = self._train_batch_size * self.args.world_size
+        global_batch = train_batch_size(self) * self.args.world_size
         return EpochSampler(len(self.rows), global_batch, seed, lambda: self._epoch, shuffle, lengths)
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list[dict], dict]:
@@ -219,7 +220,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         total = 0.0
         for batch in batches:
             views = {self.objective.statistics_view: batch["views"][self.objective.statistics_view]}
-            inputs = self._prepare_inputs({**batch, "views": views, "steps": None})
+            inputs = prepared(self, {**batch, "views": views, "steps": None})
             total += self.objective.statistics(self._outputs(model, inputs), inputs)
         return self.accelerator.reduce(total, "sum")
 
@@ -245,8 +246,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         outputs = self._outputs(model, inputs)
         counts = num_items_in_batch
         if self.objective.statistics_view is not None and "statistics" not in counts:
-            statistics = self.accelerator.reduce(self.objective.statistics(outputs, inputs), "sum")
-            counts = {**counts, "statistics": statistics}
+            counts = {**counts, "statistics": self.accelerator.reduce(self.objective.statistics(outputs, inputs), "sum")}
         terms = self._terms(outputs, inputs, counts)
         for name, term in terms.items():
             self._term_sums[name] = self._term_sums.get(name, 0.0) + term.detach()
@@ -352,8 +352,8 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
             counts["statistics"] = self._statistics(model, batches)
         total = torch.zeros((), device=self.args.device)
         for batch in tqdm(batches, desc="loss", unit="batch", leave=False, disable=not self._shows_progress):
-            batch = self._prepare_inputs(batch)
-            total += sum(self._terms(self._outputs(model, batch), batch, counts).values())
+            inputs = prepared(self, batch)
+            total += sum(self._terms(self._outputs(model, inputs), inputs, counts).values())
         model.train(was_training)
         return self.accelerator.reduce(total, "sum").item()
 

@@ -11,6 +11,7 @@ from latent_trainer.cache import branch
 from latent_trainer.heads import token_losses
 from latent_trainer.masks import Continuation, takes_ready_mask
 from latent_trainer.ranks import agree
+from latent_trainer.rollout import RolloutOutput
 from latent_trainer.sharding import is_sharded
 from latent_trainer.weight_gradients import WeightGradients
 
@@ -88,8 +89,10 @@ def _read(model, parts: list, masks: list, embeds: tuple, prompt_width: int, out
     ids, mask, embed, least = others.pop(0)
     # one count of passes on all ranks, whatever their rows are
     columns = math.inf if is_sharded(model) else sum(part.shape[1] for part in parts)
-    beside = takes_ready_mask(model.get_decoder(), columns)
+    beside = model.form.usual and takes_ready_mask(model.get_decoder(), columns)
     common = {"output_hidden_states": output_hidden_states, "together": WeightGradients() if others else None}
+    if others and model.form.own_cache:
+        return _read_after_prompt(model, (ids, mask, embed, least), others, prompt_width, common)
     output = model.run(
         ids,
         mask,
@@ -108,6 +111,36 @@ def _read(model, parts: list, masks: list, embeds: tuple, prompt_width: int, out
         one = model.run(ids, mask, inputs_embeds=embed, past_key_values=cache, least=least, **common)
         continued.append(BaseModelOutputWithPast(last_hidden_state=one.hidden, hidden_states=one.hidden_states))
     return output, continued
+
+
+def _read_after_prompt(model, first: tuple, others: list, prompt_width: int, common: dict):
+    """Return what `_read` does, with the prompt read in a pass of its own: a cache with states branches where it ends."""
+    ids, mask, embed, least = first
+    prompt = model.run(
+        ids[:, :prompt_width],
+        mask[:, :prompt_width],
+        inputs_embeds=embed[:, :prompt_width],
+        use_cache=True,
+        least=None if least is None else (0, 0),
+        unread=prompt_width - 1,
+        **common,
+    )
+    views = [(ids[:, prompt_width:], mask, embed[:, prompt_width:], least), *others]
+    caches = [prompt.cache, *(branch(prompt.cache) for _ in others)]
+    outputs = [
+        model.run(ids, mask, inputs_embeds=embed, past_key_values=cache, least=least, **common)
+        for (ids, mask, embed, least), cache in zip(views, caches, strict=True)
+    ]
+    own = outputs.pop(0)
+    layers = [prompt.hidden_states or (), own.hidden_states or ()]
+    whole = RolloutOutput(
+        hidden=torch.cat([prompt.hidden, own.hidden], 1),
+        latents=torch.cat([prompt.latents, own.latents], 1),
+        hidden_states=tuple(torch.cat(pair, 1) for pair in zip(*layers, strict=True)) or None,
+        cache=None,
+    )
+    continued = [BaseModelOutputWithPast(last_hidden_state=one.hidden, hidden_states=one.hidden_states) for one in outputs]
+    return whole, continued
 
 
 def _token_losses(model, views: dict, hidden: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -71,9 +71,11 @@ class _PutAside(torch.autograd.Function):
     def forward(ctx, inputs, weight, bias, gradient):
         ctx.save_for_backward(inputs, weight)
         ctx.gradient = gradient
-        if gradient.transposed:
-            return nn.functional.linear(inputs, weight, bias)
-        return torch.addmm(bias, inputs, weight)
+        if not gradient.transposed:
+            return torch.addmm(bias, inputs, weight)
+        outputs = nn.functional.linear(inputs, weight, bias)
+        # autograd forbids to change a view in place that a function of ours returns; to it, this is none
+        return torch.ops.aten._unsafe_view(outputs, outputs.shape) if outputs._is_view() else outputs
 
     @staticmethod
     def backward(ctx, outputs):
@@ -100,6 +102,8 @@ class WeightGradients(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Replace the two forms in which layers multiply by a weight: ``linear``, and ``addmm`` of Conv1D."""
         kwargs = kwargs or {}
+        if not torch.is_grad_enabled():  # a model's own no_grad: a weight gathered here would have no graph for later passes
+            return func(*args, **kwargs)
         if func is nn.functional.linear and len(args) >= 2:
             inputs, weight, bias = (*args, kwargs.get("bias"))[:3]
             transposed = True

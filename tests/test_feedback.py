@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from accelerate import cpu_offload, disk_offload
 from conftest import make_base, make_latent, sharpen
 from peft import LoraConfig
 from reference import assert_close, gradients, latent_columns, naive_logits, naive_loss
@@ -236,3 +237,39 @@ def test_feedback_takes_the_precision_of_its_base():
     model = LatentForCausalLM.from_base(base, **ids, feedback="projection")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert model(input_ids=torch.tensor(ROWS[:1])).logits.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("place", ["cpu_offload", "disk_offload", "device_map"])
+@pytest.mark.parametrize("feedback", ["hidden", "embedding norm", "soft"])
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")  # how accelerate reads what it keeps on the disk
+def test_weights_that_accelerate_keeps_elsewhere(tmp_path, feedback, place):
+    """A feedback reads an embedding whose table has no data until it is used."""
+    options = {"feedback_options": {"norm": "embedding"}} if feedback == "embedding norm" else {}
+    kind = "soft" if feedback == "soft" else "hidden"
+
+    def made():
+        return sharpen(make_latent("llama", dtype=torch.float32, feedback=kind, **options)).eval()
+
+    batch = {"input_ids": torch.tensor([[3, 98, 97, 97, 99, 5], [4, 98, 97, 97, 99, 6]])}
+    model = made()
+    with torch.no_grad():
+        expected = model(**batch).logits
+    written = model.generate(**batch, max_new_tokens=3)
+    if place == "cpu_offload":
+        away = cpu_offload(made(), execution_device="cpu")
+    elif place == "disk_offload":
+        away = disk_offload(made(), tmp_path / "offload", execution_device="cpu")
+    else:
+        model.save_pretrained(tmp_path / "saved")
+        parts = {
+            "base.model.embed_tokens": "disk",
+            "base.model.layers": "cpu",
+            "base.model.norm": "cpu",
+            "base.lm_head": "disk",
+        }
+        where = {**parts, "base.model.rotary_emb": "cpu", "feedback": "cpu"}
+        away = LatentForCausalLM.from_pretrained(tmp_path / "saved", device_map=where, offload_folder=tmp_path / "offload")
+    assert away.get_input_embeddings().weight.is_meta
+    with torch.no_grad():
+        torch.testing.assert_close(away.eval()(**batch).logits, expected)
+    assert torch.equal(away.generate(**batch, max_new_tokens=3), written)

@@ -12,16 +12,17 @@ FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 
 LAYERS = [
-    {"errors", "options", "version", "problem", "curriculum", "sharding", "context"},
+    {"errors", "options", "version", "problem", "curriculum", "sharding", "context", "compat"},
     {"configuration", "feedback"},
     {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
     | {"packing", "forward_arguments", "backbone", "generation_doors"}
+    | {"base_form", "base_check", "cache_states", "state_passes", "wrapped_base"}
     | {"heads", "loading", "step_decoder", "thinking", "weight_gradients"},
     {"modeling", "views", "classification"},
     {"objectives"},
     {"evaluation", "analysis"},
-    {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "adapters", "methods", "training_args"}
-    | {"hub", "sweep", "kernels"},
+    {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "methods", "training_args"}
+    | {"hub", "sweep", "kernels", "adapters", "adapter_targets"},
     {"cli"},
 ]
 LAYER = {part: index for index, parts in enumerate(LAYERS) for part in parts}
@@ -30,10 +31,25 @@ ALLOWED["feedback"] = ALLOWED["objectives"] = LAYERS[0]
 ALLOWED["configuration"] = LAYERS[0] | {"feedback"}
 ALLOWED["data"] = LAYERS[0] | LAYERS[1] | {"tokens"}  # data never imports what computes
 ALLOWED["rollout"] = LAYERS[0] | LAYERS[1] | {"cache", "checkpointing", "masks", "unread", "weight_gradients"}
+ALLOWED["rollout"] |= {"base_form", "state_passes"}
+ALLOWED["base_form"], ALLOWED["cache_states"] = LAYERS[0] | {"cache", "checkpointing"}, LAYERS[0]
+ALLOWED["state_passes"] = LAYERS[0] | {"cache", "cache_states"}
 ALLOWED["ranks"] = ALLOWED["rollout"] | {"rollout"}
 ALLOWED["jacobi"] = ALLOWED["rollout"] | {"rollout"}
 ALLOWED["masks"], ALLOWED["unread"] = LAYERS[0] | {"cache"}, LAYERS[0] | {"checkpointing"}
-for part in ("cache", "tokens", "heads", "loading", "step_decoder", "thinking", "modeling", "views", "classification"):
+for part in (
+    "cache",
+    "base_check",
+    "wrapped_base",
+    "tokens",
+    "heads",
+    "loading",
+    "step_decoder",
+    "thinking",
+    "modeling",
+    "views",
+    "classification",
+):
     ALLOWED[part] -= {"data"}
 for part in ("evaluation", "analysis"):
     ALLOWED[part] -= {"objectives"}

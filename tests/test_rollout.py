@@ -5,6 +5,7 @@ import torch
 from conftest import make_latent, sharpen
 from reference import assert_close, gradients, latent_columns, naive_embeds, naive_loss, same
 
+from latent_trainer.compat import CACHE
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View, pad_rows
 from latent_trainer.rollout import rollout
@@ -35,7 +36,7 @@ def record_passes(model) -> list[dict]:
     passes = []
 
     def note(module, args, kwargs):
-        cache, mask = kwargs["past_key_values"], kwargs["attention_mask"]
+        cache, mask = kwargs[CACHE], kwargs["attention_mask"]
         passes.append(
             {
                 "positions": kwargs["inputs_embeds"].shape[1],

@@ -6,10 +6,12 @@ import pytest
 import torch
 from conftest import make_latent
 from peft import LoraConfig
+from torch import nn
 
 from latent_trainer import jacobi, rollout, weight_gradients
 from latent_trainer import views as view_passes
 from latent_trainer.adapters import add_adapters
+from latent_trainer.weight_gradients import WeightGradients
 
 ROWS = torch.tensor([[5, 6, 98, 97, 97, 97, 99, 7, 8], [9, 8, 98, 97, 99, 7, 6, 5, 4], [3, 4, 5, 6, 7, 8, 9, 10, 11]])
 
@@ -96,3 +98,25 @@ def test_views_share(monkeypatch, architecture, kind, scored):
     assert shared.keys() == plain.keys()
     for name, gradient in plain.items():
         torch.testing.assert_close(shared[name], gradient, rtol=1e-10, atol=1e-12)
+
+
+def test_outputs_changed_in_place():
+    """Some models add to a linear layer's output in place."""
+    layer, inputs = nn.Linear(3, 4), torch.randn(2, 5, 3)
+    (layer(inputs) + 1).square().sum().backward()
+    expected, layer.weight.grad = layer.weight.grad, None
+    with WeightGradients():
+        outputs = layer(inputs)
+        outputs += 1
+    outputs.square().sum().backward()
+    torch.testing.assert_close(layer.weight.grad, expected)
+
+
+def test_a_model_that_begins_without_gradient():
+    """Its later passes over the same weight learn all the same."""
+    layer, inputs = nn.Linear(3, 4), torch.randn(2, 3)
+    with WeightGradients():
+        with torch.no_grad():
+            layer(inputs)
+        layer(inputs).sum().backward()
+    torch.testing.assert_close(layer.weight.grad, inputs.sum(0).expand(4, 3))

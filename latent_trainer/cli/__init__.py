@@ -10,6 +10,7 @@ COMMANDS = {
     "evaluate": "grade generated answers of a saved model",
     "generate": "answer questions with a saved model",
     "push": "publish a trained model or adapter on the Hub",
+    "export": "write a trained model into a folder that needs transformers alone",
     "probe": "look at what the latents of a saved model hold",
     "sweep": "train a recipe over axes, points or a search, here or on Slurm",
     "compare": "compare result records, with paired tests",

@@ -13,9 +13,9 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
-from transformers.utils.peft_utils import find_adapter_config_file
 
 from latent_trainer.cli.arguments import ModelArguments
+from latent_trainer.compat import find_adapter_config_file
 from latent_trainer.configuration import check_feedback
 from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.data.tokenizer import train_tokenizer

@@ -39,19 +39,21 @@ class HiddenFeedback(nn.Module):
         self._measured = None
         return super().train(mode)
 
-    def forward(self, hidden: torch.Tensor, embed: nn.Module, head) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, embed, head) -> torch.Tensor:
         """Return the latent (B, H) for ``hidden`` (B, H)."""
         if self.norm is None:
             return hidden
-        norm = self._embedding_norm(embed) if self.norm == "embedding" else self.norm
+        norm = self._embedding_norm(embed, hidden.device) if self.norm == "embedding" else self.norm
         return norm * nn.functional.normalize(hidden, dim=-1)
 
     @torch.no_grad()
-    def _embedding_norm(self, embed: nn.Module) -> torch.Tensor:
+    def _embedding_norm(self, embed, device: torch.device) -> torch.Tensor:
         """Return the mean norm of what ``embed`` gives for every token, measured anew only after its table has changed."""
         table = embed.weight  # (V, H)
-        state = (id(table), table._version, table.device)  # on all ranks the same changes, as the measurement may gather
+        # on all ranks the same changes, as the measurement may gather; an offloaded table, which nobody trains, is another
+        # object at every use
+        state = (None if table.is_meta else id(table), table._version, table.device)
         if self._measured is None or self._measured[0] != state:
-            tokens = torch.arange(whole_shape(table)[0], device=table.device)
+            tokens = torch.arange(whole_shape(table)[0], device=device)
             self._measured = (state, embed(tokens).norm(dim=-1).mean())  # Gemma scales the rows of its table
-        return self._measured[1]
+        return self._measured[1].to(device)

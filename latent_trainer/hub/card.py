@@ -8,6 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from latent_trainer.compat import known_releases
 from latent_trainer.data import Encoder, gsm8k, gsm8k_aug, gsm8k_aug_nl
 from latent_trainer.hub.chat import thought_text
 from latent_trainer.hub.code import AUTO_MAP
@@ -61,6 +62,7 @@ def model_card(found: Published, repo_id: str, license: str | None) -> str:
         model_class=AUTO_MAP["AutoModelForCausalLM"],
         question=json.dumps(QUESTIONS.get(found.data.get("dataset"), QUESTION)),
         num_latents=config.num_latents,
+        releases=known_releases(),
         results=[_result_row(record) for record in records],
         controls=[_control_row(name, row) for name, row in controls.items()],
         training=_training_rows(found),

@@ -7,6 +7,7 @@ transformers loads a repository's code from flat files that import each other re
 import ast
 from pathlib import Path
 
+from latent_trainer.compat import known_releases
 from latent_trainer.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,7 +16,10 @@ AUTO_MAP = {
     "AutoConfig": "latent_configuration.LatentConfig",
     "AutoModelForCausalLM": "latent_modeling.LatentForCausalLM",
 }
-HEADER = f"# SPDX-License-Identifier: Apache-2.0. Generated from {LIBRARY} {__version__}; changes belong there.\n"
+HEADER = (
+    f"# SPDX-License-Identifier: Apache-2.0. Generated from {LIBRARY} {__version__}; changes belong there.\n"
+    f"# Tested with transformers {known_releases()}.\n"
+)
 
 
 def modelling_code() -> dict[str, str]:

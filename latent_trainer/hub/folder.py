@@ -124,7 +124,7 @@ def _clean_config(settings: dict, folder: Path, kind: str) -> dict:
         if kind == "adapter":
             raise InputError(
                 f"the adapter in {folder} belongs to the base model in a folder of this machine ({Path(base).name}), which "
-                "others cannot load; push it with merge"
+                "others cannot load; give merge"
             )
         settings["base_name_or_path"] = ""
     (settings.get("base_config") or {}).pop("_name_or_path", None)
@@ -137,7 +137,7 @@ def _clean_adapter(settings: dict, folder: Path) -> dict:
     if is_local(base):
         raise InputError(
             f"the adapter in {folder} was trained on the latent model in a folder of this machine ({Path(base).name}), "
-            "which others cannot load; push it with merge"
+            "which others cannot load; give merge"
         )
     return settings
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from huggingface_hub import CommitInfo, HfApi
 
 from latent_trainer.adapters import latent_model
+from latent_trainer.compat import save_without_push
 from latent_trainer.hub.push import push_folder
 from latent_trainer.hub.settings import write_training_arguments
 
@@ -44,7 +45,7 @@ class Publishing:
         """
         args, output_dir = self.args, Path(self.args.output_dir)
         self._drops_step_decoder = not args.keep_step_decoder
-        super().save_model(_internal_call=True)  # the stock one: a finished model, and no second push
+        save_without_push(self)  # a finished model, and no second push
         self.save_state()
         if not self.is_world_process_zero():
             return None

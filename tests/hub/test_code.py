@@ -48,7 +48,7 @@ def test_code_and_registration(folder):
     pushed = (folder / "latent_modeling.py").read_text()
     kept = [line for line in library.splitlines() if "latent_trainer" not in line and ".register(" not in line]
     assert "AutoConfig.register" in library and ".register(" not in pushed
-    assert [line for line in pushed.splitlines()[1:] if "import" not in line and "latent_trainer" not in line] == [
+    assert [line for line in pushed.splitlines()[2:] if "import" not in line and "latent_trainer" not in line] == [
         line for line in kept if "import" not in line
     ]
 

@@ -63,7 +63,7 @@ def test_every_fault_is_named(check):
         6: ({**GOOD, "question": "f <|latent|>"}, "<|latent|>"),
         7: ({**GOOD, "question": "g", "steps": ["<|eot|>"]}, "holds the thought token <|eot|>"),
         8: ({**GOOD, "question": "h", "answer": "a\nb"}, "goes over 2 lines"),
-        9: ({**GOOD, "question": "i", "answer": "x ### 3"}, "is read as 'x'"),
+        9: ({**GOOD, "question": "i", "answer": "x ### 3"}, "written as '### ...', is read as 'x'"),
         10: ({**GOOD, "question": "j", "id": "a.jsonl:1"}, "the id 'a.jsonl:1' as a.jsonl:1"),
         11: ({**GOOD, "question": "how MANY ?"}, "the same question as a.jsonl:1"),
         12: ({"question": "k", "answer": "1", "rationale": "Because."}, "looks like written reasoning"),
@@ -84,7 +84,7 @@ def test_template_and_data_set(check):
     status, printed = check({"a.jsonl": [row]}, "--template", "r1")
     assert status == 2 and "thought token </think>" in printed
     status, printed = check({"a.jsonl": [{**row, "question": "q"}]}, "--template", "plain")
-    assert status == 2 and "is read as '3'" in printed
+    assert status == 2 and "written as '= ...', is read as '3'" in printed
     status, printed = check({"a.jsonl": [GOOD]}, "--dataset", "svamp")
     assert status == 2 and "load it with dataset 'jsonl'" in printed
     assert check({"a.jsonl": [{"q": "a", "a": "1"}]}, "--columns", "question=q,answer=a")[0] == 0

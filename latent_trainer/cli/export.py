@@ -1,0 +1,23 @@
+"""``latent-trainer export``: write a trained model or adapter into a folder that needs transformers alone."""
+
+from dataclasses import dataclass, field
+
+from latent_trainer.cli.arguments import parse
+from latent_trainer.hub import export_folder
+
+
+@dataclass
+class ExportArguments:
+    """What is written, and where."""
+
+    to: str = field(metadata={"help": "Folder that is written; it must not be there yet, or be empty."})
+    folder: str = field(metadata={"help": "Folder training left; also the first word after export."})
+    merge: bool = field(default=False, metadata={"help": "Merge an adapter into its base model and write a full model."})
+
+
+def run(argv: list[str]) -> None:
+    """Write the folder and print its name."""
+    if argv and not argv[0].startswith("-"):
+        argv = ["--folder", *argv]
+    (args,) = parse("export", (ExportArguments,), argv)
+    print(f"exported to {export_folder(args.folder, args.to, merge=args.merge)}")
