@@ -8,6 +8,7 @@ from torch import nn
 from transformers import Cache
 
 from latent_trainer.base_form import BaseForm
+from latent_trainer.cache import columns_in, is_filled
 from latent_trainer.compat import get_attention
 from latent_trainer.errors import InputError, nearest
 from latent_trainer.packing import ARGUMENTS as PACKING
@@ -72,12 +73,14 @@ def check_arguments(
     if cache is not None and not isinstance(cache, Cache):
         raise InputError(f"past_key_values is a {type(cache).__name__}; pass a transformers Cache, such as a DynamicCache")
     batch, width = (inputs_embeds if input_ids is None else input_ids).shape[:2]
-    past = 0 if cache is None else cache.get_seq_length()
+    past = columns_in(cache)
+    known_past = not isinstance(past, int) or past > 0 or cache is None or not is_filled(cache)  # states alone do not
     if position_ids is not None and tuple(position_ids.shape) not in {(batch, width), (1, width)}:
         raise InputError(f"position_ids have the shape {tuple(position_ids.shape)}; give ({batch}, {width}) or (1, {width})")
     if attention_mask is not None and getattr(attention_mask, "ndim", None) not in (2, 4):
         raise InputError("attention_mask must be a tensor (B, P + T), 1 for real columns, or (B, 1, T, P + T)")
-    known = attention_mask is not None and attention_mask.ndim == 2 and isinstance(past, int)  # else it is on the device
+    counts = known_past and isinstance(past, int)  # else it is on the device
+    known = attention_mask is not None and attention_mask.ndim == 2 and counts
     if known and attention_mask.shape[1] != past + width:
         raise InputError(
             f"attention_mask has {attention_mask.shape[1]} columns; with {past} in the cache and {width} in this call "
@@ -87,7 +90,7 @@ def check_arguments(
         raise InputError("is_causal=False: a latent grows from the columns before it, so later ones cannot be seen")
     if others.get("output_router_logits"):
         raise InputError("output_router_logits=True: a rollout has router logits for every pass; call model.base for them")
-    if "cache_position" in others:
+    if "cache_position" in others and known_past:
         expected = torch.arange(past, past + width)
         if not torch.equal(others["cache_position"].cpu(), expected):
             raise InputError(f"cache_position must be {past} to {past + width - 1}: columns are read in order")
