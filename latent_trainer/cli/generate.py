@@ -41,6 +41,8 @@ class GenerateArguments:
 
     def __post_init__(self):
         check_fields(self)
+        if not all(question.strip() for question in self.question or ()):
+            raise InputError("question='' is empty; give it a text")
         if self.patience is not None and self.entropy_threshold is None:
             raise InputError(f"patience={self.patience} counts latents below entropy_threshold, which is not set; give both")
         if isinstance(self.feedback_options, str):

@@ -149,3 +149,10 @@ def test_a_recipe_trains_adapters(tmp_path, targets):
     saved = json.loads((out / "adapter_config.json").read_text())
     assert saved["fan_in_fan_out"] is True
     assert latent_model(LatentForCausalLM.from_pretrained(str(out))).config.num_latents == 0
+
+
+@pytest.mark.parametrize("question", ["", " \n"])
+def test_an_empty_question_is_refused(question, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main("generate", ["--model", "nowhere", "--question", question])
+    assert "question='' is empty" in capsys.readouterr().err
