@@ -8,7 +8,7 @@ from transformers.pytorch_utils import Conv1D
 
 from latent_trainer.compat import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from latent_trainer.modeling import LatentForCausalLM
-from latent_trainer.sharding import is_sharded
+from latent_trainer.sharding import is_whole
 
 
 def default_targets(model: LatentForCausalLM) -> list[str]:
@@ -53,7 +53,7 @@ def _learning(model: LatentForCausalLM, linear: dict[str, nn.Module]) -> set[str
 
     Weights that are not whole here cannot be tried; then it is all of them but those that a container numbers.
     """
-    if is_sharded(model) or any(parameter.is_meta for parameter in model.base.parameters()):
+    if not is_whole(model.base):
         return {name for name in linear if not name.rpartition(".")[2].isdigit()}
     outputs: dict[str, torch.Tensor] = {}
     hooks = [

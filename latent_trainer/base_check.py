@@ -21,7 +21,7 @@ from latent_trainer.compat import builds_causal_model, cache_argument, get_atten
 from latent_trainer.errors import InputError
 from latent_trainer.heads import linear_logits, own_logits
 from latent_trainer.rollout import rollout
-from latent_trainer.sharding import is_sharded
+from latent_trainer.sharding import is_whole
 from latent_trainer.unread import read_from
 
 SAME = {torch.float64: 1e-5, torch.float32: 1e-4}  # the same operations on the same numbers, some of them in float32
@@ -47,8 +47,7 @@ def form_of(model) -> BaseForm:
         form = BaseForm(**kept)
         return USUAL if form == USUAL else form
     base = model.base
-    parameters = list(base.parameters())
-    if is_sharded(model) or any(parameter.is_meta for parameter in parameters) or torch.compiler.is_compiling():
+    if not is_whole(model) or torch.compiler.is_compiling():
         return _first_guess(base)
     kinds = tuple((type(module), "forward" in vars(module)) for module in base.modules())
     key = (kinds, base.dtype, get_attention(base.config), base.config.to_json_string())

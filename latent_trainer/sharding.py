@@ -17,6 +17,12 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(module, FSDPModule) for module in model.modules())
 
 
+def is_whole(model: nn.Module) -> bool:
+    """Return whether a model can be run right here: no parameter is without data, partitioned by ZeRO-3 or shared out."""
+    absent = any(parameter.is_meta or hasattr(parameter, "ds_id") for parameter in model.parameters())
+    return not absent and not is_sharded(model)
+
+
 class Lookup:
     """A token embedding as a feedback gets it: token ids to input embeddings, and its table ``weight`` (V, H).
 

@@ -6,7 +6,7 @@ from conftest import make_latent, sharpen
 from reference import assert_close, gradients
 from test_rollout import batch_of
 
-from latent_trainer import modeling, ranks, views
+from latent_trainer import backbone, ranks, views
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
 from latent_trainer.rollout import count_passes
@@ -73,7 +73,7 @@ def agree_with(monkeypatch):
                 numbers.append(tuple(map(max, zip(*both, strict=True))))
             return numbers
 
-        for module in (modeling, views):
+        for module in (backbone, views):
             monkeypatch.setattr(module, "agree", agree)
 
     return agree_with

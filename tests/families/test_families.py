@@ -131,8 +131,8 @@ DIGESTS = {
 
 
 def digest(dataset: str) -> str:
-    """Return the SHA-256 of the first 2,000 training problems."""
-    rows = load_problems(dataset, "train", size=2_000).to_list()
+    """Return the SHA-256 of the first 2,000 training problems, which no file holds."""
+    rows = load_problems(dataset, "train", size=2_000).remove_columns("place").to_list()
     return hashlib.sha256(repr([list(row.values()) for row in rows]).encode()).hexdigest()
 
 
