@@ -26,7 +26,7 @@ $(VENV)/.installed-dev: $(INPUTS) | $(VENV)/.installed
 demo: $(VENV)/.installed  ## train one tiny model four ways and compare them (five minutes)
 	$(BIN)/latent-trainer demo
 
-test: $(VENV)/.installed-dev  ## run the tests (under fifteen minutes)
+test: $(VENV)/.installed-dev  ## run the tests (about twenty minutes on two cores)
 	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-slow: $(VENV)/.installed-dev  ## run the tests that take minutes: the demonstration's claims, kills, a full disk
