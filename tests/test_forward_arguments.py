@@ -237,7 +237,8 @@ def test_clashes_and_misspellings(arguments, says):
 def test_cache_position_that_says_what_is_so():
     model = make()
     cache = model(IDS[:, :5], use_cache=True, cache_position=torch.arange(5)).past_key_values
-    model(IDS[:, 5:], past_key_values=cache, cache_position=torch.arange(5, 8))
+    logits = model(IDS[:, 5:], past_key_values=cache, cache_position=torch.arange(5, 8)).logits
+    torch.testing.assert_close(logits, model(IDS).logits[:, 5:])
 
 
 def test_neither_tokens_nor_embeddings():
