@@ -17,7 +17,7 @@ LAYERS = [
     {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
     | {"packing", "forward_arguments", "backbone", "generation_doors"}
     | {"base_form", "base_check", "cache_states", "state_passes", "wrapped_base"}
-    | {"heads", "loading", "step_decoder", "thinking", "weight_gradients"},
+    | {"gguf", "heads", "loading", "step_decoder", "thinking", "weight_gradients"},
     {"modeling", "views", "classification"},
     {"objectives"},
     {"evaluation", "analysis"},
@@ -42,6 +42,7 @@ for part in (
     "base_check",
     "wrapped_base",
     "tokens",
+    "gguf",
     "heads",
     "loading",
     "step_decoder",
