@@ -24,6 +24,7 @@ LAYERS = [
     {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "methods", "training_args"}
     | {"hub", "sweep", "kernels", "adapters", "adapter_targets"},
     {"cli"},
+    {"__main__"},
 ]
 LAYER = {part: index for index, parts in enumerate(LAYERS) for part in parts}
 ALLOWED = {part: set().union(*LAYERS[: index + 1]) for part, index in LAYER.items()}
