@@ -35,6 +35,9 @@ test-slow: $(VENV)/.installed-dev  ## run the tests that take minutes: the demon
 test-versions: $(VENV)/.installed-dev  ## run the core of the tests under the oldest, the pinned and the newest transformers
 	$(BIN)/python tests/releases.py
 
+pretrained: $(VENV)/.installed-dev  ## put SmolLM2-135M-Instruct into models/smollm2-135m (500 MB, Apache-2.0)
+	$(BIN)/python benchmarks/fetch_model.py
+
 verify-data: $(VENV)/.installed-dev  ## check 2,000 generated problems of every family by a different route
 	$(BIN)/python -m pytest -q tests/families --problems 2000 --timeout 3600 --numprocesses auto --dist worksteal
 
@@ -64,4 +67,4 @@ benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, gene
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/parts.py
 
-.PHONY: help demo test test-slow test-versions verify-data architectures lint format docs benchmark benchmark-all
+.PHONY: help demo test test-slow test-versions pretrained verify-data architectures lint format docs benchmark benchmark-all

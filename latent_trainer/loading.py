@@ -1,11 +1,12 @@
 """Loading what is not a plain latent model: adapters; and the generation settings a new model starts with."""
 
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, is_peft_available
 
 from latent_trainer.compat import find_adapter_config_file, stored_file
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
+from latent_trainer.gguf import load_base
 from latent_trainer.tokens import fill_new_rows
 
 if is_peft_available():  # a full model whose code came with it loads without
@@ -62,7 +63,7 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
             )
         model = cls.from_pretrained(latent_base, *args, **options)
     elif config is not None and config.base_name_or_path:
-        base = AutoModelForCausalLM.from_pretrained(config.base_name_or_path, **options)
+        base = load_base(config.base_name_or_path, **options)
         ids = {key: getattr(config, key) for key in ("latent_token_id", "bot_token_id", "eot_token_id")}
         if config.known_tokens is not None:
             fill_new_rows(base, config.known_tokens, max(config.known_tokens, 1 + max(ids.values())))

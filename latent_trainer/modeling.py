@@ -23,6 +23,7 @@ from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.forward_arguments import check_ready_mask, refuse_beside_views
 from latent_trainer.generation_doors import GenerationDoors
+from latent_trainer.gguf import load_base
 from latent_trainer.heads import causal_lm_loss
 from latent_trainer.jacobi import jacobi_rollout
 from latent_trainer.loading import adapter_at, generation_config, load_adapter
@@ -96,7 +97,7 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
         """Wrap a causal language model.
 
         Args:
-            base: a model, or the name or folder of one.
+            base: a model, or the name or folder of one, or of a GGUF file (``FOLDER/NAME.gguf``, ``org/repo:NAME.gguf``).
             tokenizer: gets ``<|latent|>`` and the two thought tokens where they are missing, and pads on the left; the
                 embedding grows to fit and every new row starts at the mean of the old ones.
             latent_token_id, bot_token_id, eot_token_id: without a tokenizer, existing rows of the vocabulary.
@@ -119,7 +120,7 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
                 + ", ".join(f"{name}={value}" for name, value in ids.items())
             )
         if isinstance(base, str):
-            base = AutoModelForCausalLM.from_pretrained(base, **{"use_safetensors": True, **kwargs})
+            base = load_base(base, **kwargs)
         if isinstance(base, LatentForCausalLM):
             raise InputError("from_base got a LatentForCausalLM; pass the model it wraps, model.base")
         known = None

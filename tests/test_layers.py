@@ -17,13 +17,14 @@ LAYERS = [
     {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
     | {"packing", "forward_arguments", "backbone", "generation_doors"}
     | {"base_form", "base_check", "cache_states", "state_passes", "wrapped_base"}
-    | {"heads", "loading", "step_decoder", "thinking", "weight_gradients"},
+    | {"gguf", "heads", "loading", "step_decoder", "thinking", "weight_gradients"},
     {"modeling", "views", "classification"},
     {"objectives"},
     {"evaluation", "analysis"},
     {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "methods", "training_args"}
     | {"hub", "sweep", "kernels", "adapters", "adapter_targets"},
     {"cli"},
+    {"__main__"},
 ]
 LAYER = {part: index for index, parts in enumerate(LAYERS) for part in parts}
 ALLOWED = {part: set().union(*LAYERS[: index + 1]) for part, index in LAYER.items()}
@@ -42,6 +43,7 @@ for part in (
     "base_check",
     "wrapped_base",
     "tokens",
+    "gguf",
     "heads",
     "loading",
     "step_decoder",

@@ -146,7 +146,11 @@ class ModelArguments:
     """Which model is trained, and how much of it."""
 
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Base model or latent model: a name on the Hub or a folder."}
+        default=None,
+        metadata={"help": "Base model or latent model: a name on the Hub, a folder, or a GGUF file (FOLDER/NAME.gguf)."},
+    )
+    gguf_file: str | None = field(
+        default=None, metadata={"help": "Read the base from this GGUF file of model_name_or_path; it is unpacked."}
     )
     model_config: dict | str | None = field(
         default=None, metadata={"help": "Build the base from this configuration instead (model_type and its fields)."}
@@ -178,7 +182,7 @@ class ModelArguments:
         for needed, names in (
             ("use_peft", ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")),
             ("model_config", ("tokenizer_vocab_size",)),
-            ("model_name_or_path", ("tokenizer_name", "trust_remote_code")),
+            ("model_name_or_path", ("gguf_file", "tokenizer_name", "trust_remote_code")),
         ):
             unread = [name for name in names if name in changed]
             if unread and not getattr(self, needed):

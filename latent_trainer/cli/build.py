@@ -17,9 +17,10 @@ from transformers import (
 from latent_trainer.cli.arguments import ModelArguments
 from latent_trainer.compat import find_adapter_config_file
 from latent_trainer.configuration import check_feedback
-from latent_trainer.data.template import Template, resolve_template
+from latent_trainer.data.template import CHAT, Template, chat_form, resolve_template
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError, nearest
+from latent_trainer.gguf import file_options, load_base, located, named
 from latent_trainer.modeling import LatentForCausalLM
 
 
@@ -46,7 +47,8 @@ def build_model(
         tokenizer = _trained_tokenizer(problems, template, arguments.tokenizer_vocab_size)
         base = AutoModelForCausalLM.from_config(_config(arguments.model_config, tokenizer), **options)
     else:
-        name, trust = arguments.model_name_or_path, arguments.trust_remote_code
+        trust = arguments.trust_remote_code
+        name = named(arguments.model_name_or_path, arguments.gguf_file)
         tokenizer = _saved(AutoTokenizer, arguments.tokenizer_name or name, trust_remote_code=trust)
         config = _saved(AutoConfig, name, trust_remote_code=trust)
         if config.model_type == "latent":
@@ -77,11 +79,10 @@ def _config(settings: dict, tokenizer: PreTrainedTokenizerBase) -> PreTrainedCon
 
 
 def _saved(kind: type, name: str, **options):
-    """Return what ``kind.from_pretrained`` finds under a folder's or a Hub name; weights from safetensors only."""
-    if kind is AutoModelForCausalLM:
-        options["use_safetensors"] = True
+    """Return what ``kind.from_pretrained`` finds under a folder's, a file's or a Hub name (see `gguf.located`)."""
+    place, options = file_options(name, options)
     try:
-        return kind.from_pretrained(name, **options)
+        return load_base(place, **options) if kind is AutoModelForCausalLM else kind.from_pretrained(place, **options)
     except OSError as error:
         raise InputError(f"cannot load '{name}': {str(error).splitlines()[0]}") from None
 
@@ -107,30 +108,46 @@ def load_saved(path: str, **options) -> tuple[LatentForCausalLM, PreTrainedToken
         InputError: nothing there, or a plain base model.
     """
     tokenizer = _saved(AutoTokenizer, path)
-    if find_adapter_config_file(path) is None and _saved(AutoConfig, path).model_type != "latent":
+    if not _is_latent(path):
         raise InputError(f"'{path}' is a plain base model; train it, or let it think untrained: generate --feedback soft")
     return _saved(LatentForCausalLM, path, **options), tokenizer
 
 
-def load_any(path: str, template: str, feedback: str | None = None) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
+def load_any(
+    path: str, template: str | None, feedback: str | None = None, feedback_options: dict | None = None
+) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
     """Return a saved latent model or, wrapped and as it is, a plain base model that thinks only with a ``feedback``.
 
     Args:
-        path: folder or Hub name.
-        template: how prompts of a plain base model are written; without thought tokens where it does not think.
+        path: folder or Hub name, or that of a GGUF file.
+        template: how prompts of a plain base model are written, without thought tokens where it does not think; "chat" is
+            the form of its own chat template. None is "chat" where the model has one and does not think, else "coconut".
         feedback: lets a plain base model think untrained.
+        feedback_options: options of the feedback.
 
     Raises:
-        InputError: nothing there, or a feedback for a model that has its own.
+        InputError: nothing there, a feedback or a template for a model that has its own, or no chat template.
     """
-    if _saved(AutoConfig, path).model_type != "latent" and find_adapter_config_file(path) is None:
-        chosen = resolve_template(template) if feedback else resolve_template(template, markers=False)
-        model, tokenizer = wrap_base(path, feedback or "hidden", {}, chosen)
+    if not _is_latent(path):
+        tokenizer = _saved(AutoTokenizer, path)
+        if template is None:
+            template = CHAT if tokenizer.chat_template and not feedback else "coconut"
+        chosen = chat_form(tokenizer) if template == CHAT else resolve_template(template)
+        chosen = chosen if feedback else resolve_template(chosen, markers=False)
+        model = wrap_base(path, tokenizer, feedback or "hidden", feedback_options or {}, chosen)
         model.config.num_latents = 0
         return model, tokenizer
-    if feedback is not None:
-        raise InputError(f"'{path}' has its own feedback; feedback={feedback} is for a plain base model")
+    for name, value in (("feedback", feedback), ("template", template)):
+        if value is not None:
+            raise InputError(f"'{path}' has its own {name}; {name}={value} is for a plain base model")
     return load_saved(path)
+
+
+def _is_latent(path: str) -> bool:
+    """Return whether a latent model or an adapter lies at a path, not a plain base model."""
+    if located(path)[1] is not None:
+        return False
+    return find_adapter_config_file(path) is not None or _saved(AutoConfig, path).model_type == "latent"
 
 
 def model_id(path: str) -> str:
@@ -141,13 +158,11 @@ def model_id(path: str) -> str:
 
 
 def wrap_base(
-    path: str, feedback: str, feedback_options: dict, template: Template
-) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
-    """Return a base model as a latent model that nobody has trained, and its tokenizer."""
-    feedback_options = check_feedback(feedback, feedback_options)  # before anything is loaded
-    tokenizer = _saved(AutoTokenizer, path)
-    thinks = {"feedback": feedback, "feedback_options": feedback_options}
+    path: str, tokenizer: PreTrainedTokenizerBase, feedback: str, feedback_options: dict, template: Template
+) -> LatentForCausalLM:
+    """Return a base model as a latent model that nobody has trained; the tokenizer gets the thought tokens."""
+    thinks = {"feedback": feedback, "feedback_options": check_feedback(feedback, feedback_options)}
     base = _saved(AutoModelForCausalLM, path)
     model = LatentForCausalLM.from_base(base, tokenizer, bot_token=template.bot, eot_token=template.eot, **thinks)
     model.config.template = template.to_dict()
-    return model, tokenizer
+    return model

@@ -19,6 +19,7 @@ from latent_trainer.evaluation.generation import new_tokens
 from latent_trainer.evaluation.record import peak_memory, write_record
 from latent_trainer.evaluation.statistics import mcnemar
 from latent_trainer.evaluation.summary import by_group, summarise
+from latent_trainer.gguf import named
 from latent_trainer.options import Count, Mass, Positive, Scale, Seed, check_fields
 
 
@@ -26,7 +27,10 @@ from latent_trainer.options import Count, Mass, Positive, Scale, Seed, check_fie
 class EvaluateArguments:
     """What is evaluated, and how."""
 
-    model: str = field(metadata={"help": "Folder or Hub name of a latent model, an adapter or a plain base model."})
+    model: str = field(
+        metadata={"help": "Folder or Hub name of a latent model, an adapter or a plain base model; or a GGUF file."}
+    )
+    gguf_file: str | None = field(default=None, metadata={"help": "The GGUF file of model that holds a plain base model."})
     split: str = field(
         default="test", metadata={"help": "Split that is read: validation or test, or one of the data set's own."}
     )
@@ -47,12 +51,16 @@ class EvaluateArguments:
     temperature: Scale | None = field(default=None, metadata={"help": "Sample at this temperature; greedy without it."})
     top_k: Count = field(default=0, metadata={"help": "Sample among the k likeliest tokens; 0 is all."})
     top_p: Mass = field(default=1.0, metadata={"help": "Sample among the likeliest tokens of this mass."})
-    template: str = field(default="coconut", metadata={"help": "For a plain base model: how prompts are written."})
+    template: str | None = field(
+        default=None,
+        metadata={"help": "For a plain base model: how prompts are written; by default chat (its own), else coconut."},
+    )
     feedback: str | None = field(default=None, metadata={"help": "For a plain base model: let it think untrained (soft)."})
     seed: Seed = field(default=0, metadata={"help": "Seed of sampling and controls."})
 
     def __post_init__(self):
         check_fields(self)
+        self.model = named(self.model, self.gguf_file)
         check_choice("split", self.split, sorted({*SPLITS[1:], *(name for more in MORE_SPLITS.values() for name in more)}))
         if self.controls == ["all"]:
             self.controls = list(CONTROLS)
@@ -100,7 +108,8 @@ def run(argv: list[str]) -> None:
 
 
 def _evaluator(args: EvaluateArguments, name: str, problems, state: PartialState, part: str = "") -> Evaluator:
-    model, tokenizer = load_any(name, args.template, args.feedback)
+    of_base = (args.template, args.feedback) if name == args.model else (None, None)
+    model, tokenizer = load_any(name, *of_base)
     model.to(state.device)
     num_latents = model.config.num_latents if args.num_latents is None else args.num_latents
     return Evaluator(

@@ -7,11 +7,12 @@ import torch
 
 from latent_trainer.analysis.explain import check_step_decoder, explain_latents
 from latent_trainer.cli.arguments import parse
-from latent_trainer.cli.build import load_saved, wrap_base
-from latent_trainer.data import Encoder, encode_prompts, resolve_template
+from latent_trainer.cli.build import load_any
+from latent_trainer.data import Encoder, encode_prompts
 from latent_trainer.data.lengths import Room
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import new_tokens
+from latent_trainer.gguf import named
 from latent_trainer.options import Count, Positive, Weight, check_fields, parse_json
 from latent_trainer.thinking import ThinkingProcessor
 
@@ -20,12 +21,16 @@ from latent_trainer.thinking import ThinkingProcessor
 class GenerateArguments:
     """What is asked, and how it is answered."""
 
-    model: str = field(metadata={"help": "Folder or Hub name of a latent model or adapter, or of any base with feedback."})
+    model: str = field(metadata={"help": "Folder or Hub name of a latent model, an adapter or a base; or a GGUF file."})
+    gguf_file: str | None = field(default=None, metadata={"help": "The GGUF file of model that holds the base."})
     question: list[str] | None = field(default=None, metadata={"help": "Questions; by default lines of standard input."})
     num_latents: Count | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
     feedback: str | None = field(default=None, metadata={"help": "Let a base model think untrained: soft."})
     feedback_options: dict | str | None = field(default=None, metadata={"help": "Its options, as a mapping or JSON."})
-    template: str | None = field(default=None, metadata={"help": "Prompt template of a base model; coconut by default."})
+    template: str | None = field(
+        default=None,
+        metadata={"help": "Prompt template of a base model; by default chat (its own), with feedback coconut."},
+    )
     entropy_threshold: Weight | None = field(
         default=None,
         metadata={"help": "Let the model end its thought: at <|eot|>, or at a next token of less entropy (nats)."},
@@ -47,8 +52,9 @@ class GenerateArguments:
             raise InputError(f"patience={self.patience} counts latents below entropy_threshold, which is not set; give both")
         if isinstance(self.feedback_options, str):
             self.feedback_options = parse_json("feedback_options", self.feedback_options)
-        if self.feedback is None and (self.feedback_options is not None or self.template is not None):
-            raise InputError("feedback_options and template go with feedback; a saved latent model has its own")
+        if self.feedback is None and self.feedback_options is not None:
+            raise InputError("feedback_options go with feedback; a saved latent model has its own")
+        self.model = named(self.model, self.gguf_file)
 
 
 def run(argv: list[str]) -> None:
@@ -57,11 +63,7 @@ def run(argv: list[str]) -> None:
     questions = args.question or [line.strip() for line in sys.stdin if line.strip()]
     if not questions:
         raise InputError("no question; give --question or lines on standard input")
-    if args.feedback is None:
-        model, tokenizer = load_saved(args.model)
-    else:
-        template = resolve_template(args.template or "coconut")
-        model, tokenizer = wrap_base(args.model, args.feedback, args.feedback_options or {}, template)
+    model, tokenizer = load_any(args.model, args.template, args.feedback, args.feedback_options)
     model.eval()
     if args.explain:
         check_step_decoder(model)

@@ -19,6 +19,7 @@ from latent_trainer.data import (
     gsm8k_aug,
     gsm8k_aug_nl,
     jsonl,
+    stories,
     svamp,
     textbook,
 )
@@ -58,11 +59,16 @@ DATASETS = {
     "gsm8k_aug_nl": gsm8k_aug_nl.load,
     "jsonl": jsonl.load,
     "math": competition_math.load,
+    "stories": stories.load,
     "svamp": svamp.load,
     "textbook": textbook.load,
 }
-CONTINUATIONS = {"arithmetic": arithmetic.continued}  # of a problem from another value of a step, where it can be computed
-MORE_SPLITS = dict.fromkeys(("combinatorics", "convex"), ("test_families", "test_harder"))
+# of a problem from another value of a step, where it can be computed
+CONTINUATIONS = {"arithmetic": arithmetic.continued, "stories": stories.continued}
+MORE_SPLITS = {
+    **dict.fromkeys(("combinatorics", "convex"), ("test_families", "test_harder")),
+    "stories": ("test_templates",),
+}
 
 
 def load_problems(name: str, split: str = "train", path: str | None = None, seed: int = 0, **options) -> Dataset:

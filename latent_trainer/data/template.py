@@ -126,6 +126,7 @@ def _shown(text: str | None) -> str:
     return repr(text if text is None or len(text) <= 60 else text[:57] + "...")
 
 
+CHAT = "chat"  # the form of a model's own chat template
 TEMPLATES = {
     "coconut": Template(),
     "plain": Template(question="{question} ", step="{step} ", answer_prefix="= "),
@@ -154,3 +155,17 @@ def resolve_template(template: "str | dict | Template", **changes) -> Template:
     elif isinstance(template, dict):
         template = Template(**template)
     return replace(template, **{name: value for name, value in changes.items() if value is not None})
+
+
+def chat_form(tokenizer) -> Template:
+    """Return the template in which a tokenizer's own chat template asks a question and begins an answer.
+
+    Raises:
+        InputError: the tokenizer has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise InputError(f"template={CHAT} is the model's own chat template, and its tokenizer has none; name another")
+    chat = [{"role": "user", "content": "{question}"}]
+    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    before, after = (part.replace("{", "{{").replace("}", "}}") for part in text.split("{question}"))
+    return Template(question=f"{before}{{question}}{after}", answer_prefix="", markers=False)
