@@ -1,4 +1,4 @@
-"""Weighted sums of adapters: token rows and parts trained whole are mixed like the layers, or the model says that they are not."""
+"""Weighted sums of adapters: token rows are mixed like the layers, and what cannot be mixed is refused."""
 
 from copy import deepcopy
 
