@@ -22,7 +22,7 @@ LAYERS = [
     {"objectives"},
     {"evaluation", "analysis"},
     {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "methods", "training_args"}
-    | {"hub", "sweep", "kernels", "adapters", "adapter_targets"},
+    | {"hub", "sweep", "kernels", "adapters", "adapter_targets", "adapter_mixing"},
     {"cli"},
     {"__main__"},
 ]

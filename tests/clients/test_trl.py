@@ -205,3 +205,9 @@ def test_what_has_no_place_for_a_thought(saved, tmp_path):
         trainer.train()
     with pytest.raises(ImportError, match="liger"):  # the extra that brings it is not installed with the tests
         sft(saved, tmp_path, use_liger_kernel=True).train()
+
+
+def test_ligers_kernels_are_not_those_of_the_wrapper(saved, tmp_path):
+    """TRL hands the whole model to Liger, which knows no kernels for it: the flag changes no number."""
+    pytest.importorskip("liger_kernel", reason="the extra kernels is not installed")
+    assert logged(sft(saved, tmp_path, use_liger_kernel=True))[0] == pytest.approx(own_loss(saved), abs=1e-4)

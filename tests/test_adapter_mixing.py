@@ -1,0 +1,73 @@
+"""Weighted sums of adapters: token rows are mixed like the layers, and what cannot be mixed is refused."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from test_adapters import PLAIN, logits, make, stir
+
+from latent_trainer.adapter_mixing import add_weighted_adapter
+from latent_trainer.adapters import add_adapters
+from latent_trainer.errors import InputError
+
+ROWS = LoraConfig(r=4, target_modules=["q_proj"])  # add_adapters adds the thought tokens' rows
+
+
+def two(tmp_path, config, tied=False):
+    """Return a model with the adapters "first" and "second", and the logits of each alone."""
+    alone = {}
+    for seed, name in enumerate(("first", "second")):
+        model = make(tied=tied)
+        wrap = add_adapters if config is ROWS else get_peft_model
+        model = stir(wrap(model, deepcopy(config)), seed + 1)
+        model.save_pretrained(tmp_path / name)
+        alone[name] = logits(model)
+    model = PeftModel.from_pretrained(make(tied=tied), tmp_path / "first", adapter_name="first")
+    model.load_adapter(tmp_path / "second", adapter_name="second")
+    return model.eval(), alone
+
+
+KINDS = {
+    "rows": (ROWS, False),
+    "rows, tied head": (ROWS, True),
+    "layers only": (PLAIN["lora"], False),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mixture_of_all_and_nothing_is_the_first(tmp_path, kind):
+    model, alone = two(tmp_path, *KINDS[kind])
+    for weights, expected in (([1.0, 0.0], "first"), ([0.0, 1.0], "second")):
+        add_weighted_adapter(model, ["first", "second"], weights, expected + " again")
+        model.set_adapter(expected + " again")
+        torch.testing.assert_close(logits(model), alone[expected], rtol=1e-4, atol=1e-4)
+    assert (alone["first"] - alone["second"]).abs().max() > 0.1
+
+
+def test_rows_of_a_half_mixture_lie_half_way(tmp_path):
+    model, _ = two(tmp_path, ROWS)
+    add_weighted_adapter(model, ["first", "second"], [0.5, 0.5], "mixture")
+    rows = model.get_base_model().get_input_embeddings().token_adapter.trainable_tokens_delta
+    torch.testing.assert_close(rows["mixture"], (rows["first"] + rows["second"]) / 2)
+    model.set_adapter("mixture")
+    before = logits(model)
+    model.set_adapter("first")
+    model.set_adapter("mixture")
+    torch.testing.assert_close(logits(model), before)
+
+
+def test_parts_trained_whole_are_refused_by_peft(tmp_path):
+    model, _ = two(tmp_path, PLAIN["whole"])
+    with pytest.raises(ValueError, match="Cannot add weighted adapters"):
+        add_weighted_adapter(model, ["first", "second"], [0.5, 0.5], "mixture")
+
+
+def test_an_adapter_without_rows_beside_one_with_rows(tmp_path):
+    """It has lost nothing; but it cannot be mixed with the other."""
+    model, _ = two(tmp_path, ROWS)
+    model.add_adapter("plain", deepcopy(PLAIN["lora"]))
+    model.set_adapter("plain")
+    assert logits(model).isfinite().all()
+    with pytest.raises(InputError, match=r"'first' and 'plain' train rows of different tokens"):
+        add_weighted_adapter(model, ["first", "plain"], [0.5, 0.5], "mix")
