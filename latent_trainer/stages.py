@@ -34,9 +34,10 @@ class StageCallback(TrainerCallback, ExportableState):
         return {"args": {}, "attributes": {"stage": self.stage, "passed": self.passed}}
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Start at the checkpoint's stage when a run is resumed."""
+        """Start at the first stage, or at the checkpoint's when a run is resumed."""
+        self.stage, self.passed = min(args.first_stage, self.last_stage), False  # a trainer may train more than once
         saved = state.stateful_callbacks.get(type(self).__name__)
-        if saved:
+        if saved and state.global_step:
             self.stage, self.passed = saved["attributes"]["stage"], saved["attributes"]["passed"]
         self.on_change(self.stage)
 

@@ -22,7 +22,8 @@ LAYERS = [
     {"objectives"},
     {"evaluation", "analysis"},
     {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "methods", "training_args"}
-    | {"hub", "sweep", "kernels", "adapters", "adapter_targets"},
+    | {"hub", "sweep", "kernels", "adapters", "adapter_targets"}
+    | {"inherited", "trainer_evaluation", "trials"},
     {"cli"},
 ]
 LAYER = {part: index for index, parts in enumerate(LAYERS) for part in parts}
