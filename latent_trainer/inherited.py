@@ -69,7 +69,7 @@ FIELDS = (
     Inherited(
         "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps",
         "loss terms are shares of a global count, whatever the batch is cut into; `max_steps=0` is refused",
-        test="test_batch_size_and_accumulation",
+        test="test_batch_and_accumulation",
     ),
     Inherited(
         "per_device_eval_batch_size",
@@ -121,15 +121,17 @@ FIELDS = (
     Inherited(
         "activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing gradient_checkpointing_kwargs",
         "of the passes of a rollout (docs/performance.md)",
-        test="test_checkpointing",
+        test="test_rollouts",
     ),
     Inherited(
         "torch_compile torch_compile_backend torch_compile_mode",
-        "the same losses. The passes of a rollout have many shapes, each compiled anew; evaluation is not compiled",
-        test="test_compiled_training",
+        "the passes of a rollout differ in shape from batch to batch; three steps of a tiny model took 100 seconds, not 0.1",
+        _set("the passes of a rollout differ in shape, and each would be compiled anew; leave it out", "eager"),
     ),
     Inherited(
-        "use_liger_kernel liger_kernel_config", "kernels of the base model (docs/performance.md)", test="test_kernels"
+        "use_liger_kernel liger_kernel_config",
+        "kernels of the base model (docs/performance.md)",
+        test="test_losses_go_through_the_kernel",
     ),
     Inherited(
         "auto_find_batch_size",
@@ -259,7 +261,7 @@ FIELDS = (
     Inherited(
         "train_sampling_strategy",
         "random, sequential or group_by_length",
-        test="test_sampling_strategies",
+        test="test_the_last_batch_is_dropped",
     ),
     Inherited(
         "length_column_name",
@@ -329,7 +331,7 @@ ARGUMENTS = (
         "the same, or a dictionary of them; `evaluate` takes the name of one",
         test="test_evaluate_one_of_several",
     ),
-    Inherited("processing_class", "the tokenizer", test="test_refused_tokenizer"),
+    Inherited("processing_class", "the tokenizer", test="test_trainer_without_a_tokenizer"),
     Inherited(
         "model_init",
         "called for every `train`, with the trial of a `hyperparameter_search`; its model is made ready like `model`",

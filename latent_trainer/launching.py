@@ -3,7 +3,7 @@
 import os
 
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, DynamoBackend
 from peft import LoraConfig, PeftConfig, PeftModel
 from torch import nn
 from transformers.integrations import is_deepspeed_zero3_enabled
@@ -47,6 +47,10 @@ def refuse_launch(accelerator: Accelerator, args: LatentTrainingArguments) -> No
     if parallel(parallelism):
         raise InputError(
             "a launch with tensor, context or sequence parallelism cuts rows that think; launch with data parallelism"
+        )
+    if accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
+        raise InputError(
+            "a launch with dynamo_backend would compile every pass of a rollout anew, their shapes differ; leave it out"
         )
     if accelerator.distributed_type == DistributedType.DEEPSPEED and args.reset_optimizer != "never":
         raise InputError(

@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset
 from peft import PeftConfig, PeftModel
 from torch import nn
-from transformers import PreTrainedTokenizerBase, Trainer, enable_full_determinism, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, enable_full_determinism, set_seed
 
 from latent_trainer.adapters import add_adapters, latent_model, take_over, without_step_decoder
 from latent_trainer.checkpoints import (
@@ -45,7 +45,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
     """Train a latent model on problems with any combination of objective, feedback, curriculum and rollout.
 
     Args:
-        model: a `LatentForCausalLM`, or the name of a base model to wrap; None with ``model_init``.
+        model: a `LatentForCausalLM`, or a base model to wrap or its name; None with ``model_init``.
         args: `LatentTrainingArguments`.
         data_collator: refused: batches are put together from problems.
         train_dataset: problems (see `load_problems`), as a data set or a list.
@@ -81,7 +81,8 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
         pad_on_the_left(processing_class)
         self.args, self.processing_class, self.peft_config = args, processing_class, peft_config
         self.curriculum = args.make_curriculum()
-        self.objective = OBJECTIVES[args.objective](**(args.objective_options or {}))
+        # `Trainer` calls what a search looks for ``objective``
+        self.train_objective = OBJECTIVES[args.objective](**(args.objective_options or {}))
         self.step_objective = StepObjective(args.step_decoder_weight) if args.step_decoder else None
         self.step_group = args.step_decoder_group or args.latents_per_step
         model = self._first_model(model, kwargs)
@@ -144,11 +145,15 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
     def _ready(self, model: LatentForCausalLM | str) -> nn.Module:
         """Return a model with what the arguments ask for: feedback, rollout, step decoder, adapters."""
         args, template = self.args, self.args.make_template()
-        if isinstance(model, str):
+        if isinstance(model, str) or (isinstance(model, PreTrainedModel) and not isinstance(model, LatentForCausalLM)):
             model = LatentForCausalLM.from_base(
                 model, tokenizer=self.processing_class, bot_token=template.bot, eot_token=template.eot
             )
         latent = latent_model(model)
+        if not isinstance(latent, LatentForCausalLM):
+            raise InputError(
+                f"model is {type(latent).__name__}; LatentTrainer needs a LatentForCausalLM, or a base model to wrap"
+            )
         latent.refuse_base_checkpointing()
         take_over(model, args, self.step_group)
         latent.config.template = template.to_dict()
@@ -168,7 +173,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
     def _that_can_be_read(self, rows: list[EncodedProblem]) -> tuple[list[EncodedProblem], int]:
         """Return the problems that fit the context at every stage and in every view, and the number of the others."""
         group = None if self.step_objective is None else self.step_group
-        return self.room.read(rows, self.curriculum.plans, "explicit" in self.objective.views, group)
+        return self.room.read(rows, self.curriculum.plans, "explicit" in self.train_objective.views, group)
 
     def _plan(self, row: EncodedProblem, index: int | None = None) -> Plan:
         """Return what a row looks like at the current stage; as training draws it where its number is given."""
@@ -178,8 +183,8 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
     def _views(self, row: EncodedProblem, plan: Plan, scored: bool) -> dict[str, View]:
         """Return the views of a row; without labels where it only fills up a batch."""
         views = {"latent": self.encoder.latent_view(row, plan)}
-        if "explicit" in self.objective.views:
-            views["explicit"] = self.encoder.explicit_view(row, self.objective.skip_last_step)
+        if "explicit" in self.train_objective.views:
+            views["explicit"] = self.encoder.explicit_view(row, self.train_objective.skip_last_step)
         if scored:
             return views
         return {name: View(view.input_ids, [-100] * len(view.labels), view.answer_start) for name, view in views.items()}
@@ -231,14 +236,14 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
             self._term_sums, self._steps_summed = {}, 0
         self._steps_summed += 1
         counts = self._counts(batches)
-        if self.objective.statistics_view is not None and len(batches) > 1:
+        if self.train_objective.statistics_view is not None and len(batches) > 1:
             counts["statistics"] = self._statistics(self.model_wrapped, batches)
         return batches, counts
 
     def _counts(self, batches: list[dict]) -> dict[str, int]:
         """Count rows and labelled tokens per view over all processes and accumulation steps."""
         counts = {"rows": sum(int(batch["rows"].sum()) for batch in batches)}
-        for view in self.objective.views:
+        for view in self.train_objective.views:
             labels = (batch["views"][view]["labels"] for batch in batches)
             counts[f"{view}_tokens"] = sum(int((label != -100).sum()) for label in labels)
         if self.step_objective is not None:
@@ -256,9 +261,9 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
         """
         total = 0.0
         for batch in batches:
-            views = {self.objective.statistics_view: batch["views"][self.objective.statistics_view]}
+            views = {self.train_objective.statistics_view: batch["views"][self.train_objective.statistics_view]}
             inputs = prepared(self, {**batch, "views": views, "steps": None})
-            total += self.objective.statistics(self._outputs(model, inputs), inputs)
+            total += self.train_objective.statistics(self._outputs(model, inputs), inputs)
         return self.accelerator.reduce(total, "sum")
 
     # ---- loss ----
@@ -270,7 +275,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
             attention_mask=batch["attention_mask"],
             views=batch["views"],
             steps=batch.get("steps"),
-            output_hidden_states=self.objective.needs_hidden_states,
+            output_hidden_states=self.train_objective.needs_hidden_states,
             label_smoothing=self.args.label_smoothing_factor,
         )
 
@@ -283,15 +288,15 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
 
     def _terms(self, outputs: dict, batch: dict, counts: dict) -> dict[str, torch.Tensor]:
         """Return the objective's terms, and the step decoder's where there is one."""
-        terms = self.objective(outputs, batch, counts)
+        terms = self.train_objective(outputs, batch, counts)
         return terms if self.step_objective is None else terms | self.step_objective(outputs, batch, counts)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return the sum of the objective's terms, scaled so that averaging over processes gives the global loss."""
         outputs = self._outputs(model, inputs)
         counts = num_items_in_batch
-        if self.objective.statistics_view is not None and "statistics" not in counts:
-            counts = {**counts, "statistics": self.accelerator.reduce(self.objective.statistics(outputs, inputs), "sum")}
+        if self.train_objective.statistics_view is not None and "statistics" not in counts:
+            counts = {**counts, "statistics": self.accelerator.reduce(self.train_objective.statistics(outputs, inputs), "sum")}
         terms = self._terms(outputs, inputs, counts)
         for name, term in terms.items():
             self._term_sums[name] = self._term_sums.get(name, 0.0) + term.detach()

@@ -152,7 +152,7 @@ class Evaluation:
         starts = range(0, len(mine), size)
         batches = [self._batch(list(mine[start : start + size]), rows, draws=False) for start in starts]
         counts = self._counts(batches)
-        if self.objective.statistics_view is not None:
+        if self.train_objective.statistics_view is not None:
             counts["statistics"] = self._statistics(model, batches)
         total = torch.zeros((), device=self.args.device)
         for batch in tqdm(batches, desc="loss", unit="batch", leave=False, disable=not self._shows_progress):

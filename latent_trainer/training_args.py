@@ -123,8 +123,9 @@ class LatentTrainingArguments(TrainingArguments):
             raise InputError(
                 "fp16=True changes nothing on a CPU, where accelerate has no float16; set bf16=True or leave it out"
             )
-        super().__post_init__()
         refuse_fields(self)
+        super().__post_init__()
+        refuse_fields(self)  # those of an accelerator_config, which may be a file
 
     def _parse_mappings(self):
         """Turn mappings that are given as JSON into mappings; a stock field may hold the name of a file instead."""

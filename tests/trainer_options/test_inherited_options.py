@@ -58,7 +58,8 @@ def test_the_tests_of_the_table_exist():
 def test_refused_fields(tmp_path, name):
     owner, _, field = name.rpartition(".")
     example = refused(FIELDS)[name]
-    settings = {owner: {field: example}} if owner else {name: example}
+    boolean = name == "torch_compile"  # the others of its line are texts
+    settings = {owner: {field: example}} if owner else {name: True if boolean else example}
     one_line(lambda: LatentTrainingArguments(str(tmp_path), **settings), name)
 
 
@@ -82,6 +83,18 @@ def test_refused_arguments(tmp_path, name):
 )
 def test_combinations_that_are_refused(tmp_path, settings, words):
     one_line(lambda: LatentTrainingArguments(str(tmp_path), use_cpu=True, **settings), *words)
+
+
+def test_launches_that_are_refused(tmp_path, monkeypatch):
+    """What a launcher asks for through the environment is refused as an argument of the same meaning is."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
+    one_line(lambda: make_trainer(tmp_path), "dynamo_backend")
+
+
+def test_an_accelerator_configuration_in_a_file(tmp_path):
+    (tmp_path / "config.json").write_text('{"split_batches": true}')
+    path = str(tmp_path / "config.json")
+    one_line(lambda: LatentTrainingArguments(str(tmp_path), accelerator_config=path), "accelerator_config.split_batches")
 
 
 def test_arguments_that_clash(tmp_path):

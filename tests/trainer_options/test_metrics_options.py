@@ -61,7 +61,7 @@ def test_labels_are_those_of_the_stage(tmp_path):
 def test_a_name_that_is_taken(tmp_path):
     for name in ("accuracy", "eval_accuracy"):
         trainer = make_trainer(tmp_path, compute_metrics=lambda written, name=name: {name: 0.0})
-        with pytest.raises(InputError, match=f"compute_metrics returns '{name}'.*another name"):
+        with pytest.raises(InputError, match=rf"compute_metrics returns '{name}'.*another name"):
             trainer.evaluate(PROBLEMS)
 
 
@@ -97,7 +97,7 @@ def test_evaluate_one_of_several(tmp_path):
     trainer = make_trainer(tmp_path, eval_dataset={"short": PROBLEMS[:2], "long": PROBLEMS})
     assert trainer.evaluate("short")["eval_short_problems"] == 2
     for name in ("absent", "eval"):
-        with pytest.raises(InputError, match="short.*long"):
+        with pytest.raises(InputError, match=r"short.*long"):
             trainer.evaluate(name)
     with pytest.raises(InputError, match="no names"):
         make_trainer(tmp_path).evaluate("short")
@@ -126,6 +126,7 @@ def test_early_stopping(tmp_path):
         trainer = make_trainer(
             tmp_path / str(number),
             number=8,
+            method="no_cot",
             max_steps=6,
             compute_metrics=lambda written: {"own": next(values)} if metric == "eval_own" else {},  # noqa: B023
             eval_dataset=PROBLEMS[:2],
