@@ -65,7 +65,10 @@ def parallel(config) -> bool:
 STOCK = "as in the stock trainer"
 FIELDS = (
     Inherited("output_dir", "a folder that holds another run is refused", test="test_resuming"),
-    Inherited("do_train do_eval do_predict", "for scripts; `latent-trainer train` reads `do_eval`"),
+    Inherited(
+        "do_train do_eval do_predict",
+        "for scripts; `latent-trainer train` reads `do_eval` and refuses `do_predict`",
+    ),
     Inherited(
         "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps",
         "loss terms are shares of a global count, whatever the batch is cut into; `max_steps=0` is refused",

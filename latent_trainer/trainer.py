@@ -296,7 +296,10 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
         outputs = self._outputs(model, inputs)
         counts = num_items_in_batch
         if self.train_objective.statistics_view is not None and "statistics" not in counts:
-            counts = {**counts, "statistics": self.accelerator.reduce(self.train_objective.statistics(outputs, inputs), "sum")}
+            counts = {
+                **counts,
+                "statistics": self.accelerator.reduce(self.train_objective.statistics(outputs, inputs), "sum"),
+            }
         terms = self._terms(outputs, inputs, counts)
         for name, term in terms.items():
             self._term_sums[name] = self._term_sums.get(name, 0.0) + term.detach()

@@ -119,13 +119,11 @@ class LatentTrainingArguments(TrainingArguments):
         self.dataloader_pin_memory = False  # the loader yields row numbers
         if not torch.accelerator.is_available():
             self.use_cpu = True  # accelerate 1.15 would let several processes on the CPU each train alone
-        if self.fp16 and self.use_cpu:
-            raise InputError(
-                "fp16=True changes nothing on a CPU, where accelerate has no float16; set bf16=True or leave it out"
-            )
         refuse_fields(self)
         super().__post_init__()
         refuse_fields(self)  # those of an accelerator_config, which may be a file
+        if self.mixed_precision == "fp16" and self.device.type == "cpu":  # the launcher may ask for it
+            raise InputError("fp16 changes nothing on a CPU, where accelerate has no float16; set bf16=True or leave it out")
 
     def _parse_mappings(self):
         """Turn mappings that are given as JSON into mappings; a stock field may hold the name of a file instead."""

@@ -11,6 +11,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from latent_trainer import LatentTrainer, LatentTrainingArguments
+from latent_trainer.cli import main
 from latent_trainer.errors import InputError
 from latent_trainer.inherited import ARGUMENTS, FIELDS
 
@@ -89,6 +90,14 @@ def test_launches_that_are_refused(tmp_path, monkeypatch):
     """What a launcher asks for through the environment is refused as an argument of the same meaning is."""
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
     one_line(lambda: make_trainer(tmp_path), "dynamo_backend")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    one_line(lambda: make_trainer(tmp_path), "fp16", "bf16")
+
+
+def test_predictions_of_the_command(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main("train", ["--dataset", "arithmetic", "--do_predict", "--output_dir", str(tmp_path)])
+    assert "do_predict=True" in capsys.readouterr().err
 
 
 def test_an_accelerator_configuration_in_a_file(tmp_path):

@@ -207,7 +207,7 @@ def test_callbacks_come_back(tmp_path):
 
 def test_training_twice(tmp_path):
     """A second `train` begins at the first stage, as the first did."""
-    trainer = make_trainer(tmp_path, number=8, max_steps=3, steps_per_stage=[1])
+    trainer = make_trainer(tmp_path, number=8, max_steps=3, epochs_per_stage=1)
     trainer.train()
     trainer.train()
     assert [stage for _, stage in history(trainer)] == [0, 1, 2]
