@@ -92,7 +92,7 @@ FIELDS = (
     ),
     Inherited(
         "lr_scheduler_type lr_scheduler_kwargs",
-        f"{STOCK}; plateaus are looked for in the metrics of `evaluate`",
+        f"{STOCK}; plateaus are looked for in the metrics of `evaluate`, within a stage",
         test="test_every_scheduler",
     ),
     Inherited(

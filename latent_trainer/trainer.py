@@ -230,7 +230,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list[dict], dict]:
         """Return the batches of one optimizer step at the current stage, and the global counts their terms share."""
-        self.stages.before_batch(self.args, self.state, self.optimizer)
+        self.stages.before_batch(self.args, self.state, self.optimizer, self.lr_scheduler)
         batches = [self._batch(indices, self.rows) for indices in itertools.islice(epoch_iterator, num_batches)]
         if self.state.global_step == 0:  # a run that begins, perhaps anew with a smaller batch
             self._term_sums, self._steps_summed = {}, 0

@@ -186,6 +186,27 @@ def test_every_scheduler(tmp_path, schedule):
     assert constant or len(set(rates)) > 1
 
 
+def test_a_plateau_is_one_of_a_stage(tmp_path):
+    """A metric that each stage makes worse is no plateau; one that stands still within the last stage is."""
+    settings = {
+        **EVALUATION,
+        "generate_in_eval": True,
+        "metric_for_best_model": "eval_latents",
+        "greater_is_better": False,
+        "lr_scheduler_type": "reduce_lr_on_plateau",
+        "lr_scheduler_kwargs": {"patience": 0, "factor": 0.5},
+        "number": 8,
+        "max_steps": 6,
+        "steps_per_stage": [1],
+        "latents_per_step": 2,
+        "max_stage": 2,
+    }
+    trainer = make_trainer(tmp_path, **settings)
+    trainer.train()
+    rates = [rate for _, _, rate in history(trainer, "learning_rate")]
+    assert rates[:3] == [1e-2] * 3 and rates[-1] < 1e-2
+
+
 def test_callbacks_come_back(tmp_path):
     """A resumed run restores the patience of early stopping, beside the stage."""
     settings = {
