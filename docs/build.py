@@ -1,7 +1,7 @@
 """Rewrite the generated parts of the documentation from the files in results/.
 
-A generated part stands between ``<!-- results/NAME.json -->`` and ``<!-- end -->``, or ``<!-- families of NAME -->`` and
-``<!-- end -->``; what is between them is replaced.
+A generated part stands between ``<!-- results/NAME.json -->`` and ``<!-- end -->``, or begins with ``<!-- families of NAME
+-->`` or ``<!-- stock NAME -->``; what is between them is replaced.
 """
 
 import inspect
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from latent_trainer.data import combinatorics, convex
+from latent_trainer.inherited import ARGUMENTS, FIELDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
@@ -25,8 +26,9 @@ PAGES = (
     "docs/hub.md",
     "docs/performance.md",
     "docs/scaling.md",
+    "docs/trainer.md",
 )
-PART = re.compile(r"(<!-- (results/[\w./-]+\.json|families of \w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- (results/[\w./-]+\.json|families of \w+|stock \w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def demo(record: dict) -> str:
@@ -294,6 +296,25 @@ def families(name: str) -> str:
     return "\n".join([*lines, "", f"{len(module.FAMILIES)} families. Generated from the code by `make docs`."])
 
 
+def stock(name: str) -> str:
+    """Return the table of what becomes of the stock trainer's fields or arguments."""
+    lines = ["| setting | what becomes of it | refused |", "|---|---|---|"]
+    for entry in {"fields": FIELDS, "arguments": ARGUMENTS}[name]:
+        names = ", ".join(f"`{setting}`" for setting in entry.names.split())
+        tested = f" (`{entry.test}`)" if entry.test else ""
+        refusal = entry.refusal
+        refused = "" if refusal is None else f"`{_shown(refusal.example)}`: {refusal.why}"
+        lines.append(f"| {names} | {entry.does}{tested} | {refused} |")
+    return "\n".join(lines)
+
+
+def _shown(example) -> str:
+    """Return an example of a value without what a reader need not see of it."""
+    if isinstance(example, str | bool | list):
+        return str(example)
+    return "any" if callable(example) else "cp_size=2"
+
+
 def _literal(text: str) -> str:
     """Return a text as it is, whatever formulas it holds, in a table's cell."""
     return f"`{text}`".replace("|", "\\|")
@@ -323,6 +344,8 @@ def rebuild(text: str) -> str:
     def part(match: re.Match) -> str:
         if match[2].startswith("families of "):
             return f"{match[1]}\n{families(match[2].removeprefix('families of '))}\n\n{match[3]}"
+        if match[2].startswith("stock "):
+            return f"{match[1]}\n{stock(match[2].removeprefix('stock '))}\n\n{match[3]}"
         record = json.loads((ROOT / match[2]).read_text(encoding="utf-8"))
         return f"{match[1]}\n{TABLES[match[2]](record)}\n\n{match[3]}"
 

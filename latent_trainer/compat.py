@@ -52,6 +52,7 @@ DEFINED = {
         "_push_from_checkpoint",
         "_save",
         "_save_checkpoint",
+        "_track_num_input_tokens",
     ),
 }
 
@@ -165,6 +166,11 @@ def keeps_weights(part: nn.Module | nn.Parameter) -> bool:
 def train_batch_size(trainer) -> int:
     """Return the rows of one forward call of a trainer on this process."""
     return trainer._train_batch_size
+
+
+def memory_tracker(trainer):
+    """Return what watches the memory of a trainer's calls; it asks by which method it is called."""
+    return trainer._memory_tracker
 
 
 def prepared(trainer, inputs: dict) -> dict:

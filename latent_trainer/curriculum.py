@@ -1,7 +1,8 @@
 """Curricula: how many latents a problem gets and which written steps it loses, stage by stage.
 
 A curriculum is a pure function of (stage, number of steps, a random source), so the same row at the same stage is the
-same on every process, worker and resumed run.
+same on every process, worker and resumed run. Without a random source a row is as its stage schedules it: evaluation
+compares weights, which it could not over rows drawn anew each time.
 """
 
 import math
@@ -39,7 +40,7 @@ class FixedCurriculum:
     keep_steps: bool = False
     num_stages: int = 1
 
-    def plan(self, stage: int, num_steps: int, rng: random.Random) -> Plan:
+    def plan(self, stage: int, num_steps: int, rng: random.Random | None = None) -> Plan:
         """Return the row's plan; the stage plays no part."""
         return self.plans(num_steps)[0]
 
@@ -77,9 +78,9 @@ class StagedCurriculum:
         """Stages 0 .. max_stage + 1."""
         return self.max_stage + 2
 
-    def plan(self, stage: int, num_steps: int, rng: random.Random) -> Plan:
-        """Return the row's plan at ``stage`` (a random one with probability ``uniform_prob``)."""
-        if self.uniform_prob and rng.random() < self.uniform_prob:
+    def plan(self, stage: int, num_steps: int, rng: random.Random | None = None) -> Plan:
+        """Return the row's plan at ``stage`` (with ``rng``, a random one with probability ``uniform_prob``)."""
+        if rng is not None and self.uniform_prob and rng.random() < self.uniform_prob:
             stage = rng.randint(0, num_steps)
         return self._at(stage, num_steps)
 
@@ -122,12 +123,12 @@ class InternalizeCurriculum:
         """Stages 0 .. max_stage + 1."""
         return self.max_stage + 2
 
-    def plan(self, stage: int, num_steps: int, rng: random.Random) -> Plan:
-        """Return the row's plan at ``stage``."""
+    def plan(self, stage: int, num_steps: int, rng: random.Random | None = None) -> Plan:
+        """Return the row's plan at ``stage``; the removal offset is drawn from ``rng``, and 0 without one."""
         if stage > self.max_stage:
             return Plan(skip_steps=EVERYTHING)
         drop = stage * self.per_stage
-        if self.smoothing and stage:
+        if rng is not None and self.smoothing and stage:
             drop += int(-math.log(1.0 - rng.random()) / self.smoothing)
         return Plan(skip_tokens=drop) if self.unit == "token" else Plan(skip_steps=drop)
 

@@ -43,7 +43,7 @@ def refuse_beside_views(arguments: dict, others: dict) -> None:
     Args:
         arguments, others: of `LatentForCausalLM.forward`, by name.
     """
-    taken = ("self", "kwargs", "input_ids", "attention_mask", "views", "steps", "output_hidden_states")
+    taken = ("self", "kwargs", "input_ids", "attention_mask", "views", "steps", "output_hidden_states", "label_smoothing")
     for name, value in {**arguments, **others}.items():
         default = value is None or (name == "logits_to_keep" and isinstance(value, int) and value == 0)
         if name not in taken and not default:

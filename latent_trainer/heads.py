@@ -66,14 +66,17 @@ class HiddenStates(ModelOutput):
         return None
 
 
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the cross-entropy (N,) of ``labels`` (N,) under ``logits`` (N, V), in float32 or better."""
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """Return the cross-entropy (N,) of ``labels`` (N,) under ``logits`` (N, V), in float32 or better.
+
+    With ``smoothing`` e it is (1 - e) times that, and e times the mean over the vocabulary of every token's.
+    """
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
-    return nn.functional.cross_entropy(logits, labels, reduction="none")
+    return nn.functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
 
-def token_losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def token_losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
     """Return the cross-entropy (N,) of ``labels`` (N,) predicted by ``hidden`` (N, H), without ever having all logits.
 
     The logits of at most `LOGITS` entries exist at a time; those of each chunk are computed anew on the way back. Parameters
@@ -81,20 +84,21 @@ def token_losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor) ->
 
     Args:
         base: as in `logits_of`.
+        smoothing: as in `cross_entropy`; fused losses have none.
     """
     if is_sharded(base):
-        return _losses(base, hidden, labels)
+        return _losses(base, hidden, labels, smoothing)
     if hasattr(base, "fused_losses"):  # latent_trainer.kernels
         return base.fused_losses(hidden, labels)
     rows = max(1, LOGITS // base.config.get_text_config().vocab_size)
     if len(labels) <= rows:
-        return _losses(base, hidden, labels)
+        return _losses(base, hidden, labels, smoothing)
     chunks = zip(hidden.split(rows), labels.split(rows), strict=True)
-    return torch.cat([checkpoint(_losses, base, *chunk, use_reentrant=False) for chunk in chunks])
+    return torch.cat([checkpoint(_losses, base, *chunk, smoothing, use_reentrant=False) for chunk in chunks])
 
 
-def _losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return cross_entropy(logits_of(base, hidden), labels)
+def _losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+    return cross_entropy(logits_of(base, hidden), labels, smoothing)
 
 
 def causal_lm_loss(

@@ -3,13 +3,14 @@
 import os
 
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, DynamoBackend
 from peft import LoraConfig, PeftConfig, PeftModel
 from torch import nn
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils import strtobool
 
 from latent_trainer.errors import InputError
+from latent_trainer.inherited import parallel
 from latent_trainer.training_args import LatentTrainingArguments
 
 
@@ -42,10 +43,26 @@ def refuse_launch(accelerator: Accelerator, args: LatentTrainingArguments) -> No
         accelerator: what was launched.
         args: the training arguments.
     """
+    parallelism = getattr(accelerator, "parallelism_config", None)  # of the launcher, beside that of the arguments
+    if parallel(parallelism):
+        raise InputError(
+            "a launch with tensor, context or sequence parallelism cuts rows that think; launch with data parallelism"
+        )
+    if accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
+        raise InputError(
+            "a launch with dynamo_backend would compile every pass of a rollout anew, their shapes differ; leave it out"
+        )
     if accelerator.distributed_type == DistributedType.DEEPSPEED and args.reset_optimizer != "never":
         raise InputError(
             f"reset_optimizer='{args.reset_optimizer}' cannot reach the partitioned optimizer of DeepSpeed; "
             "set reset_optimizer=never or launch without DeepSpeed"
+        )
+    if args.full_eval_dtype is not None and accelerator.distributed_type in (
+        DistributedType.DEEPSPEED,
+        DistributedType.FSDP,
+    ):
+        raise InputError(
+            "bf16_full_eval and fp16_full_eval cannot change parameters that DeepSpeed or FSDP holds; leave them out"
         )
     if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise InputError(

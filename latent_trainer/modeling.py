@@ -346,6 +346,7 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
             views: continuations of the prompt in ``input_ids`` (docs/shapes.md); returns a `ViewOutput` for each.
             steps: with ``views``, what the step decoder reads; adds the output "steps".
             kwargs: ``return_dict``, ``output_attentions`` and what says where packed documents begin; see docs/clients.md.
+                With ``views``, ``label_smoothing``.
 
         Raises:
             ValueError: a latent with no column before it; arguments that clash or that nobody knows; a base model with a
@@ -355,7 +356,8 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
             self.refuse_router_losses()
         if views is not None:
             refuse_beside_views(locals(), kwargs)
-            return forward_views(self, input_ids, attention_mask, views, steps, bool(output_hidden_states))
+            beside = {"label_smoothing": kwargs.get("label_smoothing", 0.0)}
+            return forward_views(self, input_ids, attention_mask, views, steps, bool(output_hidden_states), **beside)
         if steps is not None:
             raise InputError("steps are read beside views; give views too, or leave steps out")
         return_dict = kwargs.pop("return_dict", None)

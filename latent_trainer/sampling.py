@@ -1,5 +1,6 @@
 """The order of training rows: the same for every number of processes, and whole batches everywhere."""
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -39,6 +40,7 @@ class EpochSampler(Sampler[int]):
             two processes resume in the middle of an epoch (accelerate 1.15).
         shuffle: keep file order if False.
         lengths: tokens of every row; then each batch is drawn from rows of similar length, so that little is padding.
+        drop_last: leave the rows out that would need fillers.
     """
 
     def __init__(
@@ -49,9 +51,10 @@ class EpochSampler(Sampler[int]):
         epoch: Callable[[], int],
         shuffle: bool = True,
         lengths: list[int] | None = None,
+        drop_last: bool = False,
     ):
         self.rows = rows
-        self.length = -(-rows // multiple) * multiple
+        self.length = rows // multiple * multiple if drop_last else -(-rows // multiple) * multiple
         self.seed = seed
         self.epoch = epoch
         self.shuffle = shuffle
@@ -64,9 +67,10 @@ class EpochSampler(Sampler[int]):
     def __iter__(self):
         generator = torch.Generator().manual_seed(self.seed + self.epoch())
         if self.lengths is not None:
-            yield from get_length_grouped_indices(self.lengths, self.multiple, generator=generator)
+            order = get_length_grouped_indices(self.lengths, self.multiple, generator=generator)
         elif self.shuffle:
-            yield from torch.randperm(self.rows, generator=generator).tolist()
+            order = torch.randperm(self.rows, generator=generator).tolist()
         else:
-            yield from range(self.rows)
+            order = range(self.rows)
+        yield from itertools.islice(order, self.length)
         yield from (self.rows + index % self.rows for index in range(self.length - self.rows))

@@ -1,6 +1,7 @@
 """The stage of a run: when it advances, what then happens to the optimizer, and how it survives a resume."""
 
 import itertools
+import math
 
 from transformers import TrainerCallback
 from transformers.utils import logging
@@ -34,37 +35,38 @@ class StageCallback(TrainerCallback, ExportableState):
         return {"args": {}, "attributes": {"stage": self.stage, "passed": self.passed}}
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Start at the checkpoint's stage when a run is resumed."""
+        """Start at the first stage, or at the checkpoint's when a run is resumed."""
+        self.stage, self.passed = min(args.first_stage, self.last_stage), False  # a trainer may train more than once
         saved = state.stateful_callbacks.get(type(self).__name__)
-        if saved:
+        if saved and state.global_step:
             self.stage, self.passed = saved["attributes"]["stage"], saved["attributes"]["passed"]
         self.on_change(self.stage)
 
-    def on_epoch_begin(self, args, state, control, optimizer=None, **kwargs):
+    def on_epoch_begin(self, args, state, control, optimizer=None, lr_scheduler=None, **kwargs):
         """Advance by epochs; nothing happens when a run resumes in the middle of one."""
         epoch = state.epoch or 0
         if epoch != int(epoch) or state.global_step == 0:
             return
         if args.epochs_per_stage is not None:
-            self._advance(args.first_stage + int(epoch) // args.epochs_per_stage, args, state, optimizer)
+            self._advance(args.first_stage + int(epoch) // args.epochs_per_stage, args, state, optimizer, lr_scheduler)
         if args.reset_optimizer == "epoch":
             _reset(optimizer)
 
-    def before_batch(self, args, state, optimizer) -> None:
+    def before_batch(self, args, state, optimizer, lr_scheduler) -> None:
         """Advance by optimizer steps or accuracy; the trainer calls this before it puts the next batch together."""
         if self.passed:
             self.passed = False
-            self._advance(self.stage + 1, args, state, optimizer)
+            self._advance(self.stage + 1, args, state, optimizer, lr_scheduler)
         if args.steps_per_stage is not None:
             done = _stages_done(state.global_step, args.steps_per_stage)
-            self._advance(args.first_stage + done, args, state, optimizer)
+            self._advance(args.first_stage + done, args, state, optimizer, lr_scheduler)
 
     def on_evaluate(self, args, state, control, metrics=None, optimizer=None, **kwargs):
         """End the stage by validation accuracy; a model saved before the next batch still belongs to this stage."""
         if args.advance_at is not None and metrics["stage"] == self.stage and "eval_accuracy" in metrics:
             self.passed = metrics["eval_accuracy"] >= args.advance_at
 
-    def _advance(self, stage: int, args, state, optimizer):
+    def _advance(self, stage: int, args, state, optimizer, lr_scheduler):
         stage = min(stage, self.last_stage)
         if stage == self.stage:
             return
@@ -72,6 +74,8 @@ class StageCallback(TrainerCallback, ExportableState):
         logger.info(f"stage {stage}")
         self.on_change(stage)
         state.best_metric = state.best_global_step = state.best_model_checkpoint = None  # stages do not compete for the best
+        if hasattr(lr_scheduler, "num_bad_epochs"):  # one that waits for a better metric
+            lr_scheduler.best, lr_scheduler.num_bad_epochs = math.inf if lr_scheduler.mode == "min" else -math.inf, 0
         if args.reset_optimizer == "stage":
             _reset(optimizer)
 

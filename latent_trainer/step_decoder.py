@@ -37,7 +37,9 @@ class StepDecoder(nn.Module):
             with gathered([*own, *given]):
                 self.decoder.load_state_dict(base.state_dict())
 
-    def forward(self, latents: torch.Tensor, steps: dict[str, torch.Tensor], base: PreTrainedModel) -> torch.Tensor:
+    def forward(
+        self, latents: torch.Tensor, steps: dict[str, torch.Tensor], base: PreTrainedModel, smoothing: float = 0.0
+    ) -> torch.Tensor:
         """Return the cross-entropy (N,) of every token of every step.
 
         Args:
@@ -45,6 +47,7 @@ class StepDecoder(nn.Module):
             steps: ``input_ids``, ``attention_mask``, ``labels`` (R, n) and, per step, its ``row`` (R,) and the ``columns``
                 (R, c) of its latents in ``latents``.
             base: the base model, decoder itself where the weights are shared.
+            smoothing: of the labels (`latent_trainer.heads.cross_entropy`).
         """
         model = base if self.decoder is None else self.decoder
         thought = latents[steps["row"].unsqueeze(1), steps["columns"]]  # (R, c, H)
@@ -54,7 +57,7 @@ class StepDecoder(nn.Module):
         width = steps["labels"].shape[1]
         scored = steps["labels"] != -100
         predicting = hidden[:, -width - 1 : -1][scored]  # (N, H): the column before each token
-        return token_losses(model, predicting, steps["labels"][scored])
+        return token_losses(model, predicting, steps["labels"][scored], smoothing)
 
     @torch.no_grad()
     def explain(self, latents: torch.Tensor, base: PreTrainedModel, max_new_tokens: int = 32) -> torch.Tensor:

@@ -2,14 +2,13 @@
 
 import contextlib
 import itertools
+from collections.abc import Iterator
 
 import torch
-from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftConfig, PeftModel
-from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerBase, Trainer
-from transformers.utils import logging
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, enable_full_determinism, set_seed
 
 from latent_trainer.adapters import add_adapters, latent_model, take_over, without_step_decoder
 from latent_trainer.checkpoints import (
@@ -25,72 +24,71 @@ from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
 from latent_trainer.data.lengths import Room
 from latent_trainer.errors import InputError, TrainingError
-from latent_trainer.evaluation.generation import generate_answers
 from latent_trainer.evaluation.record import data_hash
-from latent_trainer.evaluation.summary import summarise
 from latent_trainer.hub.publishing import Publishing
+from latent_trainer.inherited import refuse_arguments
 from latent_trainer.interruption import StopOnSignal
 from latent_trainer.kernels import use_kernels
-from latent_trainer.launching import refuse_adapters, refuse_evaluation, refuse_launch
+from latent_trainer.launching import refuse_adapters, refuse_launch
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.objectives.steps import StepObjective
 from latent_trainer.sampling import EpochSampler, RowNumbers
 from latent_trainer.stages import StageCallback
 from latent_trainer.tokens import pad_on_the_left
+from latent_trainer.trainer_evaluation import Evaluation
 from latent_trainer.training_args import LatentTrainingArguments
+from latent_trainer.trials import Trials
 
-logger = logging.get_logger(__name__)
 
-
-class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
+class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
     """Train a latent model on problems with any combination of objective, feedback, curriculum and rollout.
 
     Args:
-        model: a `LatentForCausalLM`, or the name of a base model to wrap.
+        model: a `LatentForCausalLM`, or a base model to wrap or its name; None with ``model_init``.
         args: `LatentTrainingArguments`.
+        data_collator: refused: batches are put together from problems.
         train_dataset: problems (see `load_problems`), as a data set or a list.
         eval_dataset: problems for validation.
         processing_class: the tokenizer; holds the thought tokens.
         peft_config: trains adapters, the thought tokens' rows and the feedback instead of every weight.
-        kwargs: passed on to `Trainer` (callbacks, optimizers, ...).
+        kwargs: passed on to `Trainer` (callbacks, optimizers, ...), or refused (`latent_trainer.inherited`).
 
     Raises:
-        ValueError: a tokenizer without thought tokens, no problem that fits the model, an output folder with another run.
+        ValueError: a tokenizer without thought tokens, no problem that fits the model, an argument that is not taken.
     """
 
     def __init__(
         self,
-        model: LatentForCausalLM | str,
-        args: LatentTrainingArguments,
+        model: LatentForCausalLM | str | None = None,
+        args: LatentTrainingArguments | None = None,
+        data_collator=None,
         train_dataset: Dataset | list | None = None,
         eval_dataset: Dataset | list | dict | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
+        *,
         peft_config: PeftConfig | None = None,
         **kwargs,
     ):
+        refuse_arguments({"data_collator": data_collator, **kwargs})
+        args = LatentTrainingArguments("tmp_trainer") if args is None else args
+        if not isinstance(args, LatentTrainingArguments):
+            raise InputError(
+                f"args are {type(args).__name__}; LatentTrainer needs LatentTrainingArguments, which have all of them"
+            )
         if processing_class is None:
             raise InputError("LatentTrainer needs the tokenizer; give it as processing_class")
         pad_on_the_left(processing_class)
-        template = args.make_template()
-        if isinstance(model, str):
-            model = LatentForCausalLM.from_base(
-                model, tokenizer=processing_class, bot_token=template.bot, eot_token=template.eot
-            )
+        self.args, self.processing_class, self.peft_config = args, processing_class, peft_config
         self.curriculum = args.make_curriculum()
-        self.objective = OBJECTIVES[args.objective](**(args.objective_options or {}))
+        # `Trainer` calls what a search looks for ``objective``
+        self.train_objective = OBJECTIVES[args.objective](**(args.objective_options or {}))
         self.step_objective = StepObjective(args.step_decoder_weight) if args.step_decoder else None
         self.step_group = args.step_decoder_group or args.latents_per_step
-        self.encoder = Encoder(processing_class, template)
+        model = self._first_model(model, kwargs)
+        self.encoder = Encoder(processing_class, args.make_template())
         self.collator = LatentCollator(self.encoder.pad)
         latent = latent_model(model)
-        latent.refuse_base_checkpointing()
-        take_over(model, args, self.step_group)
-        latent.config.template = template.to_dict()
-        latent.generation_config.max_new_tokens = args.max_new_tokens
-        refuse_adapters(model, peft_config, args)
-        if peft_config is not None:
-            model = add_adapters(model, peft_config)
         most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
         self.room = Room(self.encoder, latent.config.max_position_embeddings, most_latents, args.max_new_tokens)
         rows = [] if train_dataset is None else self._encode(train_dataset, "train")
@@ -100,15 +98,21 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         self._steps_summed = 0
         if args.advance_at is not None and (eval_dataset is None or isinstance(eval_dataset, dict)):
             raise InputError(f"advance_at={args.advance_at} needs one eval_dataset to measure accuracy on; give one")
+        if kwargs.get("compute_metrics") is not None and not args.generate_in_eval:
+            raise InputError(
+                "compute_metrics sees what is written, and generate_in_eval is off (or prediction_loss_only on)"
+            )
+        model_init = kwargs.pop("model_init", None)
         super().__init__(
             model=model,
             args=args,
             data_collator=list,
             train_dataset=RowNumbers(len(self.rows)) if self.rows else None,
-            eval_dataset=eval_dataset,
+            eval_dataset=list(eval_dataset) if isinstance(eval_dataset, Iterator) else eval_dataset,
             processing_class=processing_class,
             **kwargs,
         )
+        self.model_init = model_init
         self.interruption = StopOnSignal()
         for callback in (self.stages, self.interruption):
             self.add_callback(callback)
@@ -116,9 +120,46 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         self.model_accepts_loss_kwargs = True
         self._on_stage(self.stages.stage)
         refuse_launch(self.accelerator, args)
-        for one in eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]:
+        for one in self.eval_dataset.values() if isinstance(self.eval_dataset, dict) else [self.eval_dataset]:
             if one is not None:  # what cannot be evaluated is said now and not after an epoch
                 self._that_can_be_evaluated(one)
+
+    # ---- the model ----
+
+    def _first_model(self, model: LatentForCausalLM | str | None, given: dict) -> nn.Module:
+        """Return the model to begin with: the one that is given, or what ``model_init`` returns for the run's seed."""
+        self.model_init = given.get("model_init")
+        if (model is None) == (self.model_init is None):
+            raise InputError("LatentTrainer takes either model or model_init; give one of them")
+        if self.model_init is None:
+            return self._ready(model)
+        if given.get("optimizers", (None, None)) != (None, None):
+            raise InputError(
+                "optimizers hold the weights of one model, and model_init makes several; give optimizer_cls_and_kwargs"
+            )
+        if self.args.use_liger_kernel:
+            raise InputError("use_liger_kernel=True changes one model, and model_init makes several; leave one of them out")
+        (enable_full_determinism if self.args.full_determinism else set_seed)(self.args.seed)
+        return self.call_model_init()
+
+    def _ready(self, model: LatentForCausalLM | str) -> nn.Module:
+        """Return a model with what the arguments ask for: feedback, rollout, step decoder, adapters."""
+        args, template = self.args, self.args.make_template()
+        if isinstance(model, str) or (isinstance(model, PreTrainedModel) and not isinstance(model, LatentForCausalLM)):
+            model = LatentForCausalLM.from_base(
+                model, tokenizer=self.processing_class, bot_token=template.bot, eot_token=template.eot
+            )
+        latent = latent_model(model)
+        if not isinstance(latent, LatentForCausalLM):
+            raise InputError(
+                f"model is {type(latent).__name__}; LatentTrainer needs a LatentForCausalLM, or a base model to wrap"
+            )
+        latent.refuse_base_checkpointing()
+        take_over(model, args, self.step_group)
+        latent.config.template = template.to_dict()
+        latent.generation_config.max_new_tokens = args.max_new_tokens
+        refuse_adapters(model, self.peft_config, args)
+        return model if self.peft_config is None else add_adapters(model, self.peft_config)
 
     # ---- problems to batches ----
 
@@ -132,37 +173,33 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
     def _that_can_be_read(self, rows: list[EncodedProblem]) -> tuple[list[EncodedProblem], int]:
         """Return the problems that fit the context at every stage and in every view, and the number of the others."""
         group = None if self.step_objective is None else self.step_group
-        return self.room.read(rows, self.curriculum.plans, "explicit" in self.objective.views, group)
+        return self.room.read(rows, self.curriculum.plans, "explicit" in self.train_objective.views, group)
 
-    def _that_can_be_evaluated(self, problems) -> tuple[list[EncodedProblem], list[EncodedProblem], dict[str, int]]:
-        """Return the problems of the loss, those that are answered, and the numbers of those left out and out of reach."""
-        rows = self._encode(problems, "evaluation")
-        read, unread = self._that_can_be_read(rows)
-        if not self.args.generate_in_eval:
-            return read, [], {"dropped": unread}
-        answered, dropped = self.room.answered(rows)
-        unreachable, line = self.room.beyond_reach(answered)
-        if unreachable:
-            logger.warning_once(line)
-        return read, answered, {"dropped": dropped, "dropped_from_loss": unread, "unreachable": unreachable}
-
-    def _plan(self, row: EncodedProblem, index: int) -> Plan:
-        """Return what a row looks like at the current stage."""
-        return self.curriculum.plan(self.stages.stage, len(row.steps), row_rng(self.args.seed, self._epoch, index))
+    def _plan(self, row: EncodedProblem, index: int | None = None) -> Plan:
+        """Return what a row looks like at the current stage; as training draws it where its number is given."""
+        rng = None if index is None else row_rng(self.args.seed, self._epoch, index)
+        return self.curriculum.plan(self.stages.stage, len(row.steps), rng)
 
     def _views(self, row: EncodedProblem, plan: Plan, scored: bool) -> dict[str, View]:
         """Return the views of a row; without labels where it only fills up a batch."""
         views = {"latent": self.encoder.latent_view(row, plan)}
-        if "explicit" in self.objective.views:
-            views["explicit"] = self.encoder.explicit_view(row, self.objective.skip_last_step)
+        if "explicit" in self.train_objective.views:
+            views["explicit"] = self.encoder.explicit_view(row, self.train_objective.skip_last_step)
         if scored:
             return views
         return {name: View(view.input_ids, [-100] * len(view.labels), view.answer_start) for name, view in views.items()}
 
-    def _batch(self, indices: list[int], rows: list[EncodedProblem]) -> dict:
-        """Put a batch together; an index past the end stands for a filler (see `EpochSampler`)."""
+    def _batch(self, indices: list[int], rows: list[EncodedProblem], draws: bool = True) -> dict:
+        """Put a batch together; an index past the end stands for a filler (see `EpochSampler`).
+
+        Args:
+            indices: numbers of rows.
+            rows: all there are.
+            draws: whether the curriculum may draw at random, as in training.
+        """
         chosen = [(rows[index % len(rows)], index < len(rows)) for index in indices]
-        plans = [self._plan(row, index % len(rows)) for index, (row, _) in zip(indices, chosen, strict=True)]
+        numbers = [index % len(rows) if draws else None for index in indices]
+        plans = [self._plan(row, number) for number, (row, _) in zip(numbers, chosen, strict=True)]
         views = [self._views(row, plan, scored) for (row, scored), plan in zip(chosen, plans, strict=True)]
         batch = self.collator([(row.prompt, own) for (row, _), own in zip(chosen, views, strict=True)])
         batch["rows"] = torch.tensor([scored for _, scored in chosen])
@@ -186,22 +223,27 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         lengths = [row.longest for row in self.rows] if grouped else None
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         global_batch = train_batch_size(self) * self.args.world_size
-        return EpochSampler(len(self.rows), global_batch, seed, lambda: self._epoch, shuffle, lengths)
+        drop_last = self.args.dataloader_drop_last
+        if drop_last and len(self.rows) < global_batch:
+            raise InputError(f"dataloader_drop_last=True leaves none of {len(self.rows)} rows in batches of {global_batch}")
+        return EpochSampler(len(self.rows), global_batch, seed, lambda: self._epoch, shuffle, lengths, drop_last)
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list[dict], dict]:
         """Return the batches of one optimizer step at the current stage, and the global counts their terms share."""
-        self.stages.before_batch(self.args, self.state, self.optimizer)
+        self.stages.before_batch(self.args, self.state, self.optimizer, self.lr_scheduler)
         batches = [self._batch(indices, self.rows) for indices in itertools.islice(epoch_iterator, num_batches)]
+        if self.state.global_step == 0:  # a run that begins, perhaps anew with a smaller batch
+            self._term_sums, self._steps_summed = {}, 0
         self._steps_summed += 1
         counts = self._counts(batches)
-        if self.objective.statistics_view is not None and len(batches) > 1:
+        if self.train_objective.statistics_view is not None and len(batches) > 1:
             counts["statistics"] = self._statistics(self.model_wrapped, batches)
         return batches, counts
 
     def _counts(self, batches: list[dict]) -> dict[str, int]:
         """Count rows and labelled tokens per view over all processes and accumulation steps."""
         counts = {"rows": sum(int(batch["rows"].sum()) for batch in batches)}
-        for view in self.objective.views:
+        for view in self.train_objective.views:
             labels = (batch["views"][view]["labels"] for batch in batches)
             counts[f"{view}_tokens"] = sum(int((label != -100).sum()) for label in labels)
         if self.step_objective is not None:
@@ -219,9 +261,9 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         """
         total = 0.0
         for batch in batches:
-            views = {self.objective.statistics_view: batch["views"][self.objective.statistics_view]}
+            views = {self.train_objective.statistics_view: batch["views"][self.train_objective.statistics_view]}
             inputs = prepared(self, {**batch, "views": views, "steps": None})
-            total += self.objective.statistics(self._outputs(model, inputs), inputs)
+            total += self.train_objective.statistics(self._outputs(model, inputs), inputs)
         return self.accelerator.reduce(total, "sum")
 
     # ---- loss ----
@@ -233,20 +275,31 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
             attention_mask=batch["attention_mask"],
             views=batch["views"],
             steps=batch.get("steps"),
-            output_hidden_states=self.objective.needs_hidden_states,
+            output_hidden_states=self.train_objective.needs_hidden_states,
+            label_smoothing=self.args.label_smoothing_factor,
         )
+
+    def _track_num_input_tokens(self, inputs: dict) -> None:
+        super()._track_num_input_tokens(_columns(inputs))
+
+    def floating_point_ops(self, inputs: dict) -> int:
+        """Return the operations of a training step, estimated from all columns it reads."""
+        return super().floating_point_ops(_columns(inputs))
 
     def _terms(self, outputs: dict, batch: dict, counts: dict) -> dict[str, torch.Tensor]:
         """Return the objective's terms, and the step decoder's where there is one."""
-        terms = self.objective(outputs, batch, counts)
+        terms = self.train_objective(outputs, batch, counts)
         return terms if self.step_objective is None else terms | self.step_objective(outputs, batch, counts)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return the sum of the objective's terms, scaled so that averaging over processes gives the global loss."""
         outputs = self._outputs(model, inputs)
         counts = num_items_in_batch
-        if self.objective.statistics_view is not None and "statistics" not in counts:
-            counts = {**counts, "statistics": self.accelerator.reduce(self.objective.statistics(outputs, inputs), "sum")}
+        if self.train_objective.statistics_view is not None and "statistics" not in counts:
+            counts = {
+                **counts,
+                "statistics": self.accelerator.reduce(self.train_objective.statistics(outputs, inputs), "sum"),
+            }
         terms = self._terms(outputs, inputs, counts)
         for name, term in terms.items():
             self._term_sums[name] = self._term_sums.get(name, 0.0) + term.detach()
@@ -268,7 +321,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
             self._term_sums, self._steps_summed = {}, 0
         super().log(logs, start_time)
 
-    # ---- stages, training and evaluation ----
+    # ---- stages, training and saving ----
 
     def _on_stage(self, stage: int) -> None:
         """Write into the model's configuration how many latents its prompts get at this stage."""
@@ -290,6 +343,8 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         """
         if not self.rows:
             raise InputError("train() needs train_dataset; it is empty or was not given")
+        if kwargs.get("ignore_keys_for_eval"):
+            raise InputError("ignore_keys_for_eval: nothing but written tokens is gathered in evaluation; leave it out")
         if resume_from_checkpoint is None:
             resume_from_checkpoint = self.args.resume_from_checkpoint
         refuse_other_run(self.args.output_dir, resume_from_checkpoint)
@@ -302,84 +357,6 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         self.accelerator.wait_for_everyone()
         with locked(self.args.output_dir, self.is_world_process_zero()):
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
-
-    def evaluate(
-        self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval", stage: int | None = None
-    ) -> dict[str, float]:
-        """Return loss and generated accuracy at a stage, the current one by default.
-
-        Args:
-            eval_dataset: problems, or a dictionary of them; ``eval_dataset`` of the trainer by default.
-            ignore_keys: not used.
-            metric_key_prefix: first part of every metric's name.
-            stage: evaluate as at this stage.
-        """
-        eval_dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        if eval_dataset is None:
-            raise InputError("evaluate() needs eval_dataset; give it to the trainer or to this call")
-        if isinstance(eval_dataset, dict):
-            metrics = {}
-            for name, one in eval_dataset.items():
-                metrics |= self.evaluate(one, ignore_keys, f"{metric_key_prefix}_{name}", stage)
-            return metrics
-        model = self.accelerator.unwrap_model(self.model)
-        refuse_evaluation(model, self.deepspeed)
-        read, answered, metrics = self._that_can_be_evaluated(eval_dataset)
-        if stage is not None and not 0 <= stage <= self.stages.last_stage:
-            raise InputError(f"evaluate(stage={stage}): the curriculum has stages 0 to {self.stages.last_stage}")
-        current, self.stages.stage = self.stages.stage, self.stages.stage if stage is None else stage
-        try:
-            metrics["loss"] = self._evaluate_loss(model, read)
-            if self.args.generate_in_eval:
-                metrics |= summarise(self._generate(model, answered))
-            metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-            self.log(metrics)
-        finally:
-            self.stages.stage = current
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    @torch.no_grad()
-    def _evaluate_loss(self, model, rows: list[EncodedProblem]) -> float:
-        """Return the objective over all rows, shared out over the processes."""
-        mine = self._mine(rows)
-        size = self.args.per_device_eval_batch_size
-        batches = [self._batch(list(mine[start : start + size]), rows) for start in range(0, len(mine), size)]
-        counts = self._counts(batches)
-        was_training = model.training
-        model.eval()
-        if self.objective.statistics_view is not None:
-            counts["statistics"] = self._statistics(model, batches)
-        total = torch.zeros((), device=self.args.device)
-        for batch in tqdm(batches, desc="loss", unit="batch", leave=False, disable=not self._shows_progress):
-            inputs = prepared(self, batch)
-            total += sum(self._terms(self._outputs(model, inputs), inputs, counts).values())
-        model.train(was_training)
-        return self.accelerator.reduce(total, "sum").item()
-
-    def _generate(self, model, rows: list[EncodedProblem]):
-        mine = self._mine(rows)
-        answers = generate_answers(
-            model,
-            self.processing_class,
-            [rows[index % len(rows)].problem for index in mine],
-            self.curriculum.latents(self.stages.stage),
-            self.encoder.template,
-            batch_size=self.args.per_device_eval_batch_size,
-            max_new_tokens=self.args.max_new_tokens,
-            show_progress=self._shows_progress,
-        )
-        answers = sorted(gather_object(list(zip(mine, answers, strict=True))), key=lambda pair: pair[0])
-        return [answer for index, answer in answers if index < len(rows)]
-
-    def _mine(self, rows: list) -> range:
-        """Return the rows this process evaluates, as many on each; numbers past the end are fillers, as in training."""
-        processes = self.args.world_size
-        return range(self.args.process_index, -(-len(rows) // processes) * processes, processes)
-
-    @property
-    def _shows_progress(self) -> bool:
-        return self.is_world_process_zero() and not self.args.disable_tqdm
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model; a step decoder's weights stay in checkpoints and leave the finished model unless it is kept."""
@@ -398,3 +375,11 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
             super()._save(output_dir, state_dict)
             if isinstance(model, PeftModel) and self.args.should_save:
                 latent_model(model).config.save_pretrained(output_dir or self.args.output_dir)
+
+
+def _columns(batch: dict) -> dict[str, torch.Tensor]:
+    """Return token ids and mask of all columns a model reads of a batch: prompts and views; fillers count as padding."""
+    parts = [batch, *batch["views"].values()]
+    masks = [part["attention_mask"] * batch["rows"].unsqueeze(1) for part in parts]
+    ids = [part["input_ids"].flatten() for part in parts]
+    return {"input_ids": torch.cat(ids), "attention_mask": torch.cat([mask.flatten() for mask in masks])}

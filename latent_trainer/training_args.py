@@ -12,6 +12,7 @@ from latent_trainer.curriculum import CURRICULA, FixedCurriculum, InternalizeCur
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.feedback import FEEDBACKS
+from latent_trainer.inherited import refuse_fields
 from latent_trainer.methods import METHODS
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.options import Bounds, Count, Positive, Share, Weight, admits, check_fields, check_options, parse_json
@@ -101,6 +102,8 @@ class LatentTrainingArguments(TrainingArguments):
         self.resume_from_checkpoint = resumption(self.resume_from_checkpoint)
         check_fields(self, STOCK_BOUNDS)
         self._parse_mappings()
+        if self.prediction_loss_only:
+            self.generate_in_eval = False
         check_choice("method", self.method, METHODS)
         advances_by_hand = self.steps_per_stage is not None or self.advance_at is not None
         for name, value in {**DEFAULTS, **METHODS[self.method].defaults}.items():
@@ -116,7 +119,11 @@ class LatentTrainingArguments(TrainingArguments):
         self.dataloader_pin_memory = False  # the loader yields row numbers
         if not torch.accelerator.is_available():
             self.use_cpu = True  # accelerate 1.15 would let several processes on the CPU each train alone
+        refuse_fields(self)
         super().__post_init__()
+        refuse_fields(self)  # those of an accelerator_config, which may be a file
+        if self.mixed_precision == "fp16" and self.device.type == "cpu":  # the launcher may ask for it
+            raise InputError("fp16 changes nothing on a CPU, where accelerate has no float16; set bf16=True or leave it out")
 
     def _parse_mappings(self):
         """Turn mappings that are given as JSON into mappings; a stock field may hold the name of a file instead."""
@@ -162,6 +169,13 @@ class LatentTrainingArguments(TrainingArguments):
             raise InputError(
                 f"hub_strategy={self.hub_strategy} would push checkpoints, which hold pickles; use hub_strategy=end"
             )
+        if self.neftune_noise_alpha is not None and self.feedback == "soft":
+            raise InputError(
+                "neftune_noise_alpha puts noise on every embedding looked up, and feedback=soft looks all of them up for a "
+                "latent; leave neftune_noise_alpha out"
+            )
+        if self.label_smoothing_factor and self.use_liger_kernel:
+            raise InputError("label_smoothing_factor has no place in the fused losses of use_liger_kernel; leave one out")
         if self.rollout == "jacobi" and self.feedback == "learned":
             raise InputError("rollout=jacobi has nothing to refine with feedback=learned; use rollout=sequential")
         if self.objective == "self_distillation" and self.curriculum == "fixed" and self.keep_steps:
@@ -196,6 +210,11 @@ class LatentTrainingArguments(TrainingArguments):
         ways = [name for name in ("epochs_per_stage", "steps_per_stage", "advance_at") if getattr(self, name) is not None]
         if len(ways) > 1:
             raise InputError(f"{' and '.join(ways)} both say when a stage ends; keep one")
+
+    @property
+    def full_eval_dtype(self) -> torch.dtype | None:
+        """The type an evaluation outside training has its parameters in; None leaves them alone."""
+        return torch.bfloat16 if self.bf16_full_eval else torch.float16 if self.fp16_full_eval else None
 
     def make_curriculum(self):
         """Return the curriculum these arguments describe."""

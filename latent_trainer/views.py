@@ -31,7 +31,13 @@ class ViewOutput(ModelOutput):
 
 
 def forward_views(
-    model, input_ids, attention_mask, views: dict, steps: dict | None, output_hidden_states: bool
+    model,
+    input_ids,
+    attention_mask,
+    views: dict,
+    steps: dict | None,
+    output_hidden_states: bool,
+    label_smoothing: float = 0.0,
 ) -> dict[str, ViewOutput]:
     """Encode the prompt together with the first view, and continue it with every other view.
 
@@ -46,6 +52,7 @@ def forward_views(
             comes first, because its first pass then carries the prompt too; prompt and other views hold none.
         steps: what the step decoder reads (see `StepDecoder.forward`), columns counted within the first view; or None.
         output_hidden_states: whether each view returns its hidden states where the answer starts.
+        label_smoothing: of every token's loss (`latent_trainer.heads.cross_entropy`).
 
     Raises:
         ValueError: a latent in the prompt.
@@ -62,7 +69,7 @@ def forward_views(
     prompt_end = slice(prompt_width - 1, prompt_width)  # predicts the first token of every view
     hidden = [output.hidden[:, prompt_width - 1 :]]
     hidden += [torch.cat([output.hidden[:, prompt_end], other.last_hidden_state], 1) for other in others]  # (B, Tv, H)
-    losses = _token_losses(model, views, dict(zip(views, hidden, strict=True)))
+    losses = _token_losses(model, views, dict(zip(views, hidden, strict=True)), label_smoothing)
     results = {}
     for name, other in zip(views, [None, *others], strict=True):
         layers, before = output.hidden_states, prompt_width - 1
@@ -73,7 +80,8 @@ def forward_views(
         results[name] = ViewOutput(token_loss=losses[name], hidden_states=at_answer)
     if steps is not None:
         in_row = {**steps, "columns": steps["columns"] + prompt_width}
-        results["steps"] = ViewOutput(token_loss=model.step_decoder(output.latents, in_row, model.base))
+        decoded = model.step_decoder(output.latents, in_row, model.base, label_smoothing)
+        results["steps"] = ViewOutput(token_loss=decoded)
     return results
 
 
@@ -143,7 +151,7 @@ def _read_after_prompt(model, first: tuple, others: list, prompt_width: int, com
     return whole, continued
 
 
-def _token_losses(model, views: dict, hidden: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _token_losses(model, views: dict, hidden: dict[str, torch.Tensor], label_smoothing: float) -> dict[str, torch.Tensor]:
     """Return the losses (N,) of each view's labelled tokens; the head runs once, on the positions that predict them.
 
     Args:
@@ -154,7 +162,7 @@ def _token_losses(model, views: dict, hidden: dict[str, torch.Tensor]) -> dict[s
         scored = (view["labels"] != -100).nonzero(as_tuple=True)  # rows (N,) and columns (N,)
         predicting.append(hidden[name][scored])  # (N, H)
         labels.append(view["labels"][scored])
-    losses = token_losses(model.base, torch.cat(predicting), torch.cat(labels))
+    losses = token_losses(model.base, torch.cat(predicting), torch.cat(labels), label_smoothing)
     return dict(zip(views, losses.split([len(label) for label in labels]), strict=True))
 
 

@@ -22,7 +22,8 @@ LAYERS = [
     {"objectives"},
     {"evaluation", "analysis"},
     {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "methods", "training_args"}
-    | {"hub", "sweep", "kernels", "adapters", "adapter_targets", "adapter_mixing"},
+    | {"hub", "sweep", "kernels", "adapters", "adapter_targets", "adapter_mixing"}
+    | {"inherited", "trainer_evaluation", "trials"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,9 +1,11 @@
 """What the tests of training share: uneven problems, a tiny model that can write them, and the curves of a run."""
 
 import gc
+import inspect
 
 import torch
 from conftest import make_base
+from transformers import Trainer
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments
 from latent_trainer.data.tokenizer import train_tokenizer
@@ -56,16 +58,19 @@ def make_trainer(output_dir, kind=LatentTrainer, architecture="gpt2", dtype=torc
         architecture, dtype: of the base.
         number: training problems.
         base: a model to start from instead; what the trainer adds to it is drawn from seed 0.
-        changes: keyword arguments of the trainer, and training arguments that differ from ``QUICK``.
+        changes: keyword arguments of the trainer, of which ``model_init`` is instead of a model, and training arguments that
+            differ from ``QUICK``.
     """
-    given = ("train_dataset", "eval_dataset", "peft_config", "callbacks", "optimizers")
-    settings = {"train_dataset": uneven_problems(number)} | {key: changes.pop(key) for key in given if key in changes}
+    given = {*inspect.signature(Trainer.__init__).parameters, "peft_config"} & changes.keys()
+    settings = {"train_dataset": uneven_problems(number)} | {key: changes.pop(key) for key in given}
+    args = LatentTrainingArguments(str(output_dir), **{**QUICK, **changes})
     tokenizer = make_tokenizer()
+    if "model_init" in settings:
+        return kind(args=args, processing_class=tokenizer, **settings)
     start = base or make_base(architecture, vocab_size=len(tokenizer), dtype=dtype)
     model = LatentForCausalLM.from_base(start, tokenizer=tokenizer)
     if base is not None:
         torch.manual_seed(0)
-    args = LatentTrainingArguments(str(output_dir), **{**QUICK, **changes})
     return kind(model, args, processing_class=tokenizer, **settings)
 
 

@@ -9,6 +9,7 @@ from transformers import set_seed
 from latent_trainer.checkpoints import refuse_other_run
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
 from latent_trainer.cli.build import build_model
+from latent_trainer.errors import InputError
 from latent_trainer.hub.settings import DATA_FILE, write_settings
 from latent_trainer.trainer import LatentTrainer
 from latent_trainer.training_args import LatentTrainingArguments
@@ -52,6 +53,8 @@ def _without_resume(argv: list[str]) -> list[str]:
 def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | None]:
     """Return the trainer the arguments describe and what it resumes: a checkpoint, "latest", or None."""
     model_args, data_args, args = parse("train", (ModelArguments, DataArguments, LatentTrainingArguments), argv)
+    if args.do_predict:
+        raise InputError("do_predict=True: train predicts nothing; leave it out and run latent-trainer evaluate afterwards")
     refuse_other_run(args.output_dir, args.resume_from_checkpoint)
     train_problems = data_args.load("train")
     eval_problems = data_args.load("validation") if args.eval_strategy != "no" or args.do_eval else None

@@ -13,6 +13,7 @@ from latent_trainer.data.encoding import Encoder, encode_prompts
 from latent_trainer.data.lengths import Room
 from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.evaluation.answers import extract_answer, is_equivalent
+from latent_trainer.evaluation.mode import evaluating
 from latent_trainer.evaluation.sampling import sampler
 from latent_trainer.problem import Problem
 
@@ -71,6 +72,7 @@ def generate_answers(
     sampling: dict | None = None,
     latents: torch.Tensor | None = None,
     on_batch: Callable[[list[Answer]], None] | None = None,
+    on_tokens: Callable[[int, list[int]], None] | None = None,
     **generation,
 ) -> list[Answer]:
     """Answer problems in batches of similar prompt length, in the order given.
@@ -88,6 +90,7 @@ def generate_answers(
         sampling: ``seed`` and the options of `latent_trainer.evaluation.sampling.sampler`; None is greedy.
         latents: (N, K, H) embeddings that stand in for the thoughts (see `LatentForCausalLM.forward`).
         on_batch: called with the answers of every batch as soon as they are graded.
+        on_tokens: called with the place of every problem and the tokens written for it.
         generation: passed on to ``generate``.
 
     Raises:
@@ -101,38 +104,39 @@ def generate_answers(
     samples = [0] * len(problems) if samples is None else samples
     order = sorted(range(len(problems)), key=lambda index: -len(problems[index].question))
     answers: list[Answer | None] = [None] * len(problems)
-    was_training = model.training
-    model.eval()
-    for start in tqdm(range(0, len(order), batch_size), desc="generate", unit="batch", disable=not show_progress):
-        chosen = order[start : start + batch_size]
-        batch = encode_prompts([problems[index].question for index in chosen], tokenizer, num_latents, template)
-        names = [problems[index].named for index in chosen]
-        room.refuse_long(zip(names, batch["attention_mask"].sum(1).tolist(), strict=True))
-        batch = dict(batch.to(model.device))
-        if latents is not None:
-            batch["latents"] = latents[chosen].to(model.device, model.dtype)  # (B, K, H)
-        meter = Meter(model)
-        processors = LogitsProcessorList([meter])
-        if sampling is not None:
-            names = [f"{sampling['seed']}/{problems[index].id}/{samples[index]}" for index in chosen]
-            options = {name: value for name, value in sampling.items() if name != "seed"}
-            processors += sampler(names, model.device, **options)
-        with meter:
-            written = model.generate(
-                **batch,
-                max_new_tokens=max_new_tokens,
-                logits_processor=processors,
-                **{"do_sample": False, **generation},
-            )
-        written = written[:, batch["input_ids"].shape[1] :].tolist()  # (B, new)
-        for index, tokens in zip(chosen, written, strict=True):
-            tokens = _until_end(tokens, model.generation_config.eos_token_id, tokenizer.eos_token_id)
-            graded = _graded(problems[index], tokens, tokenizer, template)
-            measured = meter.shares(len(tokens), len(chosen))
-            answers[index] = Answer(**graded, sample=samples[index], latents=num_latents, **measured)
-        if on_batch is not None:
-            on_batch([answers[index] for index in chosen])
-    model.train(was_training)
+    starts = tqdm(range(0, len(order), batch_size), desc="generate", unit="batch", disable=not show_progress)
+    with evaluating(model):
+        for start in starts:
+            chosen = order[start : start + batch_size]
+            batch = encode_prompts([problems[index].question for index in chosen], tokenizer, num_latents, template)
+            names = [problems[index].named for index in chosen]
+            room.refuse_long(zip(names, batch["attention_mask"].sum(1).tolist(), strict=True))
+            batch = dict(batch.to(model.device))
+            if latents is not None:
+                batch["latents"] = latents[chosen].to(model.device, model.dtype)  # (B, K, H)
+            meter = Meter(model)
+            processors = LogitsProcessorList([meter])
+            if sampling is not None:
+                names = [f"{sampling['seed']}/{problems[index].id}/{samples[index]}" for index in chosen]
+                options = {name: value for name, value in sampling.items() if name != "seed"}
+                processors += sampler(names, model.device, **options)
+            with meter:
+                written = model.generate(
+                    **batch,
+                    max_new_tokens=max_new_tokens,
+                    logits_processor=processors,
+                    **{"do_sample": False, **generation},
+                )
+            written = written[:, batch["input_ids"].shape[1] :].tolist()  # (B, new)
+            for index, tokens in zip(chosen, written, strict=True):
+                tokens = _until_end(tokens, model.generation_config.eos_token_id, tokenizer.eos_token_id)
+                graded = _graded(problems[index], tokens, tokenizer, template)
+                measured = meter.shares(len(tokens), len(chosen))
+                answers[index] = Answer(**graded, sample=samples[index], latents=num_latents, **measured)
+                if on_tokens is not None:
+                    on_tokens(index, tokens)
+            if on_batch is not None:
+                on_batch([answers[index] for index in chosen])
     return answers
 
 

@@ -55,8 +55,8 @@ def refusal(call, *args) -> str:
 def test_words_of_a_boolean(train):
     for word in ("yes", "Yes", "on", "ON", "true", "True", "y", "1", "no", "No", "off", "OFF", "false", "False", "n", "0"):
         assert train(f"save_only_model: {word}\n")["save_only_model"] is (word.lower() in ("yes", "on", "true", "y", "1"))
-    settings = train("save_only_model: 'on'\n", "--use_peft", "off", "--batch_eval_metrics")
-    assert (settings["save_only_model"], settings["use_peft"], settings["batch_eval_metrics"]) == (True, False, True)
+    settings = train("save_only_model: 'on'\n", "--use_peft", "off", "--prediction_loss_only")
+    assert (settings["save_only_model"], settings["use_peft"], settings["prediction_loss_only"]) == (True, False, True)
 
 
 @pytest.mark.parametrize("word", ["yes", "no", "on", "off", "true", "false", "'no'"])
