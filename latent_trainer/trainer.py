@@ -35,7 +35,9 @@ from latent_trainer.launching import refuse_adapters, refuse_evaluation, refuse_
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.objectives.steps import StepObjective
+from latent_trainer.resuming import SameRun
 from latent_trainer.sampling import EpochSampler, RowNumbers
+from latent_trainer.seeding import starting_model
 from latent_trainer.stages import StageCallback
 from latent_trainer.tokens import pad_on_the_left
 from latent_trainer.training_args import LatentTrainingArguments
@@ -43,7 +45,7 @@ from latent_trainer.training_args import LatentTrainingArguments
 logger = logging.get_logger(__name__)
 
 
-class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
+class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Trainer):
     """Train a latent model on problems with any combination of objective, feedback, curriculum and rollout.
 
     Args:
@@ -73,14 +75,11 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
             raise InputError("LatentTrainer needs the tokenizer; give it as processing_class")
         pad_on_the_left(processing_class)
         template = args.make_template()
-        if isinstance(model, str):
-            model = LatentForCausalLM.from_base(
-                model, tokenizer=processing_class, bot_token=template.bot, eot_token=template.eot
-            )
+        model = starting_model(model, args, processing_class)
         self.curriculum = args.make_curriculum()
         self.objective = OBJECTIVES[args.objective](**(args.objective_options or {}))
         self.step_objective = StepObjective(args.step_decoder_weight) if args.step_decoder else None
-        self.step_group = args.step_decoder_group or args.latents_per_step
+        self.step_group = args.step_decoder_group or args.latents_per_step or 1
         self.encoder = Encoder(processing_class, template)
         self.collator = LatentCollator(self.encoder.pad)
         latent = latent_model(model)
@@ -271,8 +270,9 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
     # ---- stages, training and evaluation ----
 
     def _on_stage(self, stage: int) -> None:
-        """Write into the model's configuration how many latents its prompts get at this stage."""
-        latent_model(self.accelerator.unwrap_model(self.model)).config.num_latents = self.curriculum.latents(stage)
+        """Write into the model's configuration the stage, and how many latents its prompts get there."""
+        config = latent_model(self.accelerator.unwrap_model(self.model)).config
+        config.stage, config.num_latents = stage, self.curriculum.latents(stage)
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         """Train; refuses an output folder that holds another run unless that run is resumed.
@@ -285,7 +285,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
 
         Raises:
             ValueError: no training problems, checkpoints of another run in the output folder or another run that trains in
-                it, a damaged checkpoint, or other training problems than it was saved with.
+                it, a damaged checkpoint, other problems or settings than it was saved with, or a stage out of reach.
             TrainingError: a loss or a weight that is not finite, or a checkpoint that cannot be written.
         """
         if not self.rows:
@@ -325,8 +325,8 @@ class LatentTrainer(WholeCheckpoints, Publishing, Trainer):
         model = self.accelerator.unwrap_model(self.model)
         refuse_evaluation(model, self.deepspeed)
         read, answered, metrics = self._that_can_be_evaluated(eval_dataset)
-        if stage is not None and not 0 <= stage <= self.stages.last_stage:
-            raise InputError(f"evaluate(stage={stage}): the curriculum has stages 0 to {self.stages.last_stage}")
+        if stage is not None and not 0 <= stage < self.curriculum.num_stages:
+            raise InputError(f"evaluate(stage={stage}): the curriculum has stages 0 to {self.curriculum.num_stages - 1}")
         current, self.stages.stage = self.stages.stage, self.stages.stage if stage is None else stage
         try:
             metrics["loss"] = self._evaluate_loss(model, read)

@@ -7,7 +7,10 @@ from conftest import make_base
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments
 from latent_trainer.data.tokenizer import train_tokenizer
+from latent_trainer.errors import InputError
+from latent_trainer.methods import METHODS
 from latent_trainer.problem import Problem
+from latent_trainer.stages import refuse_unreachable
 
 gc.freeze()  # the stock trainer collects garbage before every run, and would look through every imported library each time
 
@@ -47,15 +50,33 @@ def make_tokenizer():
     return train_tokenizer(["= + 0 1 2 3 4 5 6 7 8 9"])
 
 
+def quick(**changes) -> dict:
+    """Return ``QUICK`` with changes, without those of its settings that the chosen curriculum does not read."""
+    settings = {**QUICK, **changes}
+    curriculum = settings.get("curriculum") or METHODS[settings["method"]].defaults["curriculum"]
+    unread = {"fixed": ("latents_per_step", "max_stage"), "internalize": ("latents_per_step",)}.get(curriculum, ())
+    return {name: value for name, value in settings.items() if name in changes or name not in unread}
+
+
+def end_in_reach(trainer) -> None:
+    """Have a run end in the last stage that it is long enough for; most tests need no more stages than that."""
+    for last in range(trainer.stages.last_stage, trainer.args.first_stage - 1, -1):
+        trainer.args.last_stage = trainer.stages.last_stage = last
+        try:
+            return refuse_unreachable(trainer.args, trainer.curriculum.num_stages, trainer.epoch_steps)
+        except InputError:
+            continue
+
+
 def make_trainer(output_dir, kind=LatentTrainer, architecture="gpt2", dtype=torch.float32, number=20, base=None, **changes):
-    """Return a trainer of a tiny model, always the same one.
+    """Return a trainer of a tiny model, always the same one; without ``last_stage`` it ends in the last it can reach.
 
     Args:
         output_dir: where it writes.
         kind: class of the trainer.
         architecture, dtype: of the base.
         number: training problems.
-        base: a model to start from instead; what the trainer adds to it is drawn from seed 0.
+        base: a model to start from instead.
         changes: keyword arguments of the trainer, and training arguments that differ from ``QUICK``.
     """
     given = ("train_dataset", "eval_dataset", "peft_config", "callbacks", "optimizers")
@@ -63,10 +84,11 @@ def make_trainer(output_dir, kind=LatentTrainer, architecture="gpt2", dtype=torc
     tokenizer = make_tokenizer()
     start = base or make_base(architecture, vocab_size=len(tokenizer), dtype=dtype)
     model = LatentForCausalLM.from_base(start, tokenizer=tokenizer)
-    if base is not None:
-        torch.manual_seed(0)
-    args = LatentTrainingArguments(str(output_dir), **{**QUICK, **changes})
-    return kind(model, args, processing_class=tokenizer, **settings)
+    args = LatentTrainingArguments(str(output_dir), **quick(**changes))
+    trainer = kind(model, args, processing_class=tokenizer, **settings)
+    if "last_stage" not in changes:
+        end_in_reach(trainer)
+    return trainer
 
 
 def history(trainer, *names: str) -> list[tuple]:
