@@ -1,7 +1,5 @@
 """Training as it was told: every stage in reach, from one seed, and resumed as the run it was begun as."""
 
-import pickle
-
 from peft import PeftModel
 from transformers.utils import logging
 
@@ -12,7 +10,7 @@ from latent_trainer.seeding import seed
 from latent_trainer.stages import refuse_unreachable
 
 logger = logging.get_logger(__name__)
-UNFIT = (RuntimeError, ValueError, KeyError, AttributeError, pickle.UnpicklingError)  # what loading raises
+UNFIT = (RuntimeError, ValueError, KeyError)  # what loading the state of something else raises
 
 
 class SameRun:

@@ -139,7 +139,7 @@ def check_record(folder: str, record: dict) -> None:
         more = f" (and {', '.join([*changed][1:4])}{' ...' if len(changed) > 4 else ''})" if len(changed) > 1 else ""
         raise InputError(
             f"{name} has changed since {place.parent.name} was saved: {_shown(then)} then, {_shown(now)} now{more}; "
-            "resume with the settings of that run, or start a new one in another output_dir"
+            "resume with the settings of that run, or start a new one in another output_dir (a checkpoint can be its model)"
         )
     if said:
         words = ", ".join(f"{name} {_shown(then)} then, {_shown(now)} now" for name, (then, now) in said.items())
