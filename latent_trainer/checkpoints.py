@@ -16,6 +16,7 @@ from torch import nn
 from latent_trainer.compat import PREFIX_CHECKPOINT_DIR, TRAINER_STATE_NAME, rotate_checkpoints
 from latent_trainer.errors import InputError, TrainingError
 from latent_trainer.options import truth
+from latent_trainer.run_record import write_record
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".unfinished"  # a folder beside the checkpoints, where the next one is written
@@ -188,7 +189,7 @@ def refuse_other_run(output_dir: str, resume_from_checkpoint) -> None:
 class WholeCheckpoints:
     """How a `Trainer` saves: into a folder beside the checkpoints, which gets its name when everything is written.
 
-    Comes before `Trainer`; the class it is mixed into has ``data_hash``.
+    Comes before `Trainer`; the class it is mixed into has ``data_hash`` and ``run_record``.
     """
 
     _run_dir: str | None = None
@@ -249,6 +250,7 @@ class WholeCheckpoints:
         if not self.args.should_save:
             return
         self.state.save_to_json(str(staging / name / TRAINER_STATE_NAME))
+        write_record(staging / name, self.run_record)
         write_manifest(staging / name, self.data_hash)
         shutil.rmtree(run_dir / name, ignore_errors=True)  # of the same step, from before a resumption
         (staging / name).rename(run_dir / name)

@@ -48,7 +48,10 @@ DEFINED = {
     "Trainer": (
         "_get_output_dir",
         "_get_train_sampler",
+        "_issue_warnings_after_load",
         "_load_callback_state",
+        "_load_from_checkpoint",
+        "_load_optimizer_and_scheduler",
         "_push_from_checkpoint",
         "_save",
         "_save_checkpoint",

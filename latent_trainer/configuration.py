@@ -48,6 +48,7 @@ class LatentConfig(PreTrainedConfig):
         step_decoder_group: latents it reads for a step.
         template: the prompt template (fields of `latent_trainer.data.Template`) the model was trained with.
         num_latents: latents a prompt gets at generation.
+        stage: the curriculum's stage it was trained up to; None for a model nobody has trained, or an older version has.
         base_form: how the base model wants to be called, as `latent_trainer.base_check` found it, and under which
             transformers; None before the first use.
         use_cache: whether generation keeps a key-value cache.
@@ -73,6 +74,7 @@ class LatentConfig(PreTrainedConfig):
     step_decoder_group: int = 1
     template: dict | None = None
     num_latents: int = 0
+    stage: int | None = None
     base_form: dict | None = None
     use_cache: bool = True
     latent_trainer_version: str = __version__

@@ -5,6 +5,7 @@ from functools import wraps
 import torch
 from transformers import GenerationMixin
 
+from latent_trainer.asked_latents import say_other_number, thought_lengths
 from latent_trainer.context import refuse_prompts
 from latent_trainer.errors import InputError
 from latent_trainer.sharding import is_sharded
@@ -13,6 +14,8 @@ from latent_trainer.sharding import is_sharded
 class GenerationDoors:
     """What a latent model answers to stock generation; comes before `PreTrainedModel` and `GenerationMixin`."""
 
+    _other_number_said = False
+
     @staticmethod
     def create_masks_for_generate(config, inputs_embeds, attention_mask, **kwargs):
         """Leave the mask (B, P + T) as it is: a static cache changes its width from one pass of a rollout to the next."""
@@ -20,6 +23,8 @@ class GenerationDoors:
 
     def generate(self, inputs: torch.Tensor | None = None, *args, synced_gpus: bool | None = None, **kwargs):
         """Generate as any causal language model does; ranks that share out the parameters write until the last one is done.
+
+        Thoughts of another length than the model was trained with are said in a warning, once a model.
 
         transformers 5.23 knows that of ZeRO-3 but not of a model that accelerate has sharded with FSDP2.
 
@@ -47,6 +52,8 @@ class GenerationDoors:
                 "guidance_scale starts its other text at the prompt's last token, here <|latent|> with nothing before it to "
                 "think from; end the prompt with <|eot|> or give negative_prompt_ids"
             )
+        for asked_latents in () if ids is None or self._other_number_said else thought_lengths(ids, self.config):
+            self._other_number_said |= say_other_number(self.config, asked_latents)
         synced_gpus = is_sharded(self) if synced_gpus is None else synced_gpus
         return super().generate(inputs, *args, synced_gpus=synced_gpus, **kwargs)
 

@@ -77,7 +77,8 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
     if config is not None:
         model.configure(config.feedback, config.feedback_options, config.rollout, config.backprop, config.rollout_options)
         model.add_step_decoder(config.step_decoder, config.step_decoder_group)
-        model.config.template, model.config.num_latents = config.template, config.num_latents
+        for kept in ("template", "num_latents", "stage"):
+            setattr(model.config, kept, getattr(config, kept))
     model = PeftModel.from_pretrained(model, name, **where).merge_and_unload()
     if stored_file(name, GENERATION_CONFIG_NAME, where) is not None:
         model.generation_config = GenerationConfig.from_pretrained(name, **where)

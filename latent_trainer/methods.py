@@ -30,7 +30,7 @@ METHODS = {
     ),
     "icot": Method(
         "Deng, Choi & Shieber 2024, From Explicit CoT to Implicit CoT: Learning to Internalize CoT Step by Step",
-        {"curriculum": "internalize", "num_latents": 0, "markers": False, "epochs_per_stage": 1},
+        {"curriculum": "internalize", "markers": False, "epochs_per_stage": 1},  # paper: 8 tokens an epoch
     ),
     "pause": Method(
         "Goyal et al. 2023, Think before you speak: Training Language Models With Pause Tokens",
@@ -70,6 +70,7 @@ METHODS = {
             "latents_per_step": 2,
             "max_stage": 3,
             "epochs_per_stage": 3,
+            "num_train_epochs": 25,  # as Coconut
             "step_decoder": "copy",
         },
     ),
@@ -79,6 +80,13 @@ METHODS = {
     ),
     "coconut": Method(
         "Hao et al. 2024, Training Large Language Models to Reason in a Continuous Latent Space",
-        {"curriculum": "staged", "feedback": "hidden", "latents_per_step": 2, "max_stage": 3, "epochs_per_stage": 3},
+        {
+            "curriculum": "staged",
+            "feedback": "hidden",
+            "latents_per_step": 2,
+            "max_stage": 3,
+            "epochs_per_stage": 3,  # paper
+            "num_train_epochs": 25,  # published code: 25 epochs in all, those over in the last stage
+        },
     ),
 }

@@ -7,6 +7,7 @@ from transformers import TrainerCallback
 from transformers.utils import logging
 
 from latent_trainer.compat import ExportableState
+from latent_trainer.errors import InputError
 from latent_trainer.training_args import LatentTrainingArguments
 
 logger = logging.get_logger(__name__)
@@ -25,8 +26,8 @@ class StageCallback(TrainerCallback, ExportableState):
     """
 
     def __init__(self, args: LatentTrainingArguments, num_stages: int, on_change):
-        self.last_stage = num_stages - 1
-        self.stage = min(args.first_stage, self.last_stage)
+        self.last_stage = _last_stage(args, num_stages)
+        self.stage = args.first_stage
         self.passed = False  # validation accuracy has ended the stage; the next one begins with the next batch
         self.on_change = on_change
 
@@ -35,11 +36,15 @@ class StageCallback(TrainerCallback, ExportableState):
         return {"args": {}, "attributes": {"stage": self.stage, "passed": self.passed}}
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Start at the first stage, or at the checkpoint's when a run is resumed."""
-        self.stage, self.passed = min(args.first_stage, self.last_stage), False  # a trainer may train more than once
+        """Start at the first stage, or at the checkpoint's; one beyond ``last_stage`` is an `InputError`."""
+        self.stage, self.passed = args.first_stage, False  # a trainer may train more than once
         saved = state.stateful_callbacks.get(type(self).__name__)
         if saved and state.global_step:
             self.stage, self.passed = saved["attributes"]["stage"], saved["attributes"]["passed"]
+        if self.stage > self.last_stage:
+            raise InputError(
+                f"last_stage={self.last_stage}: the checkpoint is in stage {self.stage} already; raise last_stage"
+            )
         self.on_change(self.stage)
 
     def on_epoch_begin(self, args, state, control, optimizer=None, lr_scheduler=None, **kwargs):
@@ -78,6 +83,55 @@ class StageCallback(TrainerCallback, ExportableState):
             lr_scheduler.best, lr_scheduler.num_bad_epochs = math.inf if lr_scheduler.mode == "min" else -math.inf, 0
         if args.reset_optimizer == "stage":
             _reset(optimizer)
+
+
+def _last_stage(args: LatentTrainingArguments, num_stages: int) -> int:
+    """Return the stage a run is to end in."""
+    return num_stages - 1 if args.last_stage is None else args.last_stage
+
+
+def refuse_unreachable(args: LatentTrainingArguments, num_stages: int, epoch_steps: int | None = None) -> None:
+    """Raise an `InputError` where a run would end before the stage it is to end in; names a number that reaches it.
+
+    Args:
+        args: how long the run is, and how its stages end. By accuracy they may end at any time: nothing is refused.
+        num_stages: stages of the curriculum.
+        epoch_steps: optimizer steps of an epoch; None, where that is not known yet, checks what does not depend on it.
+    """
+    last = _last_stage(args, num_stages)
+    passed = last - args.first_stage  # stages that have to end
+    if passed == 0 or args.advance_at is not None:
+        return
+    on_purpose = f"or last_stage={args.first_stage} for a run that is to stay in stage {args.first_stage}"
+    if args.epochs_per_stage is None and args.steps_per_stage is None:
+        raise InputError(
+            f"curriculum={args.curriculum} has stages {args.first_stage} to {last}, and nothing says when one ends; set "
+            f"epochs_per_stage, steps_per_stage or advance_at, {on_purpose}"
+        )
+    by_epochs, length = args.epochs_per_stage is not None, "max_steps" if args.max_steps > 0 else "num_train_epochs"
+    if epoch_steps is None:
+        if by_epochs == (length == "max_steps"):
+            return  # one counts epochs, the other steps
+        epoch_steps = 1
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * epoch_steps)
+
+    if by_epochs:
+        ends = [args.epochs_per_stage * epoch_steps * number for number in range(1, passed + 1)]
+    else:
+        lengths = args.steps_per_stage + args.steps_per_stage[-1:] * passed
+        ends = list(itertools.accumulate(lengths[:passed]))
+    if steps > ends[-1]:
+        return
+    ends_in = args.first_stage + sum(steps > end for end in ends)
+    way = f"epochs_per_stage={args.epochs_per_stage}" if by_epochs else f"steps_per_stage={args.steps_per_stage}"
+    needed = ends[-1] + 1  # a step in the last stage
+    if length == "num_train_epochs":
+        needed = args.epochs_per_stage * (passed + 1) if by_epochs else -(-needed // epoch_steps)
+    counted = f" ({epoch_steps} steps an epoch)" if by_epochs == (length == "max_steps") else ""
+    raise InputError(
+        f"{length}={getattr(args, length):g} with {way}{counted} ends in stage {ends_in} and never reaches stage {last}; "
+        f"set {length}={needed}, shorter stages, or last_stage={ends_in} for a run that ends there on purpose"
+    )
 
 
 def _stages_done(step: int, lengths: list[int]) -> int:

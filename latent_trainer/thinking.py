@@ -3,6 +3,7 @@
 import torch
 from transformers import LogitsProcessor
 
+from latent_trainer.asked_latents import say_other_number, trained_latents
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
 
@@ -27,6 +28,8 @@ class ThinkingProcessor(LogitsProcessor):
     def __init__(self, config: LatentConfig, num_latents: int, entropy_threshold: float | None = None, patience: int = 1):
         if num_latents < 0 or patience < 1:
             raise InputError(f"num_latents={num_latents} must be at least 0 and patience={patience} at least 1")
+        if num_latents > (trained_latents(config) or 0):  # fewer are for the model to decide
+            say_other_number(config, num_latents)
         self.latent, self.bot, self.eot = config.latent_token_id, config.bot_token_id, config.eot_token_id
         self.num_latents = num_latents
         self.threshold = entropy_threshold

@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset
 from peft import PeftConfig, PeftModel
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, enable_full_determinism, set_seed
+from transformers import PreTrainedTokenizerBase, Trainer
 
 from latent_trainer.adapters import add_adapters, latent_model, take_over, without_step_decoder
 from latent_trainer.checkpoints import (
@@ -33,7 +33,9 @@ from latent_trainer.launching import refuse_adapters, refuse_launch
 from latent_trainer.modeling import LatentForCausalLM
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.objectives.steps import StepObjective
+from latent_trainer.resuming import SameRun
 from latent_trainer.sampling import EpochSampler, RowNumbers
+from latent_trainer.seeding import seed, starting_model
 from latent_trainer.stages import StageCallback
 from latent_trainer.tokens import pad_on_the_left
 from latent_trainer.trainer_evaluation import Evaluation
@@ -41,7 +43,7 @@ from latent_trainer.training_args import LatentTrainingArguments
 from latent_trainer.trials import Trials
 
 
-class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
+class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Trials, Trainer):
     """Train a latent model on problems with any combination of objective, feedback, curriculum and rollout.
 
     Args:
@@ -84,7 +86,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
         # `Trainer` calls what a search looks for ``objective``
         self.train_objective = OBJECTIVES[args.objective](**(args.objective_options or {}))
         self.step_objective = StepObjective(args.step_decoder_weight) if args.step_decoder else None
-        self.step_group = args.step_decoder_group or args.latents_per_step
+        self.step_group = args.step_decoder_group or args.latents_per_step or 1
         model = self._first_model(model, kwargs)
         self.encoder = Encoder(processing_class, args.make_template())
         self.collator = LatentCollator(self.encoder.pad)
@@ -139,16 +141,12 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
             )
         if self.args.use_liger_kernel:
             raise InputError("use_liger_kernel=True changes one model, and model_init makes several; leave one of them out")
-        (enable_full_determinism if self.args.full_determinism else set_seed)(self.args.seed)
+        seed(self.args)
         return self.call_model_init()
 
     def _ready(self, model: LatentForCausalLM | str) -> nn.Module:
         """Return a model with what the arguments ask for: feedback, rollout, step decoder, adapters."""
-        args, template = self.args, self.args.make_template()
-        if isinstance(model, str) or (isinstance(model, PreTrainedModel) and not isinstance(model, LatentForCausalLM)):
-            model = LatentForCausalLM.from_base(
-                model, tokenizer=self.processing_class, bot_token=template.bot, eot_token=template.eot
-            )
+        args, model = self.args, starting_model(model, self.args, self.processing_class)
         latent = latent_model(model)
         if not isinstance(latent, LatentForCausalLM):
             raise InputError(
@@ -156,7 +154,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
             )
         latent.refuse_base_checkpointing()
         take_over(model, args, self.step_group)
-        latent.config.template = template.to_dict()
+        latent.config.template = args.make_template().to_dict()
         latent.generation_config.max_new_tokens = args.max_new_tokens
         refuse_adapters(model, self.peft_config, args)
         return model if self.peft_config is None else add_adapters(model, self.peft_config)
@@ -324,8 +322,9 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
     # ---- stages, training and saving ----
 
     def _on_stage(self, stage: int) -> None:
-        """Write into the model's configuration how many latents its prompts get at this stage."""
-        latent_model(self.accelerator.unwrap_model(self.model)).config.num_latents = self.curriculum.latents(stage)
+        """Write into the model's configuration the stage, and how many latents its prompts get there."""
+        config = latent_model(self.accelerator.unwrap_model(self.model)).config
+        config.stage, config.num_latents = stage, self.curriculum.latents(stage)
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         """Train; refuses an output folder that holds another run unless that run is resumed.
@@ -338,7 +337,7 @@ class LatentTrainer(WholeCheckpoints, Publishing, Evaluation, Trials, Trainer):
 
         Raises:
             ValueError: no training problems, checkpoints of another run in the output folder or another run that trains in
-                it, a damaged checkpoint, or other training problems than it was saved with.
+                it, a damaged checkpoint, other problems or settings than it was saved with, or a stage out of reach.
             TrainingError: a loss or a weight that is not finite, or a checkpoint that cannot be written.
         """
         if not self.rows:

@@ -98,8 +98,8 @@ class Evaluation:
     @contextlib.contextmanager
     def _at_stage(self, stage: int | None):
         """Within the block, be at another stage; None for the current one."""
-        if stage is not None and not 0 <= stage <= self.stages.last_stage:
-            raise InputError(f"evaluate(stage={stage}): the curriculum has stages 0 to {self.stages.last_stage}")
+        if stage is not None and not 0 <= stage < self.curriculum.num_stages:
+            raise InputError(f"evaluate(stage={stage}): the curriculum has stages 0 to {self.curriculum.num_stages - 1}")
         current, self.stages.stage = self.stages.stage, self.stages.stage if stage is None else stage
         try:
             yield

@@ -16,6 +16,7 @@ from latent_trainer.inherited import refuse_fields
 from latent_trainer.methods import METHODS
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.options import Bounds, Count, Positive, Share, Weight, admits, check_fields, check_options, parse_json
+from latent_trainer.unread_settings import asked_for, settle_unread
 
 DEFAULTS = {
     "objective": "answer",
@@ -27,6 +28,7 @@ DEFAULTS = {
     "keep_steps": False,
     "latents_per_step": 1,
     "max_stage": 3,
+    "num_train_epochs": 3.0,  # as in `TrainingArguments`
 }
 # Ranges of the stock fields, most of which `TrainingArguments` takes as they come.
 COUNT, POSITIVE, ABOVE, DECAY = Bounds(least=0), Bounds(least=1), Bounds(above=0), Bounds(least=0, below=1)
@@ -59,6 +61,10 @@ class LatentTrainingArguments(TrainingArguments):
         ValueError: an unknown choice, a negative count, or settings that contradict each other.
     """
 
+    num_train_epochs: float | None = _option(
+        "Epochs; by default the method's, and enough for every stage of its curriculum."
+    )
+
     method: str = _option("Preset that fills in the fields below that are left unset.", "coconut", METHODS)
     objective: str | None = _option("What a step is scored on.", choices=OBJECTIVES)
     objective_options: dict | str | None = _option("Keyword arguments of the objective, as a mapping or JSON.")
@@ -85,6 +91,9 @@ class LatentTrainingArguments(TrainingArguments):
     internalize_smoothing: Weight = _option("Internalize: lambda of the removal offset; 0 turns it off.", 0.0)
 
     first_stage: Count = _option("Stage training starts at.", 0)
+    last_stage: Count | None = _option(
+        "Stage training ends in, for a run that stops early; by default the curriculum's last."
+    )
     epochs_per_stage: Positive | None = _option("Advance a stage every so many epochs.")
     steps_per_stage: list[Positive] | None = _option("Optimizer steps of each stage; the last holds for all that follow.")
     advance_at: Share | None = _option("Advance when validation accuracy reaches this share, 0 to 1.")
@@ -105,16 +114,13 @@ class LatentTrainingArguments(TrainingArguments):
         if self.prediction_loss_only:
             self.generate_in_eval = False
         check_choice("method", self.method, METHODS)
-        advances_by_hand = self.steps_per_stage is not None or self.advance_at is not None
-        for name, value in {**DEFAULTS, **METHODS[self.method].defaults}.items():
-            if name == "epochs_per_stage" and advances_by_hand:
-                continue
-            if getattr(self, name) is None:
-                setattr(self, name, value)
+        asked = asked_for(self)
+        self._take_preset()
         self.backprop = int(self.backprop) if str(self.backprop).lstrip("-").isdigit() else self.backprop
         self._check_choices()
         self._check_numbers()
         self._check_combination()
+        settle_unread(self, asked, DEFAULTS)
         self.remove_unused_columns = False  # a batch is put together from problems, not from columns
         self.dataloader_pin_memory = False  # the loader yields row numbers
         if not torch.accelerator.is_available():
@@ -124,6 +130,28 @@ class LatentTrainingArguments(TrainingArguments):
         refuse_fields(self)  # those of an accelerator_config, which may be a file
         if self.mixed_precision == "fp16" and self.device.type == "cpu":  # the launcher may ask for it
             raise InputError("fp16 changes nothing on a CPU, where accelerate has no float16; set bf16=True or leave it out")
+
+    def _take_preset(self):
+        """Fill in what was left unset: options of a choice only beside that choice, and epochs enough for every stage."""
+        preset = {**DEFAULTS, **METHODS[self.method].defaults}
+        if self.steps_per_stage is not None or self.advance_at is not None:
+            preset.pop("epochs_per_stage", None)
+        for name in ("objective", "feedback", "rollout"):
+            if getattr(self, name) not in (None, preset[name]):
+                preset.pop(f"{name}_options", None)
+        epochs = preset.pop("num_train_epochs")
+        for name, value in preset.items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+        if self.num_train_epochs is None:
+            self.num_train_epochs = float(max(epochs, self._epochs_of_all_stages()))
+
+    def _epochs_of_all_stages(self) -> int:
+        """Return the epochs that train every stage as long as another; 0 where stages do not end by epochs."""
+        if self.epochs_per_stage is None or self.curriculum not in CURRICULA or self.curriculum == "fixed":
+            return 0
+        last = self.max_stage + 1 if self.last_stage is None else self.last_stage
+        return self.epochs_per_stage * (last - self.first_stage + 1)
 
     def _parse_mappings(self):
         """Turn mappings that are given as JSON into mappings; a stock field may hold the name of a file instead."""
@@ -207,6 +235,14 @@ class LatentTrainingArguments(TrainingArguments):
                 f"score_answer_prefix=False ends every prompt with the answer prefix, so that the steps curriculum="
                 f"{self.curriculum} keeps could not be written; set score_answer_prefix=True"
             )
+        last = self.make_curriculum().num_stages - 1
+        for name in ("first_stage", "last_stage"):
+            if (getattr(self, name) or 0) > last:
+                raise InputError(
+                    f"{name}={getattr(self, name)}: curriculum={self.curriculum} has stages 0 to {last}; give one of them"
+                )
+        if self.last_stage is not None and self.last_stage < self.first_stage:
+            raise InputError(f"last_stage={self.last_stage} comes before first_stage={self.first_stage}; change one")
         ways = [name for name in ("epochs_per_stage", "steps_per_stage", "advance_at") if getattr(self, name) is not None]
         if len(ways) > 1:
             raise InputError(f"{' and '.join(ways)} both say when a stage ends; keep one")

@@ -205,7 +205,8 @@ def test_padding_invariant(run):
 
 def test_batch_and_accumulation(run, tmp_path):
     """8 x 1 and 1 x 8 are the same run."""
-    trainer = run.again(tmp_path, per_device_train_batch_size=1, gradient_accumulation_steps=8, max_steps=2)
+    last = min(run.trainer.stages.last_stage, 1)
+    trainer = run.again(tmp_path, per_device_train_batch_size=1, gradient_accumulation_steps=8, max_steps=2, last_stage=last)
     trainer.train()
     assert list(trainer.losses) == [0, 1]
     for step, loss in trainer.losses.items():
@@ -253,7 +254,7 @@ def test_adapters_made_before(tmp_path, problems, method):
     tokenizer = make_tokenizer(problems)
     model = LatentForCausalLM.from_base(make_base(vocab_size=len(tokenizer)), tokenizer=tokenizer)
     model = get_peft_model(model, LoraConfig(r=2, target_modules=["c_attn"], fan_in_fan_out=True))
-    settings = {**QUICK, "latents_per_step": None, "max_stage": None, "max_steps": 1, **settings_of(method)}
+    settings = {**QUICK, "latents_per_step": None, "max_stage": None, "max_steps": 1, "last_stage": 0, **settings_of(method)}
     args = LatentTrainingArguments(str(tmp_path), **settings)
     adds = {"codi": "feedback=projection", "sim_cot": "step_decoder=copy"}
     if method in adds:

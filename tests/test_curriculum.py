@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from training import QUICK
+from training import quick
 
 from latent_trainer import LatentTrainingArguments
 from latent_trainer.curriculum import (
@@ -126,8 +126,12 @@ def test_fixed():
 
 @pytest.mark.parametrize("name", CURRICULA)
 def test_arguments_make_each_curriculum(tmp_path, name):
-    settings = {"curriculum": name, "num_latents": 4, "latents_per_step": 3, "max_stage": 5, "internalize_per_stage": 2}
-    curriculum = LatentTrainingArguments(str(tmp_path), **{**QUICK, **settings}).make_curriculum()
+    settings = {
+        "fixed": {"num_latents": 4},
+        "staged": {"latents_per_step": 3, "max_stage": 5},
+        "internalize": {"internalize_per_stage": 2, "max_stage": 5},
+    }[name]
+    curriculum = LatentTrainingArguments(str(tmp_path), **quick(curriculum=name, **settings)).make_curriculum()
     assert curriculum == {
         "fixed": FixedCurriculum(4),
         "staged": StagedCurriculum(3, 5),

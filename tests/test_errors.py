@@ -19,6 +19,7 @@ RECIPE = {
     "dataset_options": {"size": 20, "operations": 2},
     "template": "plain",
     "max_steps": 1,
+    "last_stage": 0,
     "per_device_train_batch_size": 2,
     "report_to": "none",
     "disable_tqdm": True,
@@ -305,7 +306,14 @@ def arguments(output):
     """Return a function that makes training arguments which write to a folder that does not exist."""
 
     def make(**changes):
-        settings = {"template": "plain", "report_to": "none", "disable_tqdm": True, "use_cpu": True, "max_steps": 1}
+        settings = {
+            "template": "plain",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "use_cpu": True,
+            "max_steps": 1,
+            "last_stage": 0,
+        }
         return LatentTrainingArguments(str(output), **{**settings, **changes})
 
     return make

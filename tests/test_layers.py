@@ -14,16 +14,16 @@ NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 LAYERS = [
     {"errors", "options", "version", "problem", "curriculum", "sharding", "context", "compat"},
     {"configuration", "feedback"},
-    {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
+    {"asked_latents", "data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
     | {"packing", "forward_arguments", "backbone", "generation_doors"}
     | {"base_form", "base_check", "cache_states", "state_passes", "wrapped_base"}
     | {"gguf", "heads", "loading", "step_decoder", "thinking", "weight_gradients"},
     {"modeling", "views", "classification"},
     {"objectives"},
     {"evaluation", "analysis"},
-    {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "methods", "training_args"}
-    | {"hub", "sweep", "kernels", "adapters", "adapter_targets", "adapter_mixing"}
-    | {"inherited", "trainer_evaluation", "trials"},
+    {"trainer", "checkpoints", "interruption", "launching", "resuming", "run_record", "seeding", "methods", "training_args"}
+    | {"stages", "sampling", "unread_settings", "inherited", "trainer_evaluation", "trials"}
+    | {"hub", "sweep", "kernels", "adapters", "adapter_targets", "adapter_mixing"},
     {"cli"},
     {"__main__"},
 ]

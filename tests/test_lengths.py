@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from conftest import make_base
-from training import QUICK, make_tokenizer
+from training import make_tokenizer, quick
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments
 from latent_trainer.cli import main
@@ -33,14 +33,13 @@ def make_trainer(folder, problems, architecture="gpt2", **changes) -> LatentTrai
     base = make_base(architecture, vocab_size=len(tokenizer), dtype=torch.float32, **length)
     model = LatentForCausalLM.from_base(base, tokenizer=tokenizer)
     settings = {
-        **QUICK,
         "max_stage": 1,
         "latents_per_step": LATENTS,
         "max_steps": 1,
         "first_stage": 2,
         "max_new_tokens": NEW,
     }
-    args = LatentTrainingArguments(str(folder), **{**settings, **changes})
+    args = LatentTrainingArguments(str(folder), **quick(**{**settings, **changes}))
     return LatentTrainer(model, args, train_dataset=problems, eval_dataset=problems, processing_class=tokenizer)
 
 
@@ -133,7 +132,7 @@ def test_padding_takes_no_room(tmp_path):
     """A long question with a short answer beside a short one with long steps: together wider than the context."""
     steps = ["1 + 1 + 1 + 1 + 1 + 1 + 1"]
     problems = [problem(16, answer="1"), problem(2, steps), problem(3, steps)]
-    trainer = make_trainer(tmp_path, problems, first_stage=0, generate_in_eval=False)
+    trainer = make_trainer(tmp_path, problems, first_stage=0, last_stage=0, generate_in_eval=False)
     trainer.train()
     metrics = trainer.evaluate(stage=0)
     assert trainer.dropped == metrics["eval_dropped"] == 0

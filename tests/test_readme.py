@@ -35,7 +35,7 @@ def test_tour(tmp_path, monkeypatch, problems):
         '"openai-community/gpt2"': repr(str(tmp_path / "base")),
         '"gsm8k", split="train"': '"arithmetic", split="train", size=32',
         '"gsm8k", split="validation"': '"arithmetic", split="validation", size=8',
-        "epochs_per_stage=3)": "epochs_per_stage=3, max_steps=2, per_device_train_batch_size=4, log_level='error')",
+        "max_stage=3, epochs_per_stage=3)": "max_steps=2, last_stage=0, per_device_train_batch_size=4, log_level='error')",
     }
     for old, new in replaced.items():
         assert old in tour

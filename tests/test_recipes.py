@@ -71,6 +71,7 @@ def test_recipe_trains(path, sources, tmp_path):
     settings = yaml.safe_load(path.read_text())
     out = tmp_path / "out"
     argv = ["--config", str(path), "--output_dir", str(out), "--max_steps", "1", "--disable_tqdm", "true"]
+    argv += ["--last_stage", str(settings.get("first_stage", 0))]
     argv += ["--save_strategy", "no", "--load_best_model_at_end", "false", "--report_to", "none"]
     argv += ["--max_eval_problems", "4"] if "advance_at" in settings else ["--eval_strategy", "no"]
     argv += ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2", "--log_level", "error"]

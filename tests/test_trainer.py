@@ -8,7 +8,7 @@ import torch
 import yaml
 from conftest import make_base
 from peft import LoraConfig
-from training import QUICK, history, make_tokenizer, make_trainer, uneven_problems
+from training import QUICK, history, make_tokenizer, make_trainer, quick, uneven_problems
 from transformers import AutoTokenizer, TrainerCallback
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments, encode_prompts
@@ -52,7 +52,7 @@ def test_method(tmp_path, method, adapters):
     before = parameters(trainer)
     trainer.train()
     for name, value in METHODS[method].defaults.items():
-        if name != "epochs_per_stage":
+        if name not in ("epochs_per_stage", "num_train_epochs"):
             assert getattr(trainer.args, name) == value
     curve = history(trainer, "loss", "grad_norm")
     assert len(curve) == trainer.args.max_steps
@@ -70,8 +70,9 @@ def test_method(tmp_path, method, adapters):
 def test_methods_differ(tmp_path):
     """What a row looks like in the last stage of every method."""
     seen = {}
-    for method in METHODS:
-        trainer = make_trainer(tmp_path, **PRESET, method=method, first_stage=99)
+    for method, preset in METHODS.items():
+        last = 0 if preset.defaults["curriculum"] == "fixed" else 4
+        trainer = make_trainer(tmp_path, **PRESET, method=method, first_stage=last)
         encoder = trainer.encoder
         view = trainer._batch([3], trainer.rows)["views"]["latent"]["input_ids"][0].tolist()
         seen[method] = (view.count(encoder.latent), view.count(encoder.bot), len(view))
@@ -106,7 +107,7 @@ def test_training_learns(tmp_path):
 def test_model_as_a_string(tmp_path):
     tokenizer = make_tokenizer()
     make_base(vocab_size=len(tokenizer), dtype=torch.float32).save_pretrained(tmp_path / "base")
-    args = LatentTrainingArguments(str(tmp_path / "out"), **QUICK, max_steps=1)
+    args = LatentTrainingArguments(str(tmp_path / "out"), **quick(max_steps=1, last_stage=0))
     problems = uneven_problems(8)
     trainer = LatentTrainer(str(tmp_path / "base"), args, train_dataset=problems, processing_class=tokenizer)
     trainer.train()
@@ -310,7 +311,7 @@ def test_own_optimizer(tmp_path):
     """An optimizer given from outside is the one that steps."""
     base = make_trainer(tmp_path)
     optimizer = torch.optim.SGD(base.model.parameters(), lr=0.5)
-    args = LatentTrainingArguments(str(tmp_path), **QUICK, max_steps=1)
+    args = LatentTrainingArguments(str(tmp_path), **quick(max_steps=1, last_stage=0))
     rest = {"train_dataset": uneven_problems(8), "processing_class": base.processing_class}
     trainer = LatentTrainer(base.model, args, optimizers=(optimizer, None), **rest)
     before = parameters(trainer)
@@ -405,7 +406,7 @@ def saved_base(folder, architecture: str, rows: int = 0) -> str:
 
 def adapter_trainer(output, model, tokenizer, **changes):
     """Return a LoRA trainer of a given model."""
-    args = LatentTrainingArguments(str(output), **{**QUICK, "first_stage": 2, "max_steps": 3, **changes})
+    args = LatentTrainingArguments(str(output), **quick(first_stage=2, last_stage=2, max_steps=3, **changes))
     rest = {"train_dataset": uneven_problems(16), "processing_class": tokenizer, "peft_config": LoraConfig(r=4)}
     return LatentTrainer(model, args, **rest)
 
@@ -475,6 +476,7 @@ def test_adapter_from_the_command_line(tmp_path, capsys):
         "dataset_path": str(tmp_path / "data.jsonl"),
         "output_dir": str(tmp_path / "out"),
         "max_steps": 10,
+        "last_stage": 0,
         "eval_strategy": "steps",
         "eval_steps": 10,
     }

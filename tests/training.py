@@ -9,7 +9,10 @@ from transformers import Trainer
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments
 from latent_trainer.data.tokenizer import train_tokenizer
+from latent_trainer.errors import InputError
+from latent_trainer.methods import METHODS
 from latent_trainer.problem import Problem
+from latent_trainer.stages import refuse_unreachable
 
 gc.freeze()  # the stock trainer collects garbage before every run, and would look through every imported library each time
 
@@ -49,29 +52,51 @@ def make_tokenizer():
     return train_tokenizer(["= + 0 1 2 3 4 5 6 7 8 9"])
 
 
+def quick(**changes) -> dict:
+    """Return ``QUICK`` with changes, without those of its settings that the chosen curriculum does not read."""
+    settings = {**QUICK, **changes}
+    curriculum = settings.get("curriculum") or METHODS[settings["method"]].defaults["curriculum"]
+    unread = {"fixed": ("latents_per_step", "max_stage"), "internalize": ("latents_per_step",)}.get(curriculum, ())
+    return {name: value for name, value in settings.items() if name in changes or name not in unread}
+
+
+def end_in_reach(trainer) -> None:
+    """Have a run end in the last stage that it is long enough for; most tests need no more stages than that."""
+    for last in range(trainer.stages.last_stage, trainer.args.first_stage - 1, -1):
+        trainer.args.last_stage = trainer.stages.last_stage = last
+        try:
+            return refuse_unreachable(trainer.args, trainer.curriculum.num_stages, trainer.epoch_steps)
+        except InputError:
+            continue
+
+
 def make_trainer(output_dir, kind=LatentTrainer, architecture="gpt2", dtype=torch.float32, number=20, base=None, **changes):
-    """Return a trainer of a tiny model, always the same one.
+    """Return a trainer of a tiny model, always the same one; without ``last_stage`` it ends in the last it can reach.
 
     Args:
         output_dir: where it writes.
         kind: class of the trainer.
         architecture, dtype: of the base.
         number: training problems.
-        base: a model to start from instead; what the trainer adds to it is drawn from seed 0.
+        base: a model to start from instead.
         changes: keyword arguments of the trainer, of which ``model_init`` is instead of a model, and training arguments that
             differ from ``QUICK``.
     """
     given = {*inspect.signature(Trainer.__init__).parameters, "peft_config"} & changes.keys()
     settings = {"train_dataset": uneven_problems(number)} | {key: changes.pop(key) for key in given}
-    args = LatentTrainingArguments(str(output_dir), **{**QUICK, **changes})
+    args = LatentTrainingArguments(str(output_dir), **quick(**changes))
     tokenizer = make_tokenizer()
     if "model_init" in settings:
-        return kind(args=args, processing_class=tokenizer, **settings)
+        trainer = kind(args=args, processing_class=tokenizer, **settings)
+        if "last_stage" not in changes:
+            end_in_reach(trainer)
+        return trainer
     start = base or make_base(architecture, vocab_size=len(tokenizer), dtype=dtype)
     model = LatentForCausalLM.from_base(start, tokenizer=tokenizer)
-    if base is not None:
-        torch.manual_seed(0)
-    return kind(model, args, processing_class=tokenizer, **settings)
+    trainer = kind(model, args, processing_class=tokenizer, **settings)
+    if "last_stage" not in changes:
+        end_in_reach(trainer)
+    return trainer
 
 
 def history(trainer, *names: str) -> list[tuple]:

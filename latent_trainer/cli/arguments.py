@@ -69,7 +69,7 @@ class _Parser(HfArgumentParser):
 def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
     """Return one instance of each class, from ``--config FILE.yaml`` and overrides on the command line.
 
-    An option that the command line gives several times has its last value.
+    An option that the command line gives several times is refused: which of its values is meant nobody can tell.
 
     Raises:
         InputError: an unknown key or option (names the nearest valid one), a value of the wrong type, or a malformed file.
@@ -84,7 +84,7 @@ def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
     parser.add_argument("--config", help="YAML file of options; options on the command line win.")
     known = {one.name for cls in classes for one in fields(cls) if one.init}
     settings = _settings(given.config[0], parser, classes, known) if given.config else {}
-    _refuse_both_ways(argv, known)
+    _refuse_twice(argv, known)
     try:
         *instances, rest = parser.parse_args_into_dataclasses(
             as_words(settings) + argv, return_remaining_strings=True, look_for_args_file=False
@@ -122,11 +122,13 @@ def _settings(path: str, parser: _Parser, classes: tuple[type, ...], known: set[
     return settings
 
 
-def _refuse_both_ways(argv: list[str], known: set[str]) -> None:
-    """Refuse an option that the command line both gives and takes back."""
-    given = {word[2:].partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
+def _refuse_twice(argv: list[str], known: set[str]) -> None:
+    """Refuse an option that the command line gives twice, or both gives and takes back."""
+    given = [word[2:].partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")]
     for name in known:
-        if {name, f"no_{name}"} <= given:
+        if given.count(name) > 1 or given.count(f"no_{name}") > 1:
+            raise InputError(f"--{name} is given {max(given.count(name), given.count(f'no_{name}'))} times; keep one")
+        if {name, f"no_{name}"} <= set(given):
             raise InputError(f"--{name} and --no_{name} are both given; keep one")
 
 

@@ -29,6 +29,7 @@ from latent_trainer.options import Positive, Seed, check_fields
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "demo"
 METHODS = {"latent": "latents", "pause": "pause tokens", "no_cot": "no-CoT", "cot": "CoT (steps written)"}
+STAGED, STAGES = ("latent", "pause"), 8  # the runs whose steps become latents one by one, and their stages
 TEST_PROBLEMS = 1000
 SHOWN = 3
 
@@ -159,6 +160,9 @@ def _recipe(name: str, args: DemoArguments) -> list[str]:
     argv += ["--output_dir", f"{args.runs}/{name}", "--seed", str(args.seed)]
     if args.max_steps:
         argv += ["--max_steps", str(args.max_steps), "--eval_steps", str(args.max_steps)]
+        if name in STAGED:
+            stage = max(args.max_steps // STAGES, 1)
+            argv += ["--steps_per_stage", str(stage), "--last_stage", str(min(args.max_steps, STAGES) - 1)]
     return argv
 
 

@@ -12,6 +12,7 @@ from torch import accelerator
 from latent_trainer.analysis import PROBES, Subject
 from latent_trainer.analysis.figures import save_figure
 from latent_trainer.analysis.traces import collect
+from latent_trainer.asked_latents import say_other_number
 from latent_trainer.cli.arguments import DataArguments, parse
 from latent_trainer.cli.build import load_saved, model_id
 from latent_trainer.data import CONTINUATIONS, as_problems
@@ -56,6 +57,7 @@ def run(argv: list[str]) -> None:
     model, tokenizer = load_saved(args.model, **({"attn_implementation": "eager"} if attends else {}))
     model.to(PartialState(cpu=not accelerator.is_available()).device).eval()
     number = model.config.num_latents if args.num_latents is None else args.num_latents
+    say_other_number(model.config, number)
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("traces", total=len(problems))
         traces = collect(

@@ -151,8 +151,8 @@ def train_point(spec: dict) -> dict:
         torch.set_num_threads(spec["cores"])
     folder = Path(spec["folder"])
     own = {**spec["common"], **spec["settings"], "seed": spec["seed"], "output_dir": str(folder / "model"), "do_eval": True}
-    words = ["--config", spec["base"], *as_words(own), "--resume_from_checkpoint", "True", "--disable_tqdm", "true"]
-    trainer, resume = make_trainer(words)
+    own |= {"resume_from_checkpoint": True, "disable_tqdm": True}
+    trainer, resume = make_trainer(["--config", spec["base"], *as_words(own)])
     callback = None
     if spec["study"]:
         trial = optuna.trial.Trial(open_study(Path(spec["study"])), spec["trial_id"])

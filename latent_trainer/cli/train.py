@@ -11,6 +11,7 @@ from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
 from latent_trainer.cli.build import build_model
 from latent_trainer.errors import InputError
 from latent_trainer.hub.settings import DATA_FILE, write_settings
+from latent_trainer.stages import refuse_unreachable
 from latent_trainer.trainer import LatentTrainer
 from latent_trainer.training_args import LatentTrainingArguments
 
@@ -44,10 +45,11 @@ def run(argv: list[str]) -> None:
 
 def _without_resume(argv: list[str]) -> list[str]:
     """Return the words of a command without the option that resumes and its value."""
-    option = "--resume_from_checkpoint"
-    words = [word for word in argv if not word.startswith(f"{option}=")]
-    at = words.index(option) if option in words else len(words)
-    return words[:at] + words[at + 2 :]
+    for option in ("--resume_from_checkpoint", "--resume-from-checkpoint"):
+        words = [word for word in argv if not word.startswith(f"{option}=")]
+        at = words.index(option) if option in words else len(words)
+        argv = words[:at] + words[at + 2 :]
+    return argv
 
 
 def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | None]:
@@ -56,6 +58,7 @@ def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | None]:
     if args.do_predict:
         raise InputError("do_predict=True: train predicts nothing; leave it out and run latent-trainer evaluate afterwards")
     refuse_other_run(args.output_dir, args.resume_from_checkpoint)
+    refuse_unreachable(args, args.make_curriculum().num_stages)  # what needs no data is said before it is loaded
     train_problems = data_args.load("train")
     eval_problems = data_args.load("validation") if args.eval_strategy != "no" or args.do_eval else None
     set_seed(args.seed)  # a model from a configuration draws its weights here

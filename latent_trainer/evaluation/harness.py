@@ -3,6 +3,7 @@
 import torch
 from transformers import PreTrainedModel
 
+from latent_trainer.asked_latents import say_other_number
 from latent_trainer.data.encoding import Encoder
 from latent_trainer.errors import InputError
 from latent_trainer.modeling import LatentForCausalLM  # makes AutoModelForCausalLM know saved latent models
@@ -45,6 +46,7 @@ class LatentLM(HFLM):
         number = config.num_latents if num_latents is None else num_latents
         if number < 0:
             raise InputError(f"num_latents={number} must be at least 0")
+        say_other_number(config, number)
         self.encoder = encoder = Encoder(self.tokenizer, config.template or "coconut")
         self.thought = encoder.thought(number)
         open_thought = encoder.template.markers and self.thought[-1] != encoder.eot

@@ -21,6 +21,7 @@ RECIPE = {
     "dataset_options": {"size": 20, "operations": 2},
     "template": "plain",
     "max_steps": 1,
+    "last_stage": 0,
     "per_device_train_batch_size": 2,
     "report_to": "none",
     "disable_tqdm": True,

@@ -230,6 +230,9 @@ def test_what_a_file_may_have(file):
         (["--config=another.yaml"], ["--config is given 2 times"]),
         (["--generate_in_eval", "true", "--no_generate_in_eval"], ["--generate_in_eval and --no_generate_in_eval"]),
         (["--generate-in-eval=true", "--no-generate-in-eval"], ["--generate_in_eval and --no_generate_in_eval"]),
+        (["--seed", "2", "--seed=3"], ["--seed is given 2 times"]),
+        (["--max-steps", "2", "--max_steps", "2"], ["--max_steps is given 2 times"]),
+        (["--no_generate_in_eval", "--no-generate-in-eval"], ["--generate_in_eval is given 2 times"]),
         (["--dataset_path", "None"], ["dataset_path='None'", "leave the option out"]),
         (["--learning_rate", "inf"], ["--learning_rate", "finite"]),
     ],
@@ -241,7 +244,7 @@ def test_refused_words(train, words, says):
 
 
 def test_the_command_line_wins(train):
-    settings = train("generate_in_eval: true\nseed: 1\n", "--no_generate_in_eval", "--seed", "2", "--seed=3")
+    settings = train("generate_in_eval: true\nseed: 1\n", "--no_generate_in_eval", "--seed=3")
     assert settings["generate_in_eval"] is False and settings["seed"] == 3
     settings = train("method: codi\n", "--objective_options", '{"drop_last_step": "no"}')
     assert settings["objective_options"] == {"drop_last_step": False}

@@ -31,6 +31,7 @@ dataset_options: {operations: 2, size: 40}
 max_eval_problems: 4
 template: plain
 max_steps: 1
+last_stage: 0
 per_device_train_batch_size: 4
 max_new_tokens: 4
 save_strategy: "no"
