@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 
 LAYERS = [
-    {"errors", "options", "version", "problem", "curriculum", "sharding", "context", "compat"},
+    {"errors", "options", "version", "problem", "curriculum", "sharding", "context", "compat", "whole_files"},
     {"configuration", "feedback"},
     {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
     | {"packing", "forward_arguments", "backbone", "generation_doors"}
@@ -22,6 +22,7 @@ LAYERS = [
     {"objectives"},
     {"evaluation", "analysis"},
     {"trainer", "checkpoints", "interruption", "launching", "stages", "sampling", "methods", "training_args"}
+    | {"finished", "run_lock"}
     | {"hub", "sweep", "kernels", "adapters", "adapter_targets"},
     {"cli"},
 ]

@@ -20,6 +20,7 @@ from latent_trainer.configuration import check_feedback
 from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError, nearest
+from latent_trainer.loading import refuse_pickled_adapter
 from latent_trainer.modeling import LatentForCausalLM
 
 
@@ -80,6 +81,7 @@ def _saved(kind: type, name: str, **options):
     """Return what ``kind.from_pretrained`` finds under a folder's or a Hub name; weights from safetensors only."""
     if kind is AutoModelForCausalLM:
         options["use_safetensors"] = True
+        refuse_pickled_adapter(name, options)
     try:
         return kind.from_pretrained(name, **options)
     except OSError as error:

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from peft import LoraConfig
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from latent_trainer.checkpoints import refuse_other_run
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
@@ -12,6 +12,7 @@ from latent_trainer.cli.build import build_model
 from latent_trainer.hub.settings import DATA_FILE, write_settings
 from latent_trainer.trainer import LatentTrainer
 from latent_trainer.training_args import LatentTrainingArguments
+from latent_trainer.whole_files import output_folder
 
 
 def run(argv: list[str]) -> None:
@@ -41,6 +42,22 @@ def run(argv: list[str]) -> None:
         print(f"saved to {trainer.args.output_dir}")
 
 
+class KeepDataArguments(TrainerCallback):
+    """Write beside the model which problems it is trained on, once the folder is this run's alone.
+
+    Args:
+        data_args: what says so.
+    """
+
+    def __init__(self, data_args: DataArguments):
+        self.data_args = data_args
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Write them, on the first process."""
+        if state.is_world_process_zero:
+            write_settings(vars(self.data_args), Path(args.output_dir) / DATA_FILE)
+
+
 def _without_resume(argv: list[str]) -> list[str]:
     """Return the words of a command without the option that resumes and its value."""
     option = "--resume_from_checkpoint"
@@ -52,6 +69,7 @@ def _without_resume(argv: list[str]) -> list[str]:
 def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | None]:
     """Return the trainer the arguments describe and what it resumes: a checkpoint, "latest", or None."""
     model_args, data_args, args = parse("train", (ModelArguments, DataArguments, LatentTrainingArguments), argv)
+    output_folder("output_dir", args.output_dir)
     refuse_other_run(args.output_dir, args.resume_from_checkpoint)
     train_problems = data_args.load("train")
     eval_problems = data_args.load("validation") if args.eval_strategy != "no" or args.do_eval else None
@@ -74,9 +92,7 @@ def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | None]:
         processing_class=tokenizer,
         peft_config=peft_config,
     )
-    if trainer.is_world_process_zero():
-        Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-        write_settings(vars(data_args), Path(args.output_dir) / DATA_FILE)
+    trainer.add_callback(KeepDataArguments(data_args))
     if trainer.dropped and trainer.is_world_process_zero():
         print(f"dropped {trainer.dropped} of {len(train_problems)} problems: longer than the model's context")
     return trainer, args.resume_from_checkpoint

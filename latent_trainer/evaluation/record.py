@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from latent_trainer.problem import Problem
+from latent_trainer.whole_files import write_json
 
 PACKAGES = ("latent_trainer", "torch", "transformers", "accelerate", "datasets", "peft")
 
@@ -29,11 +30,7 @@ def write_record(path: str, metrics: dict, config: dict, problems: list[Problem]
     record = {**metrics, "config": {name: _without_folder(name, value) for name, value in config.items()}, **environment()}
     if problems is not None:
         record["data_hash"] = data_hash(problems)
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(target)
+    write_json(path, record, indent=2, sort_keys=True)
     return record
 
 

@@ -9,8 +9,9 @@ from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
 from latent_trainer.hub.chat import set_chat_template
 from latent_trainer.hub.code import AUTO_MAP, modelling_code
-from latent_trainer.hub.settings import DATA_FILE, TRAINING_FILE, is_local, read_json, to_json
+from latent_trainer.hub.settings import DATA_FILE, TRAINING_FILE, is_local, to_json
 from latent_trainer.modeling import LatentForCausalLM
+from latent_trainer.whole_files import read_json
 
 ADAPTER = "adapter_config.json"
 CURVE = "learning_curve.png"

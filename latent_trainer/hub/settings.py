@@ -7,8 +7,8 @@ from pathlib import Path
 
 from transformers import TrainingArguments
 
-from latent_trainer.errors import InputError
 from latent_trainer.training_args import LatentTrainingArguments
+from latent_trainer.whole_files import replacing
 
 TRAINING_FILE = "training_arguments.json"
 DATA_FILE = "data_arguments.json"
@@ -48,9 +48,8 @@ def write_training_arguments(args: LatentTrainingArguments, folder: str) -> None
 
 def write_settings(settings: dict, path: Path) -> None:
     """Write settings without the folders of this machine, in one piece."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(to_json(settings), encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(to_json(settings), encoding="utf-8")
 
 
 def to_json(settings: dict) -> str:
@@ -71,16 +70,3 @@ def without_folders(value):
         return [without_folders(one) for one in value]
     folder = isinstance(value, str) and ("/" in value or "\\" in value) and "\n" not in value and is_local(value)
     return Path(value).name if folder else value
-
-
-def read_json(path: Path) -> dict:
-    """Return the mapping in a JSON file; an empty one where there is no such file, or it holds something else.
-
-    Raises:
-        InputError: it is no JSON.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: malformed JSON in line {error.lineno}; mend the file or take it away") from None
-    return value if isinstance(value, dict) else {}
