@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from latent_trainer.local_names import without_folders
 from latent_trainer.problem import Problem
 from latent_trainer.whole_files import write_json
 
@@ -27,17 +28,11 @@ def write_record(path: str, metrics: dict, config: dict, problems: list[Problem]
         config: the settings of the run.
         problems: what it was measured on; the record keeps a hash.
     """
-    record = {**metrics, "config": {name: _without_folder(name, value) for name, value in config.items()}, **environment()}
+    record = {**metrics, "config": without_folders(config), **environment()}
     if problems is not None:
         record["data_hash"] = data_hash(problems)
     write_json(path, record, indent=2, sort_keys=True)
     return record
-
-
-def _without_folder(name: str, value):
-    """Return a setting without the folders of this machine: of a local file or an absolute path only its name is kept."""
-    local = isinstance(value, str) and (Path(value).is_absolute() or (name.endswith("_path") and Path(value).exists()))
-    return Path(value).name if local else value
 
 
 def environment() -> dict:
