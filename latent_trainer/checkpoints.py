@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 import zlib
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from latent_trainer.finished import WRITE_ERRORS, WholeResults
 from latent_trainer.loading import pickled_weights
 from latent_trainer.options import truth
 from latent_trainer.run_lock import RunLock
-from latent_trainer.whole_files import output_folder, reason
+from latent_trainer.whole_files import output_folder, reason, system_errors
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".unfinished"  # a folder beside the checkpoints, where the next one is written
@@ -176,6 +177,27 @@ def check_data(folder: str, data_hash: str) -> None:
 
 
 @contextlib.contextmanager
+def _errors_of_threads():
+    """Raise at the end what a thread, such as TensorBoard's, could not write, instead of printing where it happened."""
+    lost: list[OSError] = []
+    before = threading.excepthook
+
+    def note(args) -> None:
+        if isinstance(args.exc_value, OSError) and args.exc_value.errno in DISK:
+            lost.append(args.exc_value)
+        else:
+            before(args)
+
+    threading.excepthook = note
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+    if lost:
+        raise lost[0]
+
+
+@contextlib.contextmanager
 def locked(output_dir: str | Path, holds: bool, doing: str = "run is training", option: str = "output_dir"):
     """Within the block no other run may train in a folder; the lock goes with the process, however it ends.
 
@@ -195,7 +217,8 @@ def locked(output_dir: str | Path, holds: bool, doing: str = "run is training", 
     """
     lock = RunLock(output_dir, doing, option) if holds else None
     try:
-        yield lock
+        with _errors_of_threads():
+            yield lock
         if lock is not None:
             lock.check()
     except OSError as error:
@@ -267,7 +290,8 @@ class WholeCheckpoints(WholeResults):
                 self.lock.check()
             super()._save(output_dir, state_dict)
         else:  # part of a checkpoint, which gets its name as a whole
-            super(WholeResults, self)._save(output_dir, state_dict)
+            with system_errors():
+                super(WholeResults, self)._save(output_dir, state_dict)
 
     def _load_callback_state(self) -> None:
         """Restore other callbacks; the stage belongs to this trainer, cannot be built anew and restores itself."""

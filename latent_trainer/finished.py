@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 
 from latent_trainer.compat import TRAINER_STATE_NAME
 from latent_trainer.errors import TrainingError
-from latent_trainer.whole_files import read_json, reason, replacing, write_json
+from latent_trainer.whole_files import read_json, reason, replacing, system_errors, write_json
 
 SAVING = ".saving"  # a folder in the one a model is saved to, where it is written before it gets its name
 WRITE_ERRORS = (OSError, SafetensorError, RuntimeError)  # what the writers raise, a full disk for one
@@ -33,7 +33,8 @@ class WholeResults:
             if self.args.should_save:
                 shutil.rmtree(staging, ignore_errors=True)  # what a killed run has left
                 staging.mkdir(parents=True)
-            super()._save(str(staging), state_dict)
+            with system_errors():
+                super()._save(str(staging), state_dict)
             if self.args.should_save:
                 _move(staging, folder)
         except WRITE_ERRORS as error:

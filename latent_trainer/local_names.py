@@ -7,16 +7,7 @@ from pathlib import Path, PureWindowsPath
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 ROOTED = re.compile(r"[A-Za-z]:[\\/]|\\\\|~|\.{1,2}([\\/]|$)|file:")  # of a path and never of a name on the Hub
 SNAPSHOT = re.compile(r"models--([^/\\]+?)--([^/\\]+)[/\\]snapshots[/\\]")  # where huggingface_hub keeps a repository
-PLACES = (
-    "model",
-    "pause_model",
-    "output",
-    "out",
-    "traces",
-    "runs",
-    "folder",
-    "base",
-)  # settings that name a file or a folder
+PLACES = ("model", "pause_model", "output", "out", "traces", "runs", "folder", "base")  # settings that name a place
 ENDINGS = ("_path", "_dir", "_file", "_folder")
 NEAR = 4  # folders above a run in which a relative name is looked for, for a command may start in any of them
 

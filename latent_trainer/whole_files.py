@@ -11,6 +11,7 @@ from pathlib import Path
 from latent_trainer.errors import InputError
 
 LONGEST = 255  # bytes of a name, on every common file system
+LONGEST_PATH = 3800  # bytes; the system takes 4096, and files are written below
 
 
 @contextlib.contextmanager
@@ -62,6 +63,17 @@ def read_json(path: Path) -> dict:
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: malformed JSON in line {error.lineno}; mend the file or take it away") from None
     return value if isinstance(value, dict) else {}
+
+
+@contextlib.contextmanager
+def system_errors() -> Iterator[None]:
+    """Within the block a full disk is an `OSError` whatever writes: tokenizers 0.23 raises a bare ``Exception`` for it."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception or "os error" not in str(error):
+            raise
+        raise OSError(str(error)) from error
 
 
 def reason(error: Exception) -> str:
@@ -118,6 +130,8 @@ def _place(name: str, path: str, kind: str, more: int = 0) -> Path:
     if "\0" in path:
         raise InputError(f"{name}={path!r} holds a zero byte; name another {kind}")
     place = Path(os.path.expanduser(path))
+    if len(os.fsencode(place)) > LONGEST_PATH:
+        raise InputError(f"{name}: {path[:40]!r}... is longer than {LONGEST_PATH} bytes; name a {kind} nearer to the root")
     long = next((part for part in place.parts if len(os.fsencode(part)) > LONGEST), None)
     if long is None and len(os.fsencode(place.stem)) + more > LONGEST:
         long = place.name

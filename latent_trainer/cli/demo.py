@@ -27,6 +27,7 @@ from latent_trainer.evaluation.generation import generate_answers
 from latent_trainer.evaluation.record import write_record
 from latent_trainer.evaluation.summary import summarise
 from latent_trainer.options import Positive, Seed, check_fields
+from latent_trainer.run_lock import LOCK
 from latent_trainer.whole_files import output_file, output_folder
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "demo"
@@ -93,7 +94,7 @@ def run(argv: list[str]) -> None:
 
 def _refuse_other_files(runs: Path) -> None:
     """Raise an `InputError` where the folder of the models holds anything that no demo has left."""
-    foreign = sorted(path.name for path in runs.glob("*") if path.name not in METHODS)
+    foreign = sorted(path.name for path in runs.glob("*") if path.name not in (*METHODS, LOCK))
     if foreign:
         raise InputError(f"runs={runs} holds more than an earlier demo ({foreign[0]}); name a folder of its own")
 

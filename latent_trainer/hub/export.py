@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 
 from latent_trainer.errors import InputError
 from latent_trainer.hub.folder import published, refuse_leaks
-from latent_trainer.whole_files import output_folder, reason
+from latent_trainer.whole_files import output_folder, reason, system_errors
 
 
 def export_folder(folder: str | Path, to: str | Path, *, merge: bool = False) -> Path:
@@ -31,7 +31,7 @@ def export_folder(folder: str | Path, to: str | Path, *, merge: bool = False) ->
     made = next((place for place in reversed([to.parent, *to.parent.parents]) if not place.exists()), None)
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(dir=to.parent, prefix=".export.") as beside:
+        with system_errors(), tempfile.TemporaryDirectory(dir=to.parent, prefix=".export.") as beside:
             _write(Path(folder), to, merge, Path(beside))
     except (OSError, SafetensorError) as error:
         raise InputError(f"cannot export to {to}: {reason(error)}; nothing of it was left there") from error
