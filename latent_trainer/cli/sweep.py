@@ -89,7 +89,7 @@ def run(argv: list[str]) -> None:
         try:
             _go_on(args, folder, base)
         except (SQLAlchemyError, StorageInternalError) as error:
-            why = reason(getattr(error, "__cause__", None) or error)
+            why = reason(error.__cause__ or error)
             raise TrainingError(f"cannot keep the sweep's state in {folder}: {why}; run the same command again") from error
 
 

@@ -128,7 +128,7 @@ def refuse_leaks(files: dict[str, Path | bytes], folder: Path) -> None:
 
 def _refuse_foreign_code(kind: str, name: str, known: dict) -> None:
     """Raise an `InputError` where a feedback or an objective is no class of the library, whose code alone travels."""
-    module = getattr(known.get(name), "__module__", None) or "a module that is not loaded here"
+    module = known[name].__module__ if name in known else "a module that is not loaded here"
     if module.split(".")[0] != LIBRARY:
         raise InputError(
             f"{kind}={name} is code of {module}, which would not travel with the model; move it to "
