@@ -1,4 +1,4 @@
-"""Nothing of the machine a model was trained on leaves it: folders, however they were written, and code that stays behind."""
+"""Nothing of the machine a model was trained on leaves it: no folder, however it was written; code that stays is refused."""
 
 import json
 import os
