@@ -30,7 +30,6 @@ MODULES = {
     "find_adapter_config_file": "transformers.utils.peft_utils",
     "get_length_grouped_indices": "transformers.trainer_pt_utils",
     "guard_torch_init_functions": "transformers.initialization",
-    "rotate_checkpoints": "transformers.trainer_utils",
 }
 
 # Private names that the library's classes define for stock ones to find, by the stock class they extend.

@@ -1,5 +1,7 @@
 """Loading what is not a plain latent model: adapters; and the generation settings a new model starts with."""
 
+from pathlib import Path
+
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, is_peft_available
 
@@ -16,10 +18,38 @@ if is_peft_available():  # a full model whose code came with it loads without
 WHERE = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
 
 
+PICKLES = ("adapter_model.bin", "pytorch_model.bin", "pytorch_model.bin.index.json")  # of weights, by their stock names
+
+
+def pickled_weights(folder: str) -> str | None:
+    """Return the weights of a folder that are a pickle and would be loaded for want of safetensors; None where none are."""
+    for name in PICKLES:
+        safe = f"{name.partition('.')[0].replace('pytorch_', '')}*.safetensors"
+        found = [path for path in sorted(Path(folder).rglob(name)) if not any(path.parent.glob(safe))]
+        if found:
+            return str(found[0].relative_to(folder))
+    return None
+
+
 def adapter_at(name: str, kwargs: dict) -> dict | None:
     """Return where an adapter lies, those of ``kwargs`` that say so; None where ``name`` has no adapter."""
     where = {key: kwargs[key] for key in WHERE if key in kwargs}
     return None if find_adapter_config_file(name, **where) is None else where
+
+
+def refuse_pickled_adapter(name: str, kwargs: dict) -> None:
+    """Raise an `InputError` where ``name`` has an adapter whose weights are a pickle, which would be opened.
+
+    Args:
+        name: folder or Hub name.
+        kwargs: as for ``from_pretrained``.
+    """
+    where = adapter_at(name, kwargs)
+    if where is not None and stored_file(name, "adapter_model.safetensors", where) is None:
+        raise InputError(
+            f"the adapter in {name} has no adapter_model.safetensors, and weights in a pickle (adapter_model.bin) are never "
+            "opened; save it again as safetensors"
+        )
 
 
 def _latent_config(name: str, where: dict) -> LatentConfig | None:
@@ -41,10 +71,11 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
 
     Raises:
         InputError: the adapter's base model has no name to load it by or is no latent model, the adapter cannot be merged,
-            or there is no PEFT to load it with.
+            its weights are a pickle, or there is no PEFT to load it with.
     """
     if not is_peft_available():
         raise InputError(f"{name} is an adapter, and peft is not installed; install it, or push it merged")
+    refuse_pickled_adapter(name, where)
     adapter = PeftConfig.from_pretrained(name, **where)
     config = kwargs.pop("config", None) or _latent_config(name, where)  # None: PEFT alone saved it, with no settings
     below = {"revision": adapter.revision or "main", "subfolder": ""}  # of the model below; ``where`` is the adapter's
@@ -63,6 +94,7 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
             )
         model = cls.from_pretrained(latent_base, *args, **options)
     elif config is not None and config.base_name_or_path:
+        refuse_pickled_adapter(config.base_name_or_path, options)
         base = load_base(config.base_name_or_path, **options)
         ids = {key: getattr(config, key) for key in ("latent_token_id", "bot_token_id", "eot_token_id")}
         if config.known_tokens is not None:

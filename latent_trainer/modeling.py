@@ -26,7 +26,7 @@ from latent_trainer.generation_doors import GenerationDoors
 from latent_trainer.gguf import load_base
 from latent_trainer.heads import causal_lm_loss
 from latent_trainer.jacobi import jacobi_rollout
-from latent_trainer.loading import adapter_at, generation_config, load_adapter
+from latent_trainer.loading import adapter_at, generation_config, load_adapter, refuse_pickled_adapter
 from latent_trainer.ranks import with_feedback
 from latent_trainer.rollout import RolloutOutput, count_positions, rollout
 from latent_trainer.sharding import Lookup, whole_shape
@@ -120,6 +120,7 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
                 + ", ".join(f"{name}={value}" for name, value in ids.items())
             )
         if isinstance(base, str):
+            refuse_pickled_adapter(base, kwargs)
             base = load_base(base, **kwargs)
         if isinstance(base, LatentForCausalLM):
             raise InputError("from_base got a LatentForCausalLM; pass the model it wraps, model.base")

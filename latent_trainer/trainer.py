@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 from datasets import Dataset
-from peft import PeftConfig, PeftModel
+from peft import PeftConfig
 from torch import nn
 from transformers import PreTrainedTokenizerBase, Trainer
 
@@ -354,7 +354,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Trials, T
         if self.args.use_liger_kernel:
             use_kernels(latent_model(self.model).base, self.args.liger_kernel_config)
         self.accelerator.wait_for_everyone()
-        with locked(self.args.output_dir, self.is_world_process_zero()):
+        with locked(self.args.output_dir, self.is_world_process_zero()) as self.lock:
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -363,7 +363,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Trials, T
         super().save_model(output_dir, _internal_call)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Save the model, and beside an adapter the latent configuration it needs."""
+        """Save the model, without tied heads and, where it goes, without the step decoder."""
         model = self.accelerator.unwrap_model(self.model)
         if state_dict is not None:  # gathered from all ranks, where a tied head is a second tensor
             tied = latent_model(model).all_tied_weights_keys
@@ -372,8 +372,6 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Trials, T
             if self._drops_step_decoder and state_dict is not None:
                 state_dict = {name: value for name, value in state_dict.items() if "step_decoder." not in name}
             super()._save(output_dir, state_dict)
-            if isinstance(model, PeftModel) and self.args.should_save:
-                latent_model(model).config.save_pretrained(output_dir or self.args.output_dir)
 
 
 def _columns(batch: dict) -> dict[str, torch.Tensor]:

@@ -79,7 +79,7 @@ def test_private_names_are_in_one_file():
         "from transformers.utils import _is_package_available",
         "from peft._x import y",
         "trainer.save_model(_internal_call=True)",
-        "def f():\n    from transformers.trainer_utils import rotate_checkpoints",
+        "def f():\n    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR",
     ],
 )
 def test_the_check_finds_them(source):

@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 
 LAYERS = [
-    {"errors", "options", "version", "problem", "curriculum", "sharding", "context", "compat"},
+    {"errors", "options", "version", "problem", "curriculum", "sharding", "context", "compat", "whole_files", "local_names"},
     {"configuration", "feedback"},
     {"asked_latents", "data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
     | {"packing", "forward_arguments", "backbone", "generation_doors"}
@@ -23,6 +23,7 @@ LAYERS = [
     {"evaluation", "analysis"},
     {"trainer", "checkpoints", "interruption", "launching", "resuming", "run_record", "seeding", "methods", "training_args"}
     | {"stages", "sampling", "unread_settings", "inherited", "trainer_evaluation", "trials"}
+    | {"finished", "run_lock"}
     | {"hub", "sweep", "kernels", "adapters", "adapter_targets", "adapter_mixing"},
     {"cli"},
     {"__main__"},

@@ -10,6 +10,8 @@ matplotlib.use("Agg")  # files only, no screen
 from cycler import cycler
 from matplotlib import pyplot
 
+from latent_trainer.whole_files import replacing
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 STYLE = {
@@ -32,12 +34,12 @@ def save_figure(draw: Callable, result: dict, path: str | Path) -> None:
         result: the numbers it draws.
         path: file name without its ending.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(STYLE):
         figure = pyplot.figure()
         draw(result, figure)
-        figure.savefig(f"{path}.png", dpi=150)
-        figure.savefig(f"{path}.svg", metadata={"Date": None})
+        for ending, settings in (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}})):
+            with replacing(f"{path}.{ending}") as partial:
+                figure.savefig(partial, format=ending, **settings)
         pyplot.close(figure)
 
 
@@ -64,8 +66,7 @@ def learning_curves(histories: dict[str, list[dict]], path: str | Path, title: s
     axes.set(xlabel="optimizer steps", ylabel="validation accuracy (share of problems)", ylim=(-0.02, 1.02))
     axes.set_title(title, fontsize=10, pad=34 if stages_of else 8)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    _write(figure, path)
 
 
 def control_bars(record: dict, path: str | Path) -> None:
@@ -93,8 +94,7 @@ def control_bars(record: dict, path: str | Path) -> None:
             axes.set_title(f"Highest accuracy with {best} latents", fontsize=10)
             axes.set_xlabel("latents per prompt")
         axes.set(ylabel="accuracy (% of problems)", ylim=(-2, 102))
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    _write(figure, path)
 
 
 def compared_records(rows: dict[str, dict], figure) -> None:
@@ -111,6 +111,13 @@ def compared_records(rows: dict[str, dict], figure) -> None:
     axes.set_title(f"Highest accuracy: {best}, {100 * rows[best]['accuracy']:.1f} %")
     axes.set(ylabel="accuracy (% of problems)", ylim=(-2, 102))
     axes.tick_params(axis="x", labelrotation=30)
+
+
+def _write(figure, path: str | Path) -> None:
+    """Write a figure in one piece and forget it."""
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=150)
+    pyplot.close(figure)
 
 
 def _bars(axes, rows: dict[str, dict], colours: list[str]) -> None:

@@ -3,7 +3,10 @@
 import importlib
 import sys
 
+from safetensors import SafetensorError
+
 from latent_trainer.errors import InputError, TrainingError, check_choice
+from latent_trainer.whole_files import reason
 
 COMMANDS = {
     "train": "train a model from a YAML recipe",
@@ -52,5 +55,8 @@ def main(command: str | None = None, argv: list[str] | None = None) -> None:
         print(f"latent-trainer: {' '.join(str(error).split())}", file=sys.stderr)  # whatever a value holds, one line
         raise SystemExit(2) from None
     except TrainingError as error:
-        print(f"latent-trainer: {error}", file=sys.stderr)
+        print(f"latent-trainer: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except (OSError, SafetensorError) as error:  # a full disk, a folder without permission: no mistake of the program
+        print(f"latent-trainer: {command} stopped: {reason(error)}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -21,6 +21,7 @@ from latent_trainer.data.template import CHAT, Template, chat_form, resolve_temp
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError, nearest
 from latent_trainer.gguf import file_options, load_base, located, named
+from latent_trainer.loading import refuse_pickled_adapter
 from latent_trainer.modeling import LatentForCausalLM
 
 
@@ -81,6 +82,8 @@ def _config(settings: dict, tokenizer: PreTrainedTokenizerBase) -> PreTrainedCon
 def _saved(kind: type, name: str, **options):
     """Return what ``kind.from_pretrained`` finds under a folder's, a file's or a Hub name (see `gguf.located`)."""
     place, options = file_options(name, options)
+    if kind is AutoModelForCausalLM:
+        refuse_pickled_adapter(place, options)
     try:
         return load_base(place, **options) if kind is AutoModelForCausalLM else kind.from_pretrained(place, **options)
     except OSError as error:

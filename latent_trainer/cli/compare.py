@@ -14,6 +14,7 @@ from latent_trainer.cli.arguments import parse
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.statistics import mcnemar
 from latent_trainer.options import check_fields
+from latent_trainer.whole_files import output_file, replacing, write_json
 
 ANSWERS = "intact.jsonl"
 COLUMNS = ("accuracy", "accuracy_stderr", "problems", "tokens_written", "latents", "seconds_per_problem")
@@ -29,6 +30,8 @@ class CompareArguments:
 
     def __post_init__(self):
         check_fields(self)
+        if self.output is not None:
+            self.output = output_file("output", self.output and f"{self.output}.json").removesuffix(".json")
 
 
 def run(argv: list[str]) -> None:
@@ -124,9 +127,8 @@ def _test_table(tests: list[dict]) -> Table:
 
 
 def _write(output: str, rows: dict[str, dict], tests: list[dict]) -> None:
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    Path(f"{output}.json").write_text(json.dumps({"records": rows, "tests": tests}, indent=2) + "\n", encoding="utf-8")
-    with open(f"{output}.csv", "w", encoding="utf-8", newline="") as file:
+    write_json(f"{output}.json", {"records": rows, "tests": tests}, indent=2)
+    with replacing(f"{output}.csv") as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ["record", *COLUMNS])
         writer.writeheader()
         writer.writerows({"record": name, **row} for name, row in rows.items())

@@ -12,6 +12,7 @@ from latent_trainer.data.forms import parse_columns
 from latent_trainer.data.validation import READERS, Checked, overlaps, validate
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.options import Positive, check_fields
+from latent_trainer.whole_files import output_file
 
 MAX_FAULTS = 20  # more lines than this help nobody
 
@@ -26,6 +27,7 @@ class ExportArguments:
 
     def __post_init__(self):
         check_fields(self)
+        self.output = output_file("output", self.output)
         check_choice("suffix of the output", Path(self.output).suffix, SUFFIXES)
         check_choice("split", self.split, sorted({*SPLITS, *chain.from_iterable(MORE_SPLITS.values())}))
 

@@ -17,6 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from latent_trainer.analysis.figures import learning_curves
 from latent_trainer.analysis.lens import nearest_tokens
+from latent_trainer.checkpoints import locked
 from latent_trainer.cli.arguments import parse
 from latent_trainer.cli.build import load_saved
 from latent_trainer.cli.train import make_trainer
@@ -26,6 +27,8 @@ from latent_trainer.evaluation.generation import generate_answers
 from latent_trainer.evaluation.record import write_record
 from latent_trainer.evaluation.summary import summarise
 from latent_trainer.options import Positive, Seed, check_fields
+from latent_trainer.run_lock import LOCK
+from latent_trainer.whole_files import output_file, output_folder
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "demo"
 METHODS = {"latent": "latents", "pause": "pause tokens", "no_cot": "no-CoT", "cot": "CoT (steps written)"}
@@ -39,12 +42,14 @@ class DemoArguments:
     """Where the demonstration writes, and its seed."""
 
     output: str = field(default="results/demo.json", metadata={"help": "Result record; the figure goes beside it."})
-    runs: str = field(default="runs/demo", metadata={"help": "Folder of the four trained models; emptied first."})
+    runs: str = field(default="runs/demo", metadata={"help": "Folder of the four trained models; an earlier demo's go."})
     seed: Seed = field(default=0, metadata={"help": "Seed of weights and order; data and splits stay the same."})
     max_steps: Positive | None = field(default=None, metadata={"help": "Train fewer steps, to try it out."})
 
     def __post_init__(self):
         check_fields(self)
+        self.output = output_file("output", self.output, (".png",))
+        self.runs = output_folder("runs", self.runs)
 
 
 class Reporter(TrainerCallback):
@@ -74,6 +79,7 @@ def run(argv: list[str]) -> None:
     (args,) = parse("demo", (DemoArguments,), argv)
     if not RECIPES.is_dir():
         raise InputError(f"the demo's recipes are not at {RECIPES}; run it from a checkout installed with pip install -e .")
+    _refuse_other_files(Path(args.runs))
     console = Console()
     console.print(
         "Chains of six operations modulo ten, e.g. [bold]7 +3 x7 -5 x9 +1 x3[/bold]; the answer is the last value."
@@ -81,14 +87,27 @@ def run(argv: list[str]) -> None:
     console.print("The same two-layer model, from scratch, the same steps and batches, four ways to think:\n")
     disable_progress_bar()  # of loading and saving; training has bars of its own
     began = time.time()
-    shutil.rmtree(args.runs, ignore_errors=True)
+    with locked(args.runs, holds=True, doing="demo is running", option="runs"):
+        for name in METHODS:
+            shutil.rmtree(Path(args.runs) / name, ignore_errors=True)
+        _compare(args, console, began)
+
+
+def _refuse_other_files(runs: Path) -> None:
+    """Raise an `InputError` where the folder of the models holds anything that no demo has left."""
+    foreign = sorted(path.name for path in runs.glob("*") if path.name not in (*METHODS, LOCK))
+    if foreign:
+        raise InputError(f"runs={runs} holds more than an earlier demo ({foreign[0]}); name a folder of its own")
+
+
+def _compare(args: DemoArguments, console: Console, began: float) -> None:
+    """Train the four models and say what came of it."""
     outcomes = _train_all(args, console)
     record = {
         "methods": {name: outcome["test"] for name, outcome in outcomes.items()},
         "seconds": round(time.time() - began, 1),
     }
     figure = Path(args.output).with_suffix(".png")
-    figure.parent.mkdir(parents=True, exist_ok=True)
     learning_curves(
         {METHODS[name]: outcome["history"] for name, outcome in outcomes.items()},
         figure,

@@ -21,6 +21,7 @@ from latent_trainer.evaluation.statistics import mcnemar
 from latent_trainer.evaluation.summary import by_group, summarise
 from latent_trainer.gguf import named
 from latent_trainer.options import Count, Mass, Positive, Scale, Seed, check_fields
+from latent_trainer.whole_files import output_file
 
 
 @dataclass
@@ -61,6 +62,8 @@ class EvaluateArguments:
     def __post_init__(self):
         check_fields(self)
         self.model = named(self.model, self.gguf_file)
+        if self.output is not None:
+            self.output = output_file("output", self.output, (".answers", ".png"))
         check_choice("split", self.split, sorted({*SPLITS[1:], *(name for more in MORE_SPLITS.values() for name in more)}))
         if self.controls == ["all"]:
             self.controls = list(CONTROLS)
@@ -158,7 +161,6 @@ def _report(args: EvaluateArguments, data_args: DataArguments, record: dict, eva
         return
     if record["controls"] or record["sweep"]:
         figure = Path(args.output).with_suffix(".png")
-        figure.parent.mkdir(parents=True, exist_ok=True)
         control_bars(record, figure)
         console.print(f"figure in {figure}", soft_wrap=True, highlight=False)
     as_trained = {name: getattr(evaluator, name) for name in ("num_latents", "max_new_tokens")}

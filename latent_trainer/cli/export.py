@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from latent_trainer.cli.arguments import parse
 from latent_trainer.hub import export_folder
+from latent_trainer.whole_files import output_folder
 
 
 @dataclass
@@ -13,6 +14,9 @@ class ExportArguments:
     to: str = field(metadata={"help": "Folder that is written; it must not be there yet, or be empty."})
     folder: str = field(metadata={"help": "Folder training left; also the first word after export."})
     merge: bool = field(default=False, metadata={"help": "Merge an adapter into its base model and write a full model."})
+
+    def __post_init__(self):
+        self.to = output_folder("to", self.to)
 
 
 def run(argv: list[str]) -> None:

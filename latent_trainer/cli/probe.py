@@ -19,6 +19,7 @@ from latent_trainer.data import CONTINUATIONS, as_problems
 from latent_trainer.errors import check_choice
 from latent_trainer.evaluation.record import peak_memory, write_record
 from latent_trainer.options import Bounds, Count, Positive, Seed, check_fields
+from latent_trainer.whole_files import output_file, output_folder
 
 
 @dataclass
@@ -42,6 +43,10 @@ class ProbeArguments:
 
     def __post_init__(self):
         check_fields(self)
+        self.out = output_folder("out", self.out)
+        output_file("out", f"{self.out}.json")
+        if self.traces is not None:
+            self.traces = output_folder("traces", self.traces)
         if self.probes is None:
             self.probes = [name for name in PROBES if name != "attention"]
         for name in self.probes:

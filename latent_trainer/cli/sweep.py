@@ -5,14 +5,17 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
+from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 from transformers import TrainerCallback
 
+from latent_trainer.checkpoints import locked
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, as_words, parse
 from latent_trainer.cli.train import make_trainer
-from latent_trainer.errors import InputError, check_choice, nearest
+from latent_trainer.errors import InputError, TrainingError, check_choice, nearest
 from latent_trainer.options import Count, Positive, Scale, Seed, check_fields, parse_json
 from latent_trainer.sweep.launch import LocalLauncher, SlurmLauncher
 from latent_trainer.sweep.loop import run_sweep
@@ -20,6 +23,7 @@ from latent_trainer.sweep.points import Run, Space
 from latent_trainer.sweep.results import ranked, write_results
 from latent_trainer.sweep.state import SweepState, open_study
 from latent_trainer.training_args import LatentTrainingArguments
+from latent_trainer.whole_files import output_folder, reason
 
 GOALS = ("maximize", "minimize")
 
@@ -53,6 +57,7 @@ class SweepArguments:
 
     def __post_init__(self):
         check_fields(self)
+        self.output_dir = output_folder("output_dir", self.output_dir)
         for name in ("settings", "axes", "points", "search", "slurm"):
             if isinstance(getattr(self, name), str):
                 setattr(self, name, parse_json(name, getattr(self, name)))
@@ -80,6 +85,16 @@ def run(argv: list[str]) -> None:
     folder, base = Path(args.output_dir).resolve(), Path(args.base)
     if not base.is_file():
         raise FileNotFoundError(f"no recipe {args.base}; check base")
+    with locked(folder, holds=True, doing="sweep is running"):
+        try:
+            _go_on(args, folder, base)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            why = reason(error.__cause__ or error)
+            raise TrainingError(f"cannot keep the sweep's state in {folder}: {why}; run the same command again") from error
+
+
+def _go_on(args: SweepArguments, folder: Path, base: Path) -> None:
+    """Run what is left of a sweep in a folder that is this process's alone."""
     recipe = hashlib.sha256(base.read_bytes()).hexdigest()
     header = {"recipe": recipe, "settings": args.settings or {}, "metric": args.metric}
     state = SweepState(folder, args.space, header, args.goal)

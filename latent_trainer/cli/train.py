@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from peft import LoraConfig
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from latent_trainer.checkpoints import refuse_other_run
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
@@ -14,6 +14,7 @@ from latent_trainer.hub.settings import DATA_FILE, write_settings
 from latent_trainer.stages import refuse_unreachable
 from latent_trainer.trainer import LatentTrainer
 from latent_trainer.training_args import LatentTrainingArguments
+from latent_trainer.whole_files import output_folder
 
 
 def run(argv: list[str]) -> None:
@@ -43,6 +44,22 @@ def run(argv: list[str]) -> None:
         print(f"saved to {trainer.args.output_dir}")
 
 
+class KeepDataArguments(TrainerCallback):
+    """Write beside the model which problems it is trained on, once the folder is this run's alone.
+
+    Args:
+        data_args: what says so.
+    """
+
+    def __init__(self, data_args: DataArguments):
+        self.data_args = data_args
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Write them, on the first process."""
+        if state.is_world_process_zero:
+            write_settings(vars(self.data_args), Path(args.output_dir) / DATA_FILE)
+
+
 def _without_resume(argv: list[str]) -> list[str]:
     """Return the words of a command without the option that resumes and its value."""
     for option in ("--resume_from_checkpoint", "--resume-from-checkpoint"):
@@ -57,6 +74,7 @@ def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | None]:
     model_args, data_args, args = parse("train", (ModelArguments, DataArguments, LatentTrainingArguments), argv)
     if args.do_predict:
         raise InputError("do_predict=True: train predicts nothing; leave it out and run latent-trainer evaluate afterwards")
+    output_folder("output_dir", args.output_dir)
     refuse_other_run(args.output_dir, args.resume_from_checkpoint)
     refuse_unreachable(args, args.make_curriculum().num_stages)  # what needs no data is said before it is loaded
     train_problems = data_args.load("train")
@@ -80,9 +98,7 @@ def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | None]:
         processing_class=tokenizer,
         peft_config=peft_config,
     )
-    if trainer.is_world_process_zero():
-        Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-        write_settings(vars(data_args), Path(args.output_dir) / DATA_FILE)
+    trainer.add_callback(KeepDataArguments(data_args))
     if trainer.dropped and trainer.is_world_process_zero():
         print(f"dropped {trainer.dropped} of {len(train_problems)} problems: longer than the model's context")
     return trainer, args.resume_from_checkpoint

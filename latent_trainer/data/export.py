@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from latent_trainer.errors import check_choice
 from latent_trainer.problem import Problem
+from latent_trainer.whole_files import replacing, write_json
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
 
@@ -24,8 +25,6 @@ def export(problems: list[Problem], path: str) -> None:
     """
     target = Path(path)
     check_choice("suffix of the file", target.suffix, SUFFIXES)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
     rows = [{**asdict(problem), "steps": list(problem.steps)} for problem in problems]
     for row in rows:
         del row["place"]  # of the file it was read from, which is not this one
@@ -41,9 +40,10 @@ def export(problems: list[Problem], path: str) -> None:
             }
             for row in rows
         ]
-        partial.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    elif target.suffix == ".jsonl":
-        partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    else:
-        Dataset.from_list(rows).to_parquet(str(partial))
-    partial.replace(target)
+        write_json(target, entries, indent=1, ensure_ascii=False)
+        return
+    with replacing(target) as partial:
+        if target.suffix == ".jsonl":
+            partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        else:
+            Dataset.from_list(rows).to_parquet(str(partial))

@@ -1,12 +1,14 @@
 """Answers written as they come, so that an interrupted evaluation goes on where it stopped."""
 
+import contextlib
 import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 
-from latent_trainer.errors import InputError
+from latent_trainer.errors import InputError, TrainingError
 from latent_trainer.evaluation.generation import Answer
+from latent_trainer.whole_files import reason, replacing
 
 
 class Journal:
@@ -57,7 +59,11 @@ class Journal:
         self.answers |= {(answer.id, answer.sample): answer for answer in answers}
 
     def append(self, answers: list[Answer], process: int = 0) -> None:
-        """Write answers to this run's part; they are on the disk when this returns."""
+        """Write answers to this run's part; they are on the disk when this returns.
+
+        Raises:
+            TrainingError: the disk is full, or something else keeps them from it; earlier answers stay.
+        """
         if self._part is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             number = len(self._parts())
@@ -65,9 +71,17 @@ class Journal:
                 number += 1
             self._part = open(part, "x", encoding="utf-8")  # noqa: SIM115 - stays open as long as the evaluation runs
             self._part.write(json.dumps(self.header) + "\n")
-        self._part.writelines(json.dumps(asdict(answer)) + "\n" for answer in answers)
-        self._part.flush()
-        os.fsync(self._part.fileno())
+        try:
+            self._part.writelines(json.dumps(asdict(answer)) + "\n" for answer in answers)
+            self._part.flush()
+            os.fsync(self._part.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):  # it tries once more to write the rest
+                self._part.close()
+            self._part = None
+            raise TrainingError(
+                f"cannot write answers to {self.path}: {reason(error)}; make room and run it again, it goes on from there"
+            ) from error
 
     def close(self) -> None:
         """Close this run's part."""
@@ -78,10 +92,8 @@ class Journal:
     def finish(self, answers: list[Answer]) -> None:
         """Write all answers in their order into the finished file and take the parts away."""
         self.close()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(self.path.name + ".partial")
         rows = [self.header, *map(asdict, answers)]
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        partial.replace(self.path)
+        with replacing(self.path) as partial:
+            partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         for part in self._parts():
             part.unlink()

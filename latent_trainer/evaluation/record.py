@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 
+from latent_trainer.local_names import without_folders
 from latent_trainer.problem import Problem
+from latent_trainer.whole_files import write_json
 
 PACKAGES = ("latent_trainer", "torch", "transformers", "accelerate", "datasets", "peft")
 
@@ -26,21 +28,11 @@ def write_record(path: str, metrics: dict, config: dict, problems: list[Problem]
         config: the settings of the run.
         problems: what it was measured on; the record keeps a hash.
     """
-    record = {**metrics, "config": {name: _without_folder(name, value) for name, value in config.items()}, **environment()}
+    record = {**metrics, "config": without_folders(config), **environment()}
     if problems is not None:
         record["data_hash"] = data_hash(problems)
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(target)
+    write_json(path, record, indent=2, sort_keys=True)
     return record
-
-
-def _without_folder(name: str, value):
-    """Return a setting without the folders of this machine: of a local file or an absolute path only its name is kept."""
-    local = isinstance(value, str) and (Path(value).is_absolute() or (name.endswith("_path") and Path(value).exists()))
-    return Path(value).name if local else value
 
 
 def environment() -> dict:

@@ -1,5 +1,6 @@
 """What a folder that training left publishes: weights as they are, everything else read, cleaned and written anew."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,12 +8,21 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
+from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.hub.chat import set_chat_template
-from latent_trainer.hub.code import AUTO_MAP, modelling_code
-from latent_trainer.hub.settings import DATA_FILE, TRAINING_FILE, is_local, read_json, to_json
+from latent_trainer.hub.code import AUTO_MAP, LIBRARY, modelling_code
+from latent_trainer.hub.settings import DATA_FILE, TRAINING_FILE, to_json
+from latent_trainer.local_names import ENDINGS, hub_id, names_hub, without_folders
 from latent_trainer.modeling import LatentForCausalLM
+from latent_trainer.objectives import OBJECTIVES
+from latent_trainer.whole_files import read_json
 
 ADAPTER = "adapter_config.json"
+TOKENIZER = "tokenizer_config.json"
+LOADED_FROM = ("_name_or_path", "name_or_path")
+FOLDERS = {"feedback": "feedback", "objective": "objectives"}
+BINARY = (".safetensors", ".png")
+SHALLOW = 2  # parts of a path too common to look for, such as /root
 CURVE = "learning_curve.png"
 RESULTS = "results"
 
@@ -66,12 +76,13 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
     kind = "adapter" if adapter and not merge else "model"
     files: dict[str, Path | bytes] = dict(_weights(source, kind))
     settings = _clean_config(read_json(source / "config.json"), folder, kind)
-    files["config.json"] = to_json(settings).encode()
+    _refuse_foreign_code("feedback", settings.get("feedback", "hidden"), FEEDBACKS)
+    files["config.json"] = to_json(settings, folder).encode()
     if kind == "adapter":
-        files[ADAPTER] = to_json(_clean_adapter(read_json(folder / ADAPTER), folder)).encode()
+        files[ADAPTER] = to_json(_clean_adapter(read_json(folder / ADAPTER), folder), folder).encode()
     if generation := read_json(source / "generation_config.json"):
         # pipelines sample unless told otherwise; answers are greedy here, as they were in evaluation
-        files["generation_config.json"] = to_json({"do_sample": False, **generation}).encode()
+        files["generation_config.json"] = to_json({"do_sample": False, **generation}, folder).encode()
     config = LatentConfig(**{name: value for name, value in settings.items() if name != "model_type"})
     if config.template is None:
         raise InputError(
@@ -80,17 +91,49 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
     set_chat_template(tokenizer, config.template, config.num_latents)
     tokenizer.save_pretrained(scratch / "tokenizer")
     files |= {path.name: path for path in (scratch / "tokenizer").iterdir()}
+    own = read_json(scratch / "tokenizer" / TOKENIZER)
+    own = {name: value for name, value in own.items() if name != "name_or_path" and not name.endswith(ENDINGS)}
+    files[TOKENIZER] = (json.dumps(own, indent=2, ensure_ascii=False) + "\n").encode()
     files |= {name: code.encode() for name, code in modelling_code().items()}
     found = Published(files, kind, config, tokenizer)
-    found.training, found.data = read_json(folder / TRAINING_FILE), read_json(folder / DATA_FILE)
-    found.results = _results(folder)
+    found.training = without_folders(read_json(folder / TRAINING_FILE), folder)
+    found.data = without_folders(read_json(folder / DATA_FILE), folder)
+    found.results = without_folders(_results(folder), folder)
+    if "objective" in found.training:
+        _refuse_foreign_code("objective", found.training["objective"], OBJECTIVES)
     found.history = read_json(folder / "trainer_state.json").get("log_history", [])
     for name, settings in ((TRAINING_FILE, found.training), (DATA_FILE, found.data)):
         if settings:
-            files[name] = to_json(settings).encode()
-    files |= {f"{RESULTS}/{name}.json": to_json(record).encode() for name, record in found.results.items()}
+            files[name] = to_json(settings, folder).encode()
+    files |= {f"{RESULTS}/{name}.json": to_json(record, folder).encode() for name, record in found.results.items()}
     _add_curve(found, scratch / CURVE)
     return found
+
+
+def refuse_leaks(files: dict[str, Path | bytes], folder: Path) -> None:
+    """Raise an `InputError` where a text that is to be published names the folder, the working folder or the home folder.
+
+    Settings are cleaned before; this finds what a person or another program has written into a text.
+    """
+    here = {folder.absolute(), folder.resolve(), Path.cwd(), Path.home()}
+    here = [str(place) for place in here if len(place.parts) > SHALLOW]
+    for name, content in sorted(files.items()):
+        if Path(name).suffix in BINARY:
+            continue
+        text = (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", errors="replace")
+        found = next((place for place in here if place in text or json.dumps(place)[1:-1] in text), None)
+        if found is not None:
+            raise InputError(f"{name} would publish {found}, a folder of this machine; take it out of what is in {folder}")
+
+
+def _refuse_foreign_code(kind: str, name: str, known: dict) -> None:
+    """Raise an `InputError` where a feedback or an objective is no class of the library, whose code alone travels."""
+    module = known[name].__module__ if name in known else "a module that is not loaded here"
+    if module.split(".")[0] != LIBRARY:
+        raise InputError(
+            f"{kind}={name} is code of {module}, which would not travel with the model; move it to "
+            f"latent_trainer/{FOLDERS[kind]}/ and register it there"
+        )
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -119,22 +162,31 @@ def _clean_config(settings: dict, folder: Path, kind: str) -> dict:
     Raises:
         InputError: an adapter on a base that nobody else can load.
     """
-    base = settings.get("base_name_or_path", "")
-    if is_local(base):
+    base = settings.get("base_name_or_path") or ""
+    base = settings["base_name_or_path"] = hub_id(base) or base
+    if base and not names_hub(base, folder):
         if kind == "adapter":
             raise InputError(
                 f"the adapter in {folder} belongs to the base model in a folder of this machine ({Path(base).name}), which "
                 "others cannot load; give merge"
             )
         settings["base_name_or_path"] = ""
-    (settings.get("base_config") or {}).pop("_name_or_path", None)
-    return {**settings, "auto_map": AUTO_MAP}
+    return {**_without_names(settings), "auto_map": AUTO_MAP}
+
+
+def _without_names(settings):
+    """Return a configuration in which no part says where it was loaded from."""
+    if isinstance(settings, dict):
+        return {name: _without_names(value) for name, value in settings.items() if name not in LOADED_FROM}
+    return [_without_names(value) for value in settings] if isinstance(settings, list) else settings
 
 
 def _clean_adapter(settings: dict, folder: Path) -> dict:
     """Return an adapter's configuration; an `InputError` where it was trained on a latent model of this machine."""
     base = settings.get("base_model_name_or_path") or ""
-    if is_local(base):
+    base = hub_id(base) or base
+    settings["base_model_name_or_path"] = base or None
+    if base and not names_hub(base, folder):
         raise InputError(
             f"the adapter in {folder} was trained on the latent model in a folder of this machine ({Path(base).name}), "
             "which others cannot load; give merge"

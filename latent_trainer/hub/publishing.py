@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, HfApi
+from peft import PeftModel
 
 from latent_trainer.adapters import latent_model
 from latent_trainer.compat import save_without_push
@@ -16,12 +17,15 @@ class Publishing:
     """What a trainer answers to ``push_to_hub``; comes before `Trainer`, which would push pickles in several commits."""
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Save the model with readable arguments, and beside an adapter the generation settings it was trained with."""
+        """Save the model with readable arguments, and beside an adapter the settings it needs and was trained with."""
         super()._save(output_dir, state_dict)
         if self.args.should_save:
             folder = output_dir or self.args.output_dir
             write_training_arguments(self.args, folder)
-            latent_model(self.accelerator.unwrap_model(self.model)).generation_config.save_pretrained(folder)
+            model = self.accelerator.unwrap_model(self.model)
+            latent_model(model).generation_config.save_pretrained(folder)
+            if isinstance(model, PeftModel):
+                latent_model(model).config.save_pretrained(folder)
 
     def push_to_hub(
         self,

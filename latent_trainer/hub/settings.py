@@ -1,14 +1,14 @@
 """Settings and results as they may be published: readable JSON without folders of this machine and without tokens."""
 
 import json
-import os
 from dataclasses import fields
 from pathlib import Path
 
 from transformers import TrainingArguments
 
-from latent_trainer.errors import InputError
+from latent_trainer.local_names import without_folders
 from latent_trainer.training_args import LatentTrainingArguments
+from latent_trainer.whole_files import replacing
 
 TRAINING_FILE = "training_arguments.json"
 DATA_FILE = "data_arguments.json"
@@ -48,39 +48,10 @@ def write_training_arguments(args: LatentTrainingArguments, folder: str) -> None
 
 def write_settings(settings: dict, path: Path) -> None:
     """Write settings without the folders of this machine, in one piece."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(to_json(settings), encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(to_json(settings), encoding="utf-8")
 
 
-def to_json(settings: dict) -> str:
-    """Return settings without the folders of this machine as JSON text."""
-    return json.dumps(without_folders(settings), indent=2, sort_keys=True) + "\n"
-
-
-def is_local(name: str) -> bool:
-    """Return whether a name is a file or folder of this machine rather than a name on the Hub."""
-    return os.path.isabs(name) or os.path.exists(name)
-
-
-def without_folders(value):
-    """Return settings in which files and folders of this machine keep only their own name."""
-    if isinstance(value, dict):
-        return {name: without_folders(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [without_folders(one) for one in value]
-    folder = isinstance(value, str) and ("/" in value or "\\" in value) and "\n" not in value and is_local(value)
-    return Path(value).name if folder else value
-
-
-def read_json(path: Path) -> dict:
-    """Return the mapping in a JSON file; an empty one where there is no such file, or it holds something else.
-
-    Raises:
-        InputError: it is no JSON.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: malformed JSON in line {error.lineno}; mend the file or take it away") from None
-    return value if isinstance(value, dict) else {}
+def to_json(settings: dict, near: Path | None = None) -> str:
+    """Return settings without the folders of this machine as JSON text; ``near`` as in `without_folders`."""
+    return json.dumps(without_folders(settings, near), indent=2, sort_keys=True) + "\n"

@@ -9,6 +9,8 @@ from pathlib import Path
 import optuna
 from submitit.helpers import DelayedSubmission
 
+from latent_trainer.whole_files import write_json
+
 OUTCOME = "outcome.json"
 
 
@@ -51,9 +53,7 @@ class PointJob:
 
 def write_outcome(folder: Path, outcome: dict) -> None:
     """Write an outcome in one piece."""
-    partial = folder / f"{OUTCOME}.partial"
-    partial.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / OUTCOME)
+    write_json(folder / OUTCOME, outcome, indent=2)
 
 
 def read_outcome(folder: Path) -> dict | None:

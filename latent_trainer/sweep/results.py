@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from latent_trainer.analysis.figures import save_figure
 from latent_trainer.sweep.state import SweepState
+from latent_trainer.whole_files import replacing
 
 WIDE = 30  # a range of positive numbers wider than this factor is drawn on a logarithmic axis
 
@@ -64,9 +65,8 @@ def write_results(state: SweepState, folder: Path, metric: str) -> list[Path]:
         {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in row.items()} for row in rows
     ]
     columns = {name: [row.get(name) for row in texts] for name in _names(texts)}
-    parquet.write_table(
-        pyarrow.table({name: _column(values) for name, values in columns.items()}), folder / "results.parquet"
-    )
+    with replacing(folder / "results.parquet") as partial:
+        parquet.write_table(pyarrow.table({name: _column(values) for name, values in columns.items()}), partial)
     _write_csv(folder / "ranked.csv", best)
     written = [folder / name for name in ("results.csv", "results.parquet", "ranked.csv")]
     for axis in state.space.options if best else ():
@@ -83,7 +83,7 @@ def _names(rows: list[dict]) -> list[str]:
 
 
 def _write_csv(path: Path, rows: list[dict]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _names(rows))
         writer.writeheader()
         writer.writerows(rows)

@@ -1,10 +1,13 @@
 """What became of every point: an Optuna study in one SQLite file. Grid points are trials too, with settings of their own."""
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import URL
 
 from latent_trainer.errors import InputError
 from latent_trainer.sweep.points import Point, Run, Space
@@ -23,11 +26,37 @@ def open_study(path: Path, seed: int = 0, direction: str = "maximize", new: bool
         new: make it where there is none.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+    url = URL.create("sqlite", database=str(path)).render_as_string()  # a folder's name may hold ? or %
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
     tools = {"sampler": optuna.samplers.TPESampler(seed=seed), "pruner": optuna.pruners.MedianPruner()}
     if not new:
         return optuna.load_study(study_name=STUDY, storage=storage, **tools)
     return optuna.create_study(study_name=STUDY, storage=storage, direction=direction, load_if_exists=True, **tools)
+
+
+def refuse_damaged(path: Path) -> None:
+    """Raise an `InputError` where a sweep's file is no study, or is missing beside points that it would give new numbers.
+
+    Args:
+        path: ``sweep.db``; read only, but for what a killed sweep has left half-written.
+    """
+    advice = "bring back a copy of it, or choose another output_dir"
+    if not path.exists() or (path.is_file() and not path.stat().st_size):
+        if any((path.parent / "points").glob("*")):
+            raise InputError(f"{path.parent} holds points of a sweep, but {path.name} is {_lack(path)}; {advice}")
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=60)) as file:
+            sound = [row[0] for row in file.execute("PRAGMA quick_check(1)")] == ["ok"]
+            study = sound and file.execute("SELECT count(*) FROM studies").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{path} is damaged or no sweep's ({error}); {advice}") from None
+    if not study:
+        raise InputError(f"{path} is damaged; {advice}")
+
+
+def _lack(path: Path) -> str:
+    return "empty" if path.exists() else "missing"
 
 
 class SweepState:
@@ -40,12 +69,13 @@ class SweepState:
         direction: "maximize" or "minimize" the metric.
 
     Raises:
-        ValueError: the file holds a sweep with another header.
+        ValueError: the file holds a sweep with another header, is damaged, or has gone while the points are there.
     """
 
     def __init__(self, folder: Path, space: Space, header: dict, direction: str = "maximize"):
         folder.mkdir(parents=True, exist_ok=True)
         self.path, self.space = folder / "sweep.db", space
+        refuse_damaged(self.path)
         self.study = open_study(self.path, space.seeds[0], direction, new=True)
         header = {**json.loads(json.dumps(header)), "goal": direction, "search": space.search}
         known = self.study.user_attrs.get("header", header)
