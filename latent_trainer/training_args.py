@@ -15,6 +15,7 @@ from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.methods import METHODS
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.options import Bounds, Count, Positive, Share, Weight, admits, check_fields, check_options, parse_json
+from latent_trainer.process_group import leave_at_exit
 
 DEFAULTS = {
     "objective": "answer",
@@ -117,6 +118,7 @@ class LatentTrainingArguments(TrainingArguments):
         if not torch.accelerator.is_available():
             self.use_cpu = True  # accelerate 1.15 would let several processes on the CPU each train alone
         super().__post_init__()
+        leave_at_exit()
 
     def _parse_mappings(self):
         """Turn mappings that are given as JSON into mappings; a stock field may hold the name of a file instead."""

@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 
 LAYERS = [
-    {"errors", "options", "version", "problem", "curriculum", "sharding", "context", "compat"},
+    {"errors", "options", "version", "problem", "curriculum", "sharding", "context", "compat", "process_group"},
     {"configuration", "feedback"},
     {"data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
     | {"packing", "forward_arguments", "backbone", "generation_doors"}

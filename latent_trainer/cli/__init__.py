@@ -1,7 +1,11 @@
 """The command line: ``latent-trainer COMMAND``; every recipe script is one of these commands under ``accelerate launch``."""
 
 import importlib
+import json
+import os
 import sys
+import time
+from pathlib import Path
 
 from latent_trainer.errors import InputError, TrainingError, check_choice
 
@@ -22,6 +26,9 @@ COMMANDS = {
 EXTRAS = {"optuna": "sweep", "submitit": "sweep", "sklearn": "analysis"}  # packages that come only with an extra
 
 
+ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where torch's launcher looks for why a process has failed
+
+
 def main(command: str | None = None, argv: list[str] | None = None) -> None:
     """Run a command; a mistake in the input ends it with one line and exit status 2, a run that cannot go on with status 1.
 
@@ -39,18 +46,35 @@ def main(command: str | None = None, argv: list[str] | None = None) -> None:
         command, *argv = argv
     try:
         check_choice("command", command, COMMANDS)
-        importlib.import_module(f"latent_trainer.cli.{command}").run(argv)
+        _recorded(importlib.import_module(f"latent_trainer.cli.{command}").run)(argv)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        print(
-            f"latent-trainer: {command} needs {error.name}; pip install 'latent_trainer[{EXTRAS[error.name]}]'",
-            file=sys.stderr,
-        )
+        _say(f"{command} needs {error.name}; pip install 'latent_trainer[{EXTRAS[error.name]}]'")
         raise SystemExit(2) from None
     except (InputError, FileNotFoundError, ConnectionError) as error:
-        print(f"latent-trainer: {' '.join(str(error).split())}", file=sys.stderr)  # whatever a value holds, one line
+        _say(str(error))
         raise SystemExit(2) from None
     except TrainingError as error:
-        print(f"latent-trainer: {error}", file=sys.stderr)
+        _say(str(error))
         raise SystemExit(1) from None
+
+
+def _recorded(run):
+    """Return ``run`` such that what it raises stands in the last lines of torch's launcher, where there is one."""
+    if ERROR_FILE not in os.environ:
+        return run
+    # imports torch, which a launched process does anyway
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    return record(run)
+
+
+def _say(why: str) -> None:
+    """Print why a command ends, whatever a value holds in one line, and tell it a launcher, which repeats it at its end."""
+    line = f"latent-trainer: {' '.join(why.split())}"
+    print(line, file=sys.stderr)
+    if ERROR_FILE in os.environ:
+        # a second early: the launcher names the first failure, in whole seconds, and other ranks fail because of this one
+        failure = {"message": line, "timestamp": str(int(time.time()) - 1)}
+        Path(os.environ[ERROR_FILE]).write_text(json.dumps(failure), encoding="utf-8")
