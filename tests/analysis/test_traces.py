@@ -3,13 +3,13 @@
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_base
+from forked_python import forked_python
 from training import make_tokenizer, uneven_problems
 
 from latent_trainer import LatentForCausalLM, encode_prompts
@@ -93,7 +93,7 @@ print(json.dumps(peaks))
 
 def start(folder, number: int, pause: float, latents: int, **changes) -> subprocess.Popen:
     """Collect in a process of its own, which says how far it is and waits a while after every shard."""
-    words = [sys.executable, "-c", SCRIPT, str(TESTS), str(folder), *map(json.dumps, (number, pause, latents, changes))]
+    words = [forked_python(), "-c", SCRIPT, str(TESTS), str(folder), *map(json.dumps, (number, pause, latents, changes))]
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=TESTS)
 
 
