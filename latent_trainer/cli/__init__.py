@@ -8,24 +8,9 @@ import time
 from pathlib import Path
 
 from latent_trainer.errors import InputError, TrainingError, check_choice
-
-COMMANDS = {
-    "train": "train a model from a YAML recipe",
-    "evaluate": "grade generated answers of a saved model",
-    "generate": "answer questions with a saved model",
-    "push": "publish a trained model or adapter on the Hub",
-    "export": "write a trained model into a folder that needs transformers alone",
-    "probe": "look at what the latents of a saved model hold",
-    "sweep": "train a recipe over axes, points or a search, here or on Slurm",
-    "compare": "compare result records, with paired tests",
-    "data": "write problems to a file, or check a file of your own",
-    "demo": "train a tiny model four ways and compare them",
-    "env": "print versions and devices for a bug report",
-}
+from latent_trainer_command import COMMANDS, answer
 
 EXTRAS = {"optuna": "sweep", "submitit": "sweep", "sklearn": "analysis"}  # packages that come only with an extra
-
-
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where torch's launcher looks for why a process has failed
 
 
@@ -38,10 +23,9 @@ def main(command: str | None = None, argv: list[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     if command is None:
-        if not argv or argv[0] in ("-h", "--help"):
-            print("usage: latent-trainer COMMAND [--config FILE.yaml] [--option value ...]\n")
-            print("\n".join(f"  {name:10} {about}" for name, about in COMMANDS.items()))
-            print("\nlatent-trainer COMMAND --help lists the options of a command.")
+        text = answer(argv)
+        if text is not None:
+            print(text)
             return
         command, *argv = argv
     try:
