@@ -3,8 +3,8 @@
 Importing the library takes seconds of processor time, and a test of two processes under a launcher would pay them three
 times. What is forked is a process like any other: it has its own session, environment, folder and exit status, runs ``-m
 module``, ``-c code`` or a script as ``__main__``, and ends through the interpreter's own end. The executable that a test
-calls stands for it, with a process number of its own: a signal that it gets goes on to the program, and when it is killed the
-program is killed too.
+calls stands for it, with a process number of its own: a signal that it gets goes on to the program, and when it is killed
+the program is killed too.
 """
 
 import contextlib

@@ -270,7 +270,7 @@ def test_killed_process(tmp_path):
         "dataset_options": {"size": 60, "operations": 3},
         "template": "plain",
         "per_device_train_batch_size": 8,
-        "max_steps": 80,
+        "max_steps": 40,
         "steps_per_stage": 9,
         "reset_optimizer": "stage",
         "uniform_prob": 0.2,
@@ -303,4 +303,4 @@ def test_killed_process(tmp_path):
     states = [json.loads((tmp_path / name / "trainer_state.json").read_text()) for name in ("killed", "whole")]
     losses = [[entry for entry in state["log_history"] if "loss" in entry] for state in states]
     assert losses[0] == losses[1]
-    assert len(losses[0]) == 80
+    assert len(losses[0]) == 40
