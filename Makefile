@@ -26,11 +26,12 @@ $(VENV)/.installed-dev: $(INPUTS) | $(VENV)/.installed
 demo: $(VENV)/.installed  ## train one tiny model four ways and compare them (five minutes)
 	$(BIN)/latent-trainer demo
 
-test: $(VENV)/.installed-dev  ## run the tests (about twenty minutes on two cores)
-	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --maxprocesses 8 --dist worksteal
+# one thread a process: with two, as many processes as cores would have twice as many threads
+test: $(VENV)/.installed-dev  ## run the tests (about ten minutes on two cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-slow: $(VENV)/.installed-dev  ## run the tests that take minutes: the demonstration's claims, kills, a full disk
-	$(BIN)/python -m pytest -q -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
 
 test-versions: $(VENV)/.installed-dev  ## run the core of the tests under the oldest, the pinned and the newest transformers
 	$(BIN)/python tests/releases.py

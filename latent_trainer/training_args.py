@@ -16,6 +16,7 @@ from latent_trainer.inherited import refuse_fields
 from latent_trainer.methods import METHODS
 from latent_trainer.objectives import OBJECTIVES
 from latent_trainer.options import Bounds, Count, Positive, Share, Weight, admits, check_fields, check_options, parse_json
+from latent_trainer.process_group import leave_at_exit
 from latent_trainer.unread_settings import asked_for, settle_unread
 
 DEFAULTS = {
@@ -127,6 +128,7 @@ class LatentTrainingArguments(TrainingArguments):
             self.use_cpu = True  # accelerate 1.15 would let several processes on the CPU each train alone
         refuse_fields(self)
         super().__post_init__()
+        leave_at_exit()
         refuse_fields(self)  # those of an accelerator_config, which may be a file
         if self.mixed_precision == "fp16" and self.device.type == "cpu":  # the launcher may ask for it
             raise InputError("fp16 changes nothing on a CPU, where accelerate has no float16; set bf16=True or leave it out")

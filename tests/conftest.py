@@ -30,7 +30,17 @@ ARCHITECTURES = {
 
 def pytest_addoption(parser):
     """Add the number of problems a family is checked on; ``make verify-data`` asks for more."""
-    parser.addoption("--problems", type=int, default=200, help="problems a generated family is checked on")
+    parser.addoption("--problems", type=int, default=100, help="problems a generated family is checked on")
+
+
+# What takes longest comes first, so that no process is left with a long test when the others have finished.
+LONG = ("distributed/", "test_demo.py", "sweep/test_launch.py", "faults/test_killed.py", "test_two_evaluations.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests of ``LONG`` first, in its order."""
+    places = {item: next((n for n, part in enumerate(LONG) if part in item.nodeid), len(LONG)) for item in items}
+    items.sort(key=places.get)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,9 @@ def fresh():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
+@pytest.mark.parametrize(
+    "architecture", ["gpt2", pytest.param("llama", marks=pytest.mark.slow), pytest.param("qwen3", marks=pytest.mark.slow)]
+)
 def test_one_compiled_step(architecture):
     """Six latents and eight written tokens use the graphs of a prompt and of one column, however many there are."""
     model = make_latent(architecture).eval()

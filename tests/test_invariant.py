@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 import yaml
 from conftest import make_base
+from forked_python import forked_python
 from peft import LoraConfig
 from safetensors.torch import load_file
 from training import history, make_tokenizer, make_trainer, uneven_problems
@@ -270,7 +270,7 @@ def test_killed_process(tmp_path):
         "dataset_options": {"size": 60, "operations": 3},
         "template": "plain",
         "per_device_train_batch_size": 8,
-        "max_steps": 80,
+        "max_steps": 40,
         "steps_per_stage": 9,
         "reset_optimizer": "stage",
         "uniform_prob": 0.2,
@@ -283,7 +283,7 @@ def test_killed_process(tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     words = ["--config", str(tmp_path / "recipe.yaml"), "--output_dir"]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "recipes" / "train.py"), *words, str(tmp_path / "killed")],
+        [forked_python(), str(ROOT / "recipes" / "train.py"), *words, str(tmp_path / "killed")],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -303,4 +303,4 @@ def test_killed_process(tmp_path):
     states = [json.loads((tmp_path / name / "trainer_state.json").read_text()) for name in ("killed", "whole")]
     losses = [[entry for entry in state["log_history"] if "loss" in entry] for state in states]
     assert losses[0] == losses[1]
-    assert len(losses[0]) == 80
+    assert len(losses[0]) == 40

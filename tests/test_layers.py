@@ -12,7 +12,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 
 LAYERS = [
-    {"errors", "options", "version", "problem", "curriculum", "sharding", "context", "compat", "whole_files", "local_names"},
+    {"errors", "options", "version", "problem", "curriculum", "sharding", "context", "compat", "process_group"}
+    | {"whole_files", "local_names"},
     {"configuration", "feedback"},
     {"asked_latents", "data", "rollout", "jacobi", "ranks", "cache", "checkpointing", "tokens", "masks", "unread"}
     | {"packing", "forward_arguments", "backbone", "generation_doors"}

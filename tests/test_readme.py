@@ -3,12 +3,12 @@
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import make_base
+from forked_python import forked_python
 
 from latent_trainer.cli import COMMANDS, main
 from latent_trainer.data import combinatorics, convex
@@ -110,6 +110,6 @@ def test_links_and_tree():
 def test_numbers_come_from_results():
     """The generated parts of the pages are what docs/build.py writes."""
     done = subprocess.run(
-        [sys.executable, "docs/build.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [forked_python(), "docs/build.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

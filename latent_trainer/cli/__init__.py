@@ -1,28 +1,20 @@
 """The command line: ``latent-trainer COMMAND``; every recipe script is one of these commands under ``accelerate launch``."""
 
 import importlib
+import json
+import os
 import sys
+import time
+from pathlib import Path
 
 from safetensors import SafetensorError
 
 from latent_trainer.errors import InputError, TrainingError, check_choice
 from latent_trainer.whole_files import reason
-
-COMMANDS = {
-    "train": "train a model from a YAML recipe",
-    "evaluate": "grade generated answers of a saved model",
-    "generate": "answer questions with a saved model",
-    "push": "publish a trained model or adapter on the Hub",
-    "export": "write a trained model into a folder that needs transformers alone",
-    "probe": "look at what the latents of a saved model hold",
-    "sweep": "train a recipe over axes, points or a search, here or on Slurm",
-    "compare": "compare result records, with paired tests",
-    "data": "write problems to a file, or check a file of your own",
-    "demo": "train a tiny model four ways and compare them",
-    "env": "print versions and devices for a bug report",
-}
+from latent_trainer_command import COMMANDS, answer
 
 EXTRAS = {"optuna": "sweep", "submitit": "sweep", "sklearn": "analysis"}  # packages that come only with an extra
+ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where torch's launcher looks for why a process has failed
 
 
 def main(command: str | None = None, argv: list[str] | None = None) -> None:
@@ -34,29 +26,45 @@ def main(command: str | None = None, argv: list[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     if command is None:
-        if not argv or argv[0] in ("-h", "--help"):
-            print("usage: latent-trainer COMMAND [--config FILE.yaml] [--option value ...]\n")
-            print("\n".join(f"  {name:10} {about}" for name, about in COMMANDS.items()))
-            print("\nlatent-trainer COMMAND --help lists the options of a command.")
+        text = answer(argv)
+        if text is not None:
+            print(text)
             return
         command, *argv = argv
     try:
         check_choice("command", command, COMMANDS)
-        importlib.import_module(f"latent_trainer.cli.{command}").run(argv)
+        _recorded(importlib.import_module(f"latent_trainer.cli.{command}").run)(argv)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        print(
-            f"latent-trainer: {command} needs {error.name}; pip install 'latent_trainer[{EXTRAS[error.name]}]'",
-            file=sys.stderr,
-        )
+        _say(f"{command} needs {error.name}; pip install 'latent_trainer[{EXTRAS[error.name]}]'")
         raise SystemExit(2) from None
     except (InputError, FileNotFoundError, ConnectionError) as error:
-        print(f"latent-trainer: {' '.join(str(error).split())}", file=sys.stderr)  # whatever a value holds, one line
+        _say(str(error))
         raise SystemExit(2) from None
     except TrainingError as error:
-        print(f"latent-trainer: {' '.join(str(error).split())}", file=sys.stderr)
+        _say(str(error))
         raise SystemExit(1) from None
     except (OSError, SafetensorError) as error:  # a full disk, a folder without permission: no mistake of the program
-        print(f"latent-trainer: {command} stopped: {reason(error)}", file=sys.stderr)
+        _say(f"{command} stopped: {reason(error)}")
         raise SystemExit(1) from None
+
+
+def _recorded(run):
+    """Return ``run`` such that what it raises stands in the last lines of torch's launcher, where there is one."""
+    if ERROR_FILE not in os.environ:
+        return run
+    # imports torch, which a launched process does anyway
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    return record(run)
+
+
+def _say(why: str) -> None:
+    """Print why a command ends, whatever a value holds in one line, and tell it a launcher, which repeats it at its end."""
+    line = f"latent-trainer: {' '.join(why.split())}"
+    print(line, file=sys.stderr)
+    if ERROR_FILE in os.environ:
+        # a second early: the launcher names the first failure, in whole seconds, and other ranks fail because of this one
+        failure = {"message": line, "timestamp": str(int(time.time()) - 1)}
+        Path(os.environ[ERROR_FILE]).write_text(json.dumps(failure), encoding="utf-8")

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -55,14 +56,16 @@ class DemoArguments:
 class Reporter(TrainerCallback):
     """Tell the parent process how far a run has come.
 
+    ``queue`` takes (method, step, steps, accuracy so far); a process of the demonstration gets it when it starts.
+
     Args:
         method: name of the run.
-        queue: takes (method, step, steps, accuracy so far).
     """
 
-    def __init__(self, method: str, queue):
+    queue = None
+
+    def __init__(self, method: str):
         self.method = method
-        self.queue = queue
         self.accuracy = 0.0
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
@@ -123,16 +126,17 @@ def _compare(args: DemoArguments, console: Console, began: float) -> None:
 
 def _train_all(args: DemoArguments, console: Console) -> dict[str, dict]:
     """Train two models at a time, one core each, with a progress bar a model."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    if sys.platform == "linux":
+        context.set_forkserver_preload([__name__])  # the imports are read once for all processes
     columns = TextColumn("{task.description:20}"), BarColumn(), TextColumn("{task.fields[state]:26}"), TimeElapsedColumn()
+    queue = context.SimpleQueue()
     with (
-        context.Manager() as manager,
         Progress(*columns, console=console) as progress,
-        ProcessPoolExecutor(min(2, os.cpu_count() or 1), mp_context=context) as pool,
+        ProcessPoolExecutor(min(2, os.cpu_count() or 1), context, _report_to, (queue,)) as pool,
     ):
-        queue = manager.Queue()
         bars = {name: progress.add_task(title, total=None, state="waiting") for name, title in METHODS.items()}
-        futures = {name: pool.submit(train_one, name, _recipe(name, args), queue) for name in METHODS}
+        futures = {name: pool.submit(train_one, name, _recipe(name, args)) for name in METHODS}
         while not all(future.done() for future in futures.values()) or not queue.empty():
             if queue.empty():
                 time.sleep(0.1)
@@ -143,20 +147,23 @@ def _train_all(args: DemoArguments, console: Console) -> dict[str, dict]:
         return {name: future.result() for name, future in futures.items()}
 
 
-def train_one(name: str, argv: list[str], queue=None) -> dict:
+def _report_to(queue) -> None:
+    Reporter.queue = queue
+
+
+def train_one(name: str, argv: list[str]) -> dict:
     """Train one model on one core; return its history, its seconds and its accuracy on the test problems.
 
     Args:
         name: what the run is called.
         argv: arguments of ``latent-trainer train``.
-        queue: see `Reporter`; None reports nothing.
     """
     torch.set_num_threads(1)
     disable_progress_bar()
     trainer, _ = make_trainer([*argv, "--disable_tqdm", "true", "--log_level", "error"])
     trainer.remove_callback(PrinterCallback)
-    if queue is not None:
-        trainer.add_callback(Reporter(name, queue))
+    if Reporter.queue is not None:
+        trainer.add_callback(Reporter(name))
     began = time.time()
     trainer.train()
     seconds = time.time() - began

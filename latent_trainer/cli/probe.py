@@ -19,6 +19,7 @@ from latent_trainer.data import CONTINUATIONS, as_problems
 from latent_trainer.errors import check_choice
 from latent_trainer.evaluation.record import peak_memory, write_record
 from latent_trainer.options import Bounds, Count, Positive, Seed, check_fields
+from latent_trainer.process_group import leave_at_exit
 from latent_trainer.whole_files import output_file, output_folder
 
 
@@ -60,6 +61,7 @@ def run(argv: list[str]) -> None:
     problems = as_problems(data_args.load(args.split))
     attends = "attention" in args.probes
     model, tokenizer = load_saved(args.model, **({"attn_implementation": "eager"} if attends else {}))
+    leave_at_exit()
     model.to(PartialState(cpu=not accelerator.is_available()).device).eval()
     number = model.config.num_latents if args.num_latents is None else args.num_latents
     say_other_number(model.config, number)

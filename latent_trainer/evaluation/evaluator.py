@@ -18,6 +18,7 @@ from latent_trainer.evaluation.generation import Answer, generate_answers
 from latent_trainer.evaluation.journal import Journal
 from latent_trainer.evaluation.record import data_hash
 from latent_trainer.problem import Problem
+from latent_trainer.process_group import leave_at_exit
 
 
 class Evaluator:
@@ -61,6 +62,7 @@ class Evaluator:
         show_progress: bool = False,
     ):
         self.state = PartialState()
+        leave_at_exit()
         self.model, self.tokenizer = model, tokenizer
         self.template = model.config.template or "coconut"
         for problem in problems:  # all of them in every process, so that none waits for one that has stopped

@@ -4,13 +4,13 @@ share the model out."""
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import make_base
 from filelock import FileLock
+from forked_python import forked_python
 from safetensors.torch import load_file
 from train_and_evaluate import RUNS
 from training import make_tokenizer
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.distributed
 def launch(words: list, *script) -> None:
     """Run a script with the words of a launcher."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-    command = [sys.executable, *words, *map(str, script)]
+    command = [forked_python(), *words, *map(str, script)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
 
@@ -74,7 +74,10 @@ def trained(record: dict) -> list[str]:
     return [name for name in RUNS if name not in record["refused"]]
 
 
-strategies = pytest.mark.parametrize("strategy", STRATEGIES)
+# ZeRO-2 shares out what ZeRO-1 does and the gradients too, so that ZeRO-1 alone is left to the slow tests
+strategies = pytest.mark.parametrize(
+    "strategy", [pytest.param(one, marks=pytest.mark.slow if one == "zero1" else ()) for one in STRATEGIES]
+)
 
 
 @strategies

@@ -31,15 +31,15 @@ COMMON = {
     "per_device_eval_batch_size": 2,
     "eval_dataset": uneven_problems(7),
     "eval_strategy": "steps",
-    "eval_steps": 2,
+    "eval_steps": 3,
 }
 # Two rows a step, one for each of two processes: the stage of each row is drawn, so that one thinks longer than the other.
 # They start with latents, because Adam in one flat tensor (DeepSpeed) ages where a parameter had no gradient yet.
-UNEVEN = {"rows": 2, "uniform_prob": 0.7, "first_stage": 1, "steps_per_stage": 3, "max_steps": 7, "eval_steps": 6}
+UNEVEN = {"rows": 2, "uniform_prob": 0.7, "first_stage": 1, "steps_per_stage": 3, "max_steps": 5, "eval_steps": 4}
 DISTILLED = {"objective": "self_distillation", "first_stage": 1}
-SAVED = {"save_strategy": "steps", "save_steps": 2, "load_best_model_at_end": True}
+SAVED = {"eval_steps": 2, "save_strategy": "steps", "save_steps": 2, "load_best_model_at_end": True}
 RUNS = {
-    "epochs": {"epochs_per_stage": 1, "uniform_prob": 0.3, "num_train_epochs": 3, "save_strategy": "steps", "save_steps": 5},
+    "epochs": {"epochs_per_stage": 1, "uniform_prob": 0.3, "num_train_epochs": 2, "save_strategy": "steps", "save_steps": 5},
     "accumulation": {"steps_per_stage": 2, "gradient_accumulation_steps": 2, "num_train_epochs": 2, **SAVED},
     "accuracy": {"advance_at": 0.0, "max_steps": 6},
     "reset": {"steps_per_stage": 2, "reset_optimizer": "stage", "max_steps": 5, "eval_steps": 4},

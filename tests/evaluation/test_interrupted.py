@@ -1,10 +1,11 @@
 """An evaluation killed three times ends with the record and the answers of one that was left alone."""
 
-import multiprocessing
 import signal
+import subprocess
 import time
 
 import pytest
+from forked_python import forked_python
 from saved import evaluate, read, save_all, words
 
 from latent_trainer.cli import main
@@ -17,25 +18,15 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def processes():
-    """Return a context that starts real processes, each a fork of a server that has read the imports once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["latent_trainer.cli.evaluate"])
-    return context
-
-
-def kill_when(context, argv: list[str], written) -> None:
+def kill_when(argv: list[str], written) -> None:
     """Start an evaluation and kill it as soon as ``written()``."""
-    process = context.Process(target=main, args=("evaluate", argv))
-    process.start()
+    process = subprocess.Popen([forked_python(), "-c", "from latent_trainer.cli import main; main()", "evaluate", *argv])
     until = time.monotonic() + 240
     while not written():
-        assert process.is_alive() and time.monotonic() < until
+        assert process.poll() is None and time.monotonic() < until
         time.sleep(0.001)
     process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert process.wait() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
@@ -46,7 +37,7 @@ def kill_when(context, argv: list[str], written) -> None:
     ],
     ids=["controls", "samples"],
 )
-def test_killed_three_times(folder, tmp_path, processes, conditions, options):
+def test_killed_three_times(folder, tmp_path, conditions, options):
     output = tmp_path / "killed.json"
     argv = words(folder, output, **options)
 
@@ -56,7 +47,7 @@ def test_killed_three_times(folder, tmp_path, processes, conditions, options):
 
     for kill, condition in enumerate(conditions, 1):
         before = lines(condition)
-        kill_when(processes, argv, lambda more=before + 4 * kill, name=condition: lines(name) >= more)
+        kill_when(argv, lambda more=before + 4 * kill, name=condition: lines(name) >= more)
         assert not output.exists() and lines(condition) > 0
     assert [(tmp_path / "killed.answers" / f"{condition}.jsonl").exists() for condition in conditions] == [
         condition != conditions[-1] for condition in conditions

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from forked_python import forked_python
 from saved import evaluate, read, save_all, words
 
 from latent_trainer.cli import main
@@ -50,7 +51,8 @@ def folder(tmp_path_factory):
     """Return a folder with models, problems and the records of two processes."""
     folder = tmp_path_factory.mktemp("two")
     save_all(folder, NUMBER)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", ROOT / "accelerate_configs" / "cpu.yaml"]
+    command = [forked_python(), "-m", "accelerate.commands.launch"]
+    command += ["--config_file", ROOT / "accelerate_configs" / "cpu.yaml"]
     command += ["--num_processes", "2", "--main_process_port", "0", Path(__file__), folder]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)])}
     done = subprocess.run(

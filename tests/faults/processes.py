@@ -3,13 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import torch
 import yaml
 from conftest import make_base
+from forked_python import forked_python
 from training import make_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ def write_recipe(folder: Path, **changes) -> Path:
 
 def start(recipe: Path, output: Path, *words: str, processes: int = 1) -> subprocess.Popen:
     """Start ``recipes/train.py`` in a process, or in several under ``accelerate launch``."""
-    launcher = [sys.executable]
+    launcher = [forked_python()]
     if processes > 1:
         launcher += ["-m", "accelerate.commands.launch", "--config_file", str(ROOT / "accelerate_configs" / "cpu.yaml")]
         launcher += ["--num_processes", str(processes), "--main_process_port", "0"]

@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from processes import finish, start, wait_for, write_recipe
 from safetensors.torch import load_file
@@ -100,12 +101,10 @@ def test_dead_rank(recipe, tmp_path):
     changes = ("--per_device_train_batch_size", "4", "--max_steps", "400")
     process = start(recipe, tmp_path / "run", *changes, processes=2)
     wait_for(lambda: (tmp_path / "run" / "checkpoint-4").is_dir(), process)
-    listing = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
-    )
-    ranks = [int(line.split()[0]) for line in listing.stdout.splitlines() if "recipes/train.py" in line]
-    assert len(ranks) == 2, listing.stdout
-    os.kill(ranks[1], signal.SIGKILL)
+    running = psutil.process_iter(["cmdline"])
+    ranks = [one for one in running if str(tmp_path / "run") in (one.info["cmdline"] or ()) and one.pid != process.pid]
+    assert len(ranks) == 2, ranks
+    ranks[1].kill()
     code, printed = finish(process, seconds=120)
     assert code != 0 and "Signal 9" in printed, printed[-2000:]
     assert all(fault(one) is None for one in checkpoints(tmp_path / "run"))

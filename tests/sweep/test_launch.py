@@ -5,12 +5,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from forked_python import forked_python
 
 from latent_trainer.cli import main
 from latent_trainer.cli.arguments import parse
@@ -60,13 +60,13 @@ def test_shipped_sweeps(path, monkeypatch):
 
 
 def test_a_killed_sweep_goes_on(tmp_path, capfd):
-    """Six runs of training, two at a time; the sweep is killed after the first. No point is trained twice."""
+    """Four runs of training, two at a time; the sweep is killed after the first. No point is trained twice."""
     (tmp_path / "base.yaml").write_text(BASE)
     sweep = {"base": str(tmp_path / "base.yaml"), "output_dir": str(tmp_path / "out"), "parallel": 2}
-    sweep["axes"] = {"learning_rate": [0.001, 0.01, 0.1], "latents_per_step": [1, 2]}
+    sweep["axes"] = {"learning_rate": [0.001, 0.01], "latents_per_step": [1, 2]}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
     points = tmp_path / "out" / "points"
-    process = subprocess.Popen([sys.executable, "recipes/sweep.py", str(tmp_path / "sweep.yaml")], cwd=ROOT)
+    process = subprocess.Popen([forked_python(), "recipes/sweep.py", str(tmp_path / "sweep.yaml")], cwd=ROOT)
     deadline = time.monotonic() + 200
     while not list(points.glob("*/outcome.json")):
         assert process.poll() is None and time.monotonic() < deadline
@@ -74,17 +74,17 @@ def test_a_killed_sweep_goes_on(tmp_path, capfd):
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = {path: path.stat().st_mtime_ns for path in points.glob("*/outcome.json")}
-    assert 1 <= len(done) < 6
+    assert 1 <= len(done) < 4
     main("sweep", [str(tmp_path / "sweep.yaml")])
     assert {path: path.stat().st_mtime_ns for path in done} == done
     rows = list(csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines()))
-    assert len(rows) == 6
+    assert len(rows) == 4
     assert {(row["learning_rate"], row["latents_per_step"]) for row in rows} == {
-        (rate, size) for rate in ("0.001", "0.01", "0.1") for size in ("1", "2")
+        (rate, size) for rate in ("0.001", "0.01") for size in ("1", "2")
     }
     assert {row["state"] for row in rows} == {"complete"}
-    assert all((points / f"{number:04}" / "model" / "model.safetensors").is_file() for number in range(6))
-    assert len(list((tmp_path / "out" / "jobs").glob("*_submitted.pkl"))) == 6
+    assert all((points / f"{number:04}" / "model" / "model.safetensors").is_file() for number in range(4))
+    assert len(list((tmp_path / "out" / "jobs").glob("*_submitted.pkl"))) == 4
     assert (tmp_path / "out" / "axis-learning_rate.png").is_file()
     assert "eval_accuracy, best first" in capfd.readouterr().out
 
