@@ -305,7 +305,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Trials, T
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.state.global_step + 1}, problems {inputs['ids']}; "
-                f"lower learning_rate or leave those problems out; {last_good(self.args.output_dir)}"
+                f"begin a run with a lower learning_rate or without those problems; {last_good(self.args.output_dir)}"
             )
         return (loss, outputs) if return_outputs else loss
 
