@@ -1,4 +1,4 @@
-"""What a checkpoint says: where the best one is, that every byte of it is there, and that no entry of a weight is NaN."""
+"""What a checkpoint says: where the best one is, that every byte is there, no entry of a weight NaN, and which is newest."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from training import make_trainer, uneven_problems
 from transformers import TrainerCallback
 
 from latent_trainer import checkpoints as module
-from latent_trainer.checkpoints import broken_weight, checkpoints, fault, write_manifest
+from latent_trainer.checkpoints import broken_weight, checkpoints, fault, last_checkpoint, write_manifest
 
 BEST = 2
 
@@ -76,3 +76,11 @@ def test_one_entry_breaks_a_weight(value):
     with torch.no_grad():
         model[1].weight[2, 1] = value
     assert broken_weight(model) == "1.weight"
+
+
+def test_checkpoints_are_in_the_order_of_their_steps(tmp_path):
+    for name in ("checkpoint-9", "checkpoint-10", "checkpoint-100", "checkpoint-last"):
+        (tmp_path / name).mkdir()
+        write_manifest(tmp_path / name, "hash")
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-9", "checkpoint-10", "checkpoint-100"]
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
