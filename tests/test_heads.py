@@ -1,11 +1,12 @@
-"""Losses of logits in half precision are those of the same logits in float32."""
+"""Scaled logits without the base model's own forward; losses of half precision logits are those in float32."""
 
 import pytest
 import torch
-from conftest import make_base
+from conftest import ROTARY, make_base
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from latent_trainer import heads
-from latent_trainer.heads import causal_lm_loss, cross_entropy, token_losses
+from latent_trainer.heads import causal_lm_loss, cross_entropy, linear_logits, own_logits, token_losses
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -45,3 +46,23 @@ def test_losses_of_training(entries, monkeypatch):
     losses = token_losses(base, hidden, labels)
     assert losses.dtype == torch.float32
     torch.testing.assert_close(losses, cross_entropy(heads.logits_of(base, hidden).float(), labels), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        ("granite", {"logits_scaling": 4.0}),
+        ("cohere", {"logit_scale": 0.25}),
+        ("gemma2", {"final_logit_softcapping": 0.5, "query_pre_attn_scalar": 8}),
+    ],
+)
+def test_scaled_logits(architecture, changes):
+    """Both ways to logits are right by themselves: where one is wrong, a model would quietly be given the slower other."""
+    settings = {**ROTARY, "vocab_size": 100, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, **changes}
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **settings)).double().eval()
+    row = torch.tensor([[5, 6, 7, 8]])
+    hidden, expected = base.base_model(input_ids=row).last_hidden_state, base(input_ids=row).logits
+    torch.testing.assert_close(linear_logits(base, hidden), expected)
+    torch.testing.assert_close(own_logits(base, hidden), expected)
+    assert not torch.allclose(base.get_output_embeddings()(hidden), expected)
