@@ -205,6 +205,13 @@ def test_a_template_in_words_of_its_own():
         )
 
 
+def test_an_answer_stands_behind_the_thought():
+    """What looks like one within a thought is none, unless nothing follows the thought."""
+    for end in ("</think>", "<|eot|>"):
+        assert extract_answer(f"### 3\n{end}\n### 4", template="coconut") == "4"
+        assert extract_answer(f"### 3\n{end}\n", template="coconut") == "3"
+
+
 def test_prefix_and_suffix_without_a_template():
     assert extract_answer(r"so \boxed{\frac{1}{2}}", "strict", r"\boxed{", "}") == r"\frac{1}{2}"
     assert extract_answer("Answer: 5.\nmore", "strict", "Answer: ", ".") == "5"
