@@ -46,6 +46,10 @@ architectures: $(VENV)/.installed-dev  ## try every causal architecture of trans
 	$(BIN)/python tests/architectures/sweep.py
 	$(BIN)/python docs/build.py
 
+mutations: $(VENV)/.installed-dev  ## make the library wrong in one line at a time and see whether the tests notice (half an hour)
+	$(BIN)/python tests/mutations/mutate.py --jobs 0
+	$(BIN)/python docs/build.py
+
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -68,4 +72,5 @@ benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, gene
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/parts.py
 
-.PHONY: help demo test test-slow test-versions pretrained verify-data architectures lint format docs benchmark benchmark-all
+.PHONY: help demo test test-slow test-versions pretrained verify-data architectures mutations lint format docs benchmark \
+	benchmark-all

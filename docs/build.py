@@ -26,6 +26,7 @@ PAGES = (
     "docs/hub.md",
     "docs/performance.md",
     "docs/scaling.md",
+    "docs/testing.md",
     "docs/trainer.md",
 )
 PART = re.compile(r"(<!-- (results/[\w./-]+\.json|families of \w+|stock \w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -279,6 +280,29 @@ def architectures(record: dict) -> str:
     return "\n".join(lines)
 
 
+def mutations(record: dict) -> str:
+    """Return how many mutations of each area were noticed, which survive and why, and what all of them make wrong."""
+    areas: dict[str, dict[str, dict]] = {}
+    for wrong, row in record["rows"].items():
+        areas.setdefault(row["area"], {})[wrong] = row
+    survivors = {wrong: row for wrong, row in record["rows"].items() if row["outcome"] == "survived"}
+    lines = ["| area | files | mutations | noticed |", "|---|---:|---:|---:|"]
+    for area, rows in areas.items():
+        noticed = sum(row["outcome"] == "killed" for row in rows.values())
+        lines.append(f"| {area} | {len({row['file'] for row in rows.values()})} | {len(rows)} | {noticed} |")
+    lines += [
+        f"| all | {len({row['file'] for row in record['rows'].values()})} | {record['mutations']} | {record['killed']} |",
+        "",
+        f"At most {record['processor_minutes']:.0f} minutes of one core. Rewritten by `make mutations`.",
+    ]
+    if survivors:
+        lines += ["", "| not noticed | where | why |", "|---|---|---|"]
+        lines += [f"| {wrong} | `{row['file']}` | {row['why']} |" for wrong, row in survivors.items()]
+    for area, rows in areas.items():
+        lines += ["", f"What was made wrong in {area}: {'; '.join(rows)}."]
+    return "\n".join(lines)
+
+
 def _share(row: dict) -> str:
     return f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f}"
 
@@ -331,6 +355,7 @@ TABLES = {
     "results/convex.json": domain,
     "results/demo.json": demo,
     "results/methods.json": methods,
+    "results/mutations.json": mutations,
     "results/probes.json": probes,
     "results/versions.json": versions,
     "results/benchmarks/training-gpt2.json": training,

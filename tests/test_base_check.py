@@ -54,12 +54,16 @@ def test_weights_that_are_not_here():
     assert model.form is USUAL and model.config.base_form is None
 
 
-def test_it_leaves_the_model_as_it_was():
+def test_it_leaves_the_model_as_it_was(monkeypatch):
+    """In its modes, without gradients, and the run's random numbers with a model that draws some in evaluation, too."""
+    monkeypatch.setattr(base_check, "KNOWN", {})  # not tried before
+    drawn = []
     base = make_base("llama").train()
     base.model.layers[0].eval()
+    base.model.layers[0].register_forward_hook(lambda *_: drawn.append(torch.rand(1)))
     state = torch.random.get_rng_state()
     LatentForCausalLM.from_base(base, **IDS)
-    assert torch.equal(torch.random.get_rng_state(), state)
+    assert drawn and torch.equal(torch.random.get_rng_state(), state)
     assert base.training and not base.model.layers[0].training and base.model.layers[1].training
     assert all(parameter.grad is None for parameter in base.parameters())
 

@@ -34,8 +34,8 @@ def batch() -> dict:
     latent[0, 4] = latent[1, 5] = latent[2, 2] = 99
     explicit = torch.randint(1, 90, (3, 6))
     views = {}
-    for name, ids in (("latent", latent), ("explicit", explicit)):
-        labels = torch.where((ids < 97) & (torch.arange(ids.shape[1]) > 4), ids, -100)
+    for name, ids, first in (("latent", latent, 5), ("explicit", explicit, 0)):  # the prompt's last column predicts one
+        labels = torch.where((ids < 97) & (torch.arange(ids.shape[1]) >= first), ids, -100)
         start = torch.full((3,), ids.shape[1] - 1)
         views[name] = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "answer_start": start}
     return {"input_ids": prompt, "attention_mask": mask, "views": views, "output_hidden_states": True}

@@ -42,6 +42,16 @@ def test_documents_are_what_they_are_alone(architecture, way):
     assert_close(model(IDS, **WAYS[way]).logits, torch.cat(expected, 1))
 
 
+@pytest.mark.parametrize("second", [0, 3], ids=["the same", "a gap"])
+def test_positions_that_do_not_go_on_by_one_begin_a_document(second):
+    """Where they stay or leave a gap, too: a document of one column is followed by one that begins anywhere."""
+    model, positions = make_latent("gpt2").eval(), [0, *range(second, second + 5)]
+    packed = model(torch.tensor([[4, *DOCUMENTS[1]]]), position_ids=torch.tensor([positions])).logits
+    parts = [([4], positions[:1]), (DOCUMENTS[1], positions[1:])]
+    single = [model(torch.tensor([ids]), position_ids=torch.tensor([at]), use_cache=False).logits for ids, at in parts]
+    assert_close(packed, torch.cat(single, 1))
+
+
 @pytest.mark.parametrize("options", [{}, {"rollout": "jacobi", "rollout_options": {"iterations": 5}}, {"feedback": "soft"}])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_loss_gradient_and_every_layer(options, attention):

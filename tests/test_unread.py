@@ -52,7 +52,10 @@ def test_experts_read_everything():
     torch.manual_seed(0)
     model = LatentForCausalLM.from_base(AutoModelForCausalLM.from_config(config), **IDS)
     columns = []
-    model.get_decoder().layers[-1].mlp.register_forward_pre_hook(lambda module, args: columns.append(args[0].shape[1]))
+    # the router: what the part itself is called with holds every column, also where some are left out within
+    model.get_decoder().layers[-1].mlp.gate.register_forward_pre_hook(
+        lambda module, args: columns.append(args[0].shape[:-1].numel() // len(batch()["input_ids"]))
+    )
     losses, passes = measured(model)
     assert columns == [one["positions"] for one in passes] and losses["latent losses"].isfinite().all()
 

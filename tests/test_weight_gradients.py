@@ -49,6 +49,7 @@ def test_equal_to_autograd(monkeypatch, architecture, feedback, backprop, adapte
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_nothing_is_left_aside(monkeypatch, architecture, worth):
     """What passes put aside is used up by one backward pass, in as few products as the rows ask for."""
+    model = make_latent(architecture).train()  # which runs it, to see what form it has
     made, products = [], []
 
     class Kept(weight_gradients.WeightGradients):
@@ -62,13 +63,16 @@ def test_nothing_is_left_aside(monkeypatch, architecture, worth):
     )
     monkeypatch.setattr(weight_gradients, "WORTH", worth)
     monkeypatch.setattr(rollout, "WeightGradients", Kept)
-    model = make_latent(architecture).train()
     model(input_ids=ROWS, labels=ROWS).loss.backward()
     (kept,) = made
     assert len(kept.shared) >= 8
     assert all(not gradient.aside and gradient.sum is None for _, gradient in kept.shared.values())
     # passes of 3 rows and 3, 1, 1 and 4 columns, backwards
     assert len(products) == {1: 4, 2: 4, 6: 3, 10_000: 1}[worth] * len(kept.shared)
+    shared = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+    monkeypatch.setattr(rollout, "WeightGradients", contextlib.nullcontext)
+    for name, gradient in gradients(model).items():  # several products add up
+        torch.testing.assert_close(shared[name], gradient, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("scored", [("latent", "explicit"), ("latent",), ("explicit",)], ids="-".join)

@@ -87,6 +87,9 @@ def test_passes_and_seconds(made, chains, num_latents):
         assert answer.latents == num_latents
         assert answer.prefill_seconds > 0 and answer.decode_seconds > 0
     hook.remove()
+    together = answered(made, chains, num_latents=num_latents)  # a row that ends early has had no more
+    assert len({answer.tokens_written for answer in together}) > 1
+    assert all(answer.passes == num_latents + answer.tokens_written for answer in together)
     assert not made[0].get_decoder()._forward_pre_hooks
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import make_base
 from training import history, make_trainer, uneven_problems
 from transformers import TrainerCallback
 
@@ -195,3 +196,12 @@ def test_malicious_weights(run, tmp_path):
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Evil(), protocol=2))
     with pytest.raises(OSError, match="safetensors"):
         LatentForCausalLM.from_pretrained(folder)
+
+
+def test_malicious_base(tmp_path):
+    """So are those of a base model that is named."""
+    base = make_base()
+    base.config.save_pretrained(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps(Evil(), protocol=2))
+    with pytest.raises(OSError, match="safetensors"):
+        LatentForCausalLM.from_base(str(tmp_path), latent_token_id=97, bot_token_id=98, eot_token_id=99)

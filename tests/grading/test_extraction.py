@@ -1,5 +1,6 @@
 """Answers are found in texts: in the form of every template, in prose, and within bounded time whatever a model writes."""
 
+import dataclasses
 import itertools
 import json
 import re
@@ -171,12 +172,12 @@ def test_steps_that_hold_the_prefix(byte_tokenizer):
     """They are refused where a model would learn to write them; where they are written all the same, they are no answer."""
     problem = Problem("q", ("### We add first", "3 + 4 = 7"), "7", place="mine.jsonl:3")
     encoder = Encoder(byte_tokenizer, "coconut")
-    row = encoder.problem(problem)
     with pytest.raises(InputError, match=r"^mine\.jsonl:3: a step holds the answer prefix '### '.*another answer_prefix$"):
         encoder.problems([problem], steps=True)
-    for skip in (0, 1):
-        written = encoder.latent_view(row, Plan(0, skip)).input_ids[2:]
-        assert _graded(problem, written, byte_tokenizer, encoder.template)["strict"] == "7"
+    for steps, skip in itertools.product((problem.steps, problem.steps[::-1]), (0, 1)):
+        own = dataclasses.replace(problem, steps=steps)
+        written = encoder.latent_view(encoder.problem(own), Plan(0, skip)).input_ids[2:]
+        assert _graded(own, written, byte_tokenizer, encoder.template)["strict"] == "7"
     with pytest.raises(InputError, match="no answer prefix"):
         Template(answer_prefix="").check(problem)
 
@@ -202,6 +203,13 @@ def test_a_template_in_words_of_its_own():
         assert template.form.find(text + "\n\nQuestion: next\n" + template.written(Problem("q", (), "9"), True)) == answer, (
             name
         )
+
+
+def test_an_answer_stands_behind_the_thought():
+    """What looks like one within a thought is none, unless nothing follows the thought."""
+    for end in ("</think>", "<|eot|>"):
+        assert extract_answer(f"### 3\n{end}\n### 4", template="coconut") == "4"
+        assert extract_answer(f"### 3\n{end}\n", template="coconut") == "3"
 
 
 def test_prefix_and_suffix_without_a_template():

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latent_trainer.evaluation import notation
+from latent_trainer.evaluation import answers, notation
 from latent_trainer.evaluation.answers import is_equivalent
 from latent_trainer.evaluation.grading import comparison
 
@@ -85,3 +85,9 @@ def test_marks_around_an_answer_change_nothing(answer, form):
 @given(st.text(max_size=60), st.text(alphabet=r"\{}()[]|$^_=+-*/!,.;<> 0123456789xnfrac", max_size=60))
 def test_any_text_has_a_verdict(one, other):
     assert fresh(one, other) is fresh(other, one)
+
+
+def test_both_orders_are_one_comparison():
+    answers._verdict.cache_clear()
+    assert is_equivalent("1/2", "0.5") and is_equivalent("0.5", "1/2")
+    assert (answers._verdict.cache_info().misses, answers._verdict.cache_info().hits) == (1, 1)

@@ -136,7 +136,8 @@ def test_a_forked_process_starts_its_own():
     if child == 0:
         code = 1
         try:
-            code = int(not (workers.ask("k+k+1", "2k+1") and not set(workers.running()) & set(mine)))
+            right = workers.ask("k+k+1", "2k+1")
+            code = int(not (right and workers.running() and not set(workers.running()) & set(mine)))
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0

@@ -49,6 +49,12 @@ def test_what_is_carved_stays(tmp_path):
     assert load_problems("jsonl", "validation", path)["question"] == ["q 24", "q 48"]
 
 
+def test_the_seed_decides_what_is_held_out():
+    problems = [Problem(f"q {number}", (), "1") for number in range(50)]
+    held_out = [tuple(one.question for one in carve(problems, "validation", seed)) for seed in (0, 1, 2, 0)]
+    assert len(set(held_out)) == 3 and held_out[0] == held_out[3]
+
+
 def test_same_question():
     assert same_question(" What is\n2 + 3 ?") == same_question("what is 2 + 3") == same_question("What is \uff12 + 3.")
     assert same_question("2 + 3") != same_question("2 - 3")

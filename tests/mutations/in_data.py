@@ -1,0 +1,111 @@
+"""Problems, splits, templates and the encoder, made wrong."""
+
+from mutation import Mutation
+
+DATA = [
+    Mutation(
+        "latent_trainer/data/encoding.py",
+        "answer=[*answer, end],",
+        "answer=answer,",
+        "tests/test_data.py -k test_layout",
+        "no answer ends with the end of text",
+    ),
+    Mutation(
+        "latent_trainer/data/encoding.py",
+        "answer_start=len(given) + len(written) + len(prefix),",
+        "answer_start=len(given) + len(written),",
+        "tests/test_data.py -k 'test_layout or test_explicit_view'",
+        "an answer starts at its prefix",
+    ),
+    Mutation(
+        "latent_trainer/data/encoding.py",
+        "row.steps[plan.skip_steps :] for",
+        "row.steps[plan.skip_steps + 1 :] for",
+        "tests/test_data.py -k 'test_layout or test_template or test_a_prompt'",
+        "one step too many is dropped",
+    ),
+    Mutation(
+        "latent_trainer/data/encoding.py",
+        "labels=[IGNORED] * len(given) + written",
+        "labels=given + written",
+        "tests/test_data.py -k 'test_layout'",
+        "thought tokens count in the loss",
+    ),
+    Mutation(
+        "latent_trainer/data/encoding.py",
+        "first = 1 if self.template.markers else 0",
+        "first = 0",
+        "tests/test_step_decoder.py -k 'test_step_targets'",
+        "the step decoder reads the begin of the thought",
+    ),
+    Mutation(
+        "latent_trainer/data/encoding.py",
+        "padding + row) if left else",
+        "row + padding) if left else",
+        "tests/test_data.py -k 'test_prompts_are_padded_on_the_left or test_collator_doctest'",
+        "prompts are padded on the right",
+    ),
+    Mutation(
+        "latent_trainer/data/encoding.py",
+        "if found is not None:",
+        "if False:",
+        "tests/settings/test_control_tokens.py -k test_questions_steps_and_answers",
+        "a question may hold tokens of thought",
+    ),
+    Mutation(
+        "latent_trainer/data/collator.py",
+        "pad_rows([view.labels for view in views], IGNORED, left=False)",
+        "pad_rows([view.labels for view in views], self.pad_token_id, left=False)",
+        "tests/test_data.py -k 'test_collator'",
+        "padding counts in the loss",
+    ),
+    Mutation(
+        "latent_trainer/data/splits.py",
+        "(key in held_out) == (split",
+        "(key in held_out) != (split",
+        "tests/loading/test_splits.py -k 'test_equal_questions or test_what_is_carved'",
+        "train and validation are exchanged",
+    ),
+    Mutation(
+        "latent_trainer/data/splits.py",
+        "random.Random(seed).sample",
+        "random.Random(0).sample",
+        "tests/loading/test_splits.py -k test_the_seed_decides_what_is_held_out",
+        "the seed does not decide what is held out",
+    ),
+    Mutation(
+        "latent_trainer/data/splits.py",
+        'return " ".join(plain.split()).rstrip(" .?!")',
+        "return plain",
+        "tests/loading/test_splits.py -k 'test_same_question or test_equal_questions'",
+        "one question with other blanks stands in two splits",
+    ),
+    Mutation(
+        "latent_trainer/data/lengths.py",
+        "if number <= self.context]",
+        "if number < self.context]",
+        "tests/test_lengths.py",
+        "a problem that just fits is left out",
+    ),
+    Mutation(
+        "latent_trainer/data/lengths.py",
+        "if self.context is not None and needed > self.context:",
+        "if self.context is not None and length > self.context:",
+        "tests/test_lengths.py",
+        "a question with no room for its answer is asked",
+    ),
+    Mutation(
+        "latent_trainer/data/template.py",
+        "for first in range(len(written)):",
+        "for first in range(1):",
+        "tests/grading/test_extraction.py -k test_steps_that_hold_the_prefix",
+        "steps are passed over only where all of them are written",
+    ),
+    Mutation(
+        "latent_trainer/evaluation/record.py",
+        "json.dumps([problem.question, problem.steps, problem.answer])",
+        "json.dumps([problem.question, problem.answer])",
+        "tests/evaluation/test_command.py -k test_the_hash_of_the_data_tells_problems_apart",
+        "problems with other steps have the same hash",
+    ),
+]
