@@ -279,7 +279,6 @@ class WholeCheckpoints(WholeResults):
 
     lock: RunLock | None = None
     _run_dir: str | None = None
-    _push_afterwards = False
 
     def __init__(self, *positional, args, **kwargs):
         args.output_dir = output_folder("output_dir", args.output_dir)  # before the stock trainer makes it
@@ -304,12 +303,6 @@ class WholeCheckpoints(WholeResults):
     def _get_output_dir(self, trial) -> str:
         return super()._get_output_dir(trial) if self._run_dir is None else self._run_dir
 
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        if self._run_dir is None:
-            super()._push_from_checkpoint(checkpoint_folder)
-        else:
-            self._push_afterwards = True  # under its own name
-
     def _save_checkpoint(self, model, trial) -> None:
         """Save a checkpoint under a name that nobody resumes from, then rename it.
 
@@ -326,7 +319,7 @@ class WholeCheckpoints(WholeResults):
         if self.args.should_save:
             shutil.rmtree(staging, ignore_errors=True)  # what a killed run has left
         self.accelerator.wait_for_everyone()
-        self._run_dir, self._push_afterwards = str(staging), False
+        self._run_dir = str(staging)
         try:
             super()._save_checkpoint(model, trial)
             self._run_dir = None
@@ -340,8 +333,6 @@ class WholeCheckpoints(WholeResults):
         finally:
             self._run_dir = None
         self.accelerator.wait_for_everyone()
-        if self._push_afterwards:
-            self._push_from_checkpoint(str(run_dir / f"{PREFIX_CHECKPOINT_DIR}-{step}"))
 
     def _finish_checkpoint(self, run_dir: Path, staging: Path, name: str) -> None:
         """Correct the path of the best checkpoint, add the manifest, rename, and rotate."""

@@ -4,7 +4,7 @@ from mutation import Mutation
 
 EVALUATION = [
     Mutation(
-        "latent_trainer/evaluation/generation.py",
+        "latent_trainer/evaluation/mode.py",
         "model.eval()",
         "pass",
         "tests/test_evaluation_mode.py",
@@ -12,10 +12,10 @@ EVALUATION = [
     ),
     Mutation(
         "latent_trainer/evaluation/generation.py",
-        "model.train(was_training)",
-        "pass",
-        "tests/evaluation/test_generate_answers.py -k test_the_mode_of_the_model_comes_back",
-        "generating answers leaves the model in evaluation mode",
+        "with evaluating(model):",
+        "with torch.no_grad():",
+        "tests/evaluation/test_generate_answers.py tests/test_evaluation_mode.py",
+        "answers are generated with dropout",
     ),
     Mutation(
         "latent_trainer/evaluation/generation.py",

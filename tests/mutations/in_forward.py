@@ -137,9 +137,9 @@ FORWARD = [
         "weights in a pickle are opened",
     ),
     Mutation(
-        "latent_trainer/modeling.py",
-        'from_pretrained(base, **{"use_safetensors": True, **kwargs})',
-        "from_pretrained(base, **kwargs)",
+        "latent_trainer/gguf.py",
+        'options = {"use_safetensors": True, **options}',
+        "options = {**options}",
         "tests/faults/test_checkpoints.py -k test_malicious_base",
         "a base model in a pickle is opened",
     ),
