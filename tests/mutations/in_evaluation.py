@@ -8,7 +8,7 @@ EVALUATION = [
         "model.eval()",
         "pass",
         "tests/test_evaluation_mode.py",
-        "answers are generated with dropout",
+        "an evaluation has dropout, in the loss and in what is written",
     ),
     Mutation(
         "latent_trainer/evaluation/generation.py",
