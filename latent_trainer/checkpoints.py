@@ -19,7 +19,7 @@ from latent_trainer.finished import WRITE_ERRORS, WholeResults
 from latent_trainer.loading import pickled_weights
 from latent_trainer.options import truth
 from latent_trainer.run_lock import RunLock
-from latent_trainer.run_record import write_record
+from latent_trainer.run_record import make_record, write_record
 from latent_trainer.whole_files import output_folder, reason, system_errors
 
 MANIFEST = "manifest.json"
@@ -343,7 +343,7 @@ class WholeCheckpoints(WholeResults):
         if not self.args.should_save:
             return
         self.state.save_to_json(str(staging / name / TRAINER_STATE_NAME))
-        write_record(staging / name, self.run_record)
+        write_record(staging / name, self.run_record or make_record(self))
         write_manifest(staging / name, self.data_hash)
         shutil.rmtree(run_dir / name, ignore_errors=True)  # of the same step, from before a resumption
         (staging / name).rename(run_dir / name)

@@ -1,5 +1,6 @@
 """Base models that lie in a GGUF file: found by name, unpacked once, plain weights from then on."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from latent_trainer.errors import InputError
 SUFFIX = ".gguf"
 
 
-def located(name: str, gguf_file: str | None = None) -> tuple[str, str | None]:
+def located(name: str | os.PathLike, gguf_file: str | None = None) -> tuple[str, str | None]:
     """Return the folder or repository of a model, and the GGUF file in it that holds the weights, None for any other model.
 
     Args:
@@ -22,6 +23,7 @@ def located(name: str, gguf_file: str | None = None) -> tuple[str, str | None]:
     Raises:
         InputError: two files are named, a folder holds several, or the package ``gguf`` is not installed.
     """
+    name = os.fspath(name)
     place, file = name, None
     if name.endswith(SUFFIX):
         place, colon, file = name.rpartition(":")

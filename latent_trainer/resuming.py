@@ -33,9 +33,10 @@ class SameRun:
             InputError: a stage that is out of reach, or a checkpoint of a run with other settings.
         """
         refuse_unreachable(self.args, self.curriculum.num_stages, self.epoch_steps)
-        self.run_record = make_record(self)
-        if resume_from_checkpoint:
-            check_record(resume_from_checkpoint, self.run_record)
+        record = None if self.model is None else make_record(self)  # a search has no model between two trials
+        if resume_from_checkpoint and record is not None:
+            check_record(resume_from_checkpoint, record)
+        self.run_record = None if self.model_init is not None else record  # settings of a trial are not known yet
         seed(self.args)  # what was drawn since the trainer was made plays no part; a checkpoint brings its own state
         result = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         stage, last = self.stages.stage, self.stages.last_stage

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, DynamoBackend
 from conftest import make_latent
 from peft import LoraConfig
 
@@ -17,7 +17,13 @@ SOME_ROWS = {"base.transformer.wte": [3]}
 def arguments(distributed_type=DistributedType.MULTI_GPU, fsdp=None, reset_optimizer="never"):
     """Return the training arguments that matter here."""
     state = SimpleNamespace(distributed_type=distributed_type)
-    return SimpleNamespace(distributed_state=state, fsdp=fsdp, reset_optimizer=reset_optimizer)
+    return SimpleNamespace(distributed_state=state, fsdp=fsdp, reset_optimizer=reset_optimizer, full_eval_dtype=None)
+
+
+def launched(distributed_type, **more):
+    """Return what matters here of an accelerator that compiles nothing."""
+    state = SimpleNamespace(dynamo_plugin=SimpleNamespace(backend=DynamoBackend.NO))
+    return SimpleNamespace(distributed_type=distributed_type, state=state, **more)
 
 
 def line(function, *args) -> str:
@@ -51,15 +57,15 @@ def test_rows_of_an_embedding_that_is_whole(monkeypatch):
 
 
 def test_resetting_the_optimizer():
-    deepspeed = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED)
+    deepspeed = launched(DistributedType.DEEPSPEED)
     assert "reset_optimizer=never" in line(launching.refuse_launch, deepspeed, arguments(reset_optimizer="epoch"))
     launching.refuse_launch(deepspeed, arguments())
-    launching.refuse_launch(SimpleNamespace(distributed_type=DistributedType.MULTI_GPU), arguments(reset_optimizer="stage"))
+    launching.refuse_launch(launched(DistributedType.MULTI_GPU), arguments(reset_optimizer="stage"))
 
 
 def test_the_first_fsdp():
     for second in (False, True):
-        accelerator = SimpleNamespace(distributed_type=DistributedType.FSDP, is_fsdp2=second)
+        accelerator = launched(DistributedType.FSDP, is_fsdp2=second)
         if second:
             launching.refuse_launch(accelerator, arguments(reset_optimizer="stage"))
         else:

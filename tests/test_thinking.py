@@ -388,7 +388,7 @@ def test_generate_wraps_a_base_model(saved, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--template", "plain"], "a saved latent model has its own"),
+        (["--feedback_options", "{}"], "a saved latent model has its own"),
         (["--feedback", "sotf"], "did you mean 'soft'?"),
         (["--feedback", "soft", "--feedback_options", '{"topk": 1}'], "did you mean 'top_k'?"),
         (["--feedback", "soft", "--feedback_options", "{"], "malformed JSON"),

@@ -117,7 +117,7 @@ def load_saved(path: str, **options) -> tuple[LatentForCausalLM, PreTrainedToken
 
 
 def load_any(
-    path: str, template: str | None, feedback: str | None = None, feedback_options: dict | None = None
+    path: str, template: str | None, feedback: str | None, feedback_options: dict | None = None, thinks: bool = False
 ) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
     """Return a saved latent model or, wrapped and as it is, a plain base model that thinks only with a ``feedback``.
 
@@ -127,11 +127,19 @@ def load_any(
             the form of its own chat template. None is "chat" where the model has one and does not think, else "coconut".
         feedback: lets a plain base model think untrained.
         feedback_options: options of the feedback.
+        thinks: whether latents are asked for.
 
     Raises:
-        InputError: nothing there, a feedback or a template for a model that has its own, or no chat template.
+        InputError: nothing there, a feedback or a template for a model that has its own, no chat template, or latents of a
+            plain base model without a feedback.
     """
+    if feedback is not None:  # before anything is loaded
+        feedback_options = check_feedback(feedback, feedback_options or {})
+    if template not in (None, CHAT):
+        resolve_template(template)
     if not _is_latent(path):
+        if thinks and feedback is None:
+            raise InputError(f"'{path}' is a plain base model; train it, or let it think untrained with feedback=soft")
         tokenizer = _saved(AutoTokenizer, path)
         if template is None:
             template = CHAT if tokenizer.chat_template and not feedback else "coconut"
@@ -150,7 +158,11 @@ def _is_latent(path: str) -> bool:
     """Return whether a latent model or an adapter lies at a path, not a plain base model."""
     if located(path)[1] is not None:
         return False
-    return find_adapter_config_file(path) is not None or _saved(AutoConfig, path).model_type == "latent"
+    try:
+        adapter = find_adapter_config_file(path)
+    except OSError as error:
+        raise InputError(f"cannot load '{path}': {str(error).splitlines()[0]}") from None
+    return adapter is not None or _saved(AutoConfig, path).model_type == "latent"
 
 
 def model_id(path: str) -> str:

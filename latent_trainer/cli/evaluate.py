@@ -112,7 +112,7 @@ def run(argv: list[str]) -> None:
 
 def _evaluator(args: EvaluateArguments, name: str, problems, state: PartialState, part: str = "") -> Evaluator:
     of_base = (args.template, args.feedback) if name == args.model else (None, None)
-    model, tokenizer = load_any(name, *of_base)
+    model, tokenizer = load_any(name, *of_base, thinks=bool(args.num_latents) or args.sweep_latents)
     model.to(state.device)
     num_latents = model.config.num_latents if args.num_latents is None else args.num_latents
     return Evaluator(

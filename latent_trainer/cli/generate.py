@@ -63,12 +63,14 @@ def run(argv: list[str]) -> None:
     questions = args.question or [line.strip() for line in sys.stdin if line.strip()]
     if not questions:
         raise InputError("no question; give --question or lines on standard input")
-    model, tokenizer = load_any(args.model, args.template, args.feedback, args.feedback_options)
+    thinks = args.entropy_threshold is not None
+    model, tokenizer = load_any(
+        args.model, args.template, args.feedback, args.feedback_options, thinks or bool(args.num_latents)
+    )
     model.eval()
     if args.explain:
         check_step_decoder(model)
     num_latents = model.config.num_latents if args.num_latents is None else args.num_latents
-    thinks = args.entropy_threshold is not None
     template = model.config.template or "coconut"
     max_new_tokens = args.max_new_tokens or new_tokens(model)
     room = Room(Encoder(tokenizer, template), model.config.max_position_embeddings, num_latents, max_new_tokens)

@@ -129,7 +129,7 @@ def test_a_run_in_an_odd_folder(tmp_path):
 
 def test_a_second_run(tmp_path, capsys):
     """One that is refused leaves every file of the first as it was, its problems' settings too."""
-    run, recipe = tmp_path / "run", write_recipe(tmp_path, max_steps=2, save_steps=2, steps_per_stage=1)
+    run, recipe = tmp_path / "run", write_recipe(tmp_path, max_steps=2, save_steps=2, steps_per_stage=1, last_stage=1)
     main("train", ["--config", str(recipe), "--output_dir", str(run)])
     before = contents(run)
     assert "data_arguments.json" in before

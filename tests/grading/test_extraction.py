@@ -66,7 +66,7 @@ GIVEN = {  # a small file for every loader that reads one
     "svamp": ("json", '[{"ID": "1", "Body": "b.", "Question": "q?", "Equation": "( 8.0 - 5.0 )", "Answer": 3.0}]'),
     "textbook": ("json", '[{"exercise": "1.1", "text": "q", "type": "answer-based", "answer": "[0, \\\\sqrt{5})"}]'),
 }
-GENERATED = {"arithmetic", "combinatorics", "convex"}
+GENERATED = {"arithmetic", "combinatorics", "convex", "stories"}
 
 
 def some(things: list, number: int, share: int) -> list:
@@ -92,6 +92,8 @@ def every_problem(tmp_path_factory) -> list[Problem]:
     """Return problems of every loader, of every family of those that have any."""
     folder = tmp_path_factory.mktemp("files")
     problems = as_problems(load_problems("arithmetic", size=20))
+    for split in ("train", "test_templates"):
+        problems += as_problems(load_problems("stories", split, size=64))
     for name, module in (("combinatorics", combinatorics), ("convex", convex)):
         for split in ("train", "test_families", "test_harder"):
             size = 3 * len(module.FAMILIES) if split == "train" else 60
