@@ -35,7 +35,7 @@ def test_tour(tmp_path, monkeypatch, problems):
         '"openai-community/gpt2"': repr(str(tmp_path / "base")),
         '"gsm8k", split="train"': '"arithmetic", split="train", size=32',
         '"gsm8k", split="validation"': '"arithmetic", split="validation", size=8',
-        "epochs_per_stage=3)": "epochs_per_stage=1, num_train_epochs=4, per_device_train_batch_size=16, log_level='error')",
+        "epochs_per_stage=3)": "epochs_per_stage=1, num_train_epochs=5, per_device_train_batch_size=16, log_level='error')",
     }
     for old, new in replaced.items():
         assert old in tour
@@ -43,7 +43,7 @@ def test_tour(tmp_path, monkeypatch, problems):
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(compile(tour, "README.md", "exec"), names)
-    assert names["model"].config.stage == 3 and names["model"].config.num_latents == 6  # it was trained to think in six
+    assert names["model"].config.stage == 4 and names["model"].config.num_latents == 6  # it was trained to think in six
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
 
 
