@@ -27,9 +27,7 @@ def fresh():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize(
-    "architecture", ["gpt2", pytest.param("llama", marks=pytest.mark.slow), pytest.param("qwen3", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])
 def test_one_compiled_step(architecture):
     """Six latents and eight written tokens use the graphs of a prompt and of one column, however many there are."""
     model = make_latent(architecture).eval()

@@ -1,8 +1,7 @@
 """One contract for every method, and for combinations nobody has published: train, resume, save, reload, generate.
 
 Every method runs on GPT-2 with all weights and with adapters; on each other architecture, and in the combinations, one of
-the two, in turns. What is a matter of the trainer alone, resuming and accumulation, is tried on the other architectures in
-the slow tests.
+the two, in turns.
 """
 
 import itertools
@@ -55,15 +54,6 @@ def cases() -> list:
         chosen += [(case, architecture, bool((number + shift) % 2)) for number, case in enumerate(METHODS)]
     chosen += [(case, "gpt2", bool(number % 2)) for number, case in enumerate(COMBINATIONS)]
     return [pytest.param(one, id=f"{one[0]}-{one[1]}-{'lora' if one[2] else 'full'}") for one in chosen]
-
-
-def of_the_trainer(test):
-    """Decorate a test of what does not depend on the architecture: it is slow on all but GPT-2."""
-    marked = [
-        one if one.values[0][1] == "gpt2" else pytest.param(*one.values, id=one.id, marks=pytest.mark.slow)
-        for one in cases()
-    ]
-    return pytest.mark.parametrize("run", marked, indirect=True, scope="module")(test)
 
 
 @dataclass
@@ -146,7 +136,6 @@ def test_trains(run):
     assert [stage for _, stage, *_ in curve] == ([0, 0, 0] if run.trainer.curriculum.num_stages == 1 else [0, 1, 2])
 
 
-@of_the_trainer
 def test_resumes(run, tmp_path):
     """A run that was killed in the middle of its epoch ends as one that never stopped."""
     shutil.copytree(run.folder / "checkpoint-2", tmp_path / "checkpoint-2")
@@ -214,7 +203,6 @@ def test_padding_invariant(run):
                 assert_close(layer[0], others[row], 1e-9)
 
 
-@of_the_trainer
 def test_batch_and_accumulation(run, tmp_path):
     """8 x 1 and 1 x 8 are the same run."""
     last = min(run.trainer.stages.last_stage, 1)

@@ -74,10 +74,7 @@ def trained(record: dict) -> list[str]:
     return [name for name in RUNS if name not in record["refused"]]
 
 
-# ZeRO-2 shares out what ZeRO-1 does and the gradients too, so that ZeRO-1 alone is left to the slow tests
-strategies = pytest.mark.parametrize(
-    "strategy", [pytest.param(one, marks=pytest.mark.slow if one == "zero1" else ()) for one in STRATEGIES]
-)
+strategies = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
 @strategies
