@@ -119,8 +119,9 @@ def test_arguments_that_clash(tmp_path):
     one_line(lambda: trainer.evaluate(uneven_problems(2), ignore_keys=["x"]), "ignore_keys")
 
 
-def test_arguments_of_stock(tmp_path):
+def test_arguments_of_stock(tmp_path, monkeypatch):
     """Stock training arguments lack what latents need; a name nobody has is named."""
+    monkeypatch.chdir(tmp_path)  # the default folder is made where one stands
     trainer = make_trainer(tmp_path)
     rest = {"processing_class": trainer.processing_class, "train_dataset": uneven_problems(4)}
     stock = TrainingArguments(str(tmp_path), use_cpu=True)
