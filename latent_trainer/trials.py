@@ -23,6 +23,10 @@ class Trials:
 
     def call_model_init(self, trial=None) -> PreTrainedModel:
         """Return what ``model_init`` returns, with the method's settings and adapters; what training draws begins anew."""
+        if trial is not None:  # transformers 5.24 would take the trial's seed over only after the model was made
+            settings = trial if isinstance(trial, dict) else self.hp_space(trial)
+            self.args.seed = settings.get("seed", self.args.seed)
+            seed(self.args)
         model = self._ready(super().call_model_init(trial))
         seed(self.args)
         return model
