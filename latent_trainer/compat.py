@@ -180,4 +180,9 @@ def prepared(trainer, inputs: dict) -> dict:
     return trainer._prepare_inputs(inputs)
 
 
+def evaluate_as_in_training(trainer) -> dict[str, float]:
+    """Evaluate and let a scheduler that waits for a better metric see the result, as a trainer does within a run."""
+    return trainer._evaluate(None, None)
+
+
 check_release()

@@ -79,6 +79,9 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
         raise InputError(f"{name} is an adapter, and peft is not installed; install it, or push it merged")
     refuse_pickled_adapter(name, where)
     adapter = PeftConfig.from_pretrained(name, **where)
+    kwargs.pop(
+        "adapter_kwargs", None
+    )  # of AutoModelForCausalLM, which has found the adapter as well and leaves it to the class
     config = kwargs.pop("config", None) or _latent_config(name, where)  # None: PEFT alone saved it, with no settings
     below = {"revision": adapter.revision or "main", "subfolder": ""}  # of the model below; ``where`` is the adapter's
     options = {**({} if config is None else {"dtype": config.dtype}), **kwargs, **below}

@@ -19,8 +19,9 @@ class SameRun:
     @property
     def epoch_steps(self) -> int:
         """The optimizer steps of an epoch."""
-        rows = train_batch_size(self) * self.args.world_size * self.args.gradient_accumulation_steps
-        return max(-(-len(self.rows) // rows), 1)
+        rows = train_batch_size(self) * self.args.world_size  # of a batch
+        batches = len(self.rows) // rows if self.args.dataloader_drop_last else -(-len(self.rows) // rows)
+        return max(-(-batches // self.args.gradient_accumulation_steps), 1)
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs):
         """Train, with the stage the run ended in among its metrics.
@@ -42,10 +43,11 @@ class SameRun:
         stage, last = self.stages.stage, self.stages.last_stage
         result.metrics.update(train_stage=stage, train_last_stage=last)
         if stage < last and self.interruption.received is None:
-            logger.warning(
-                f"training ended in stage {stage}, and stage {last} was not reached: the model thinks in "
-                f"{self.curriculum.latents(stage)} latents instead of {self.curriculum.latents(last)}"
-            )
+            now, then = self.curriculum.latents(stage), self.curriculum.latents(last)
+            what = f"the model thinks in {now} latents instead of {then}"
+            if now == then:
+                what = f"it was never without the written steps that stage {last} drops"
+            logger.warning(f"training ended in stage {stage}, and stage {last} was not reached: {what}")
         return result
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:

@@ -14,7 +14,9 @@ from transformers.utils import logging
 
 from latent_trainer.adapters import latent_model
 from latent_trainer.configuration import ROLLOUTS
+from latent_trainer.data import as_problems
 from latent_trainer.errors import InputError
+from latent_trainer.evaluation.record import data_hash
 from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.objectives import OBJECTIVES
 
@@ -25,10 +27,8 @@ NOTHING = "unset"
 OWN = (
     "method",
     "objective",
-    "backprop",
     "step_decoder",
     "step_decoder_weight",
-    "step_decoder_group",
     "curriculum",
     "num_latents",
     "keep_steps",
@@ -41,7 +41,6 @@ OWN = (
     "internalize_smoothing",
     "first_stage",
     "epochs_per_stage",
-    "steps_per_stage",
     "advance_at",
     "reset_optimizer",
 )
@@ -49,7 +48,6 @@ STOCK = (
     "seed",
     "train_sampling_strategy",
     "optim",
-    "optim_args",
     "optim_target_modules",
     "learning_rate",
     "weight_decay",
@@ -57,16 +55,20 @@ STOCK = (
     "adam_beta2",
     "adam_epsilon",
     "lr_scheduler_type",
-    "lr_scheduler_kwargs",
     "warmup_steps",
     "max_grad_norm",
-    "neftune_noise_alpha",
+    "label_smoothing_factor",
+    "dataloader_drop_last",
     "tf32",
 )
+# Evaluations that decide: they end stages, lower the learning rate or choose the best model.
+EVALUATIONS = ("eval_strategy", "eval_steps", "eval_delay")
+WRITING = ("generate_in_eval", "max_new_tokens")
 # How long a run goes on: may change, and is said.
 LENGTH = ("num_train_epochs", "max_steps", "last_stage")
 # Fields of a configuration that say where a model came from and how it is run.
 PASSING = ("_name_or_path", "name_or_path", "transformers_version", "use_cache", "architectures", "dtype", "torch_dtype")
+UNORDERED = ("target_modules", "exclude_modules", "modules_to_save", "layers_to_transform")  # of adapters
 PASSING_PEFT = ("base_model_name_or_path", "inference_mode", "revision", "peft_version", "auto_mapping")
 
 logger = logging.get_logger(__name__)
@@ -84,10 +86,17 @@ def make_record(trainer) -> dict:
     config = latent.config
     stock = args.to_dict()
     values = {name: getattr(args, name) for name in OWN} | {name: stock.get(name) for name in (*STOCK, *LENGTH)}
+    values |= {name: stock.get(name) or None for name in ("optim_args", "lr_scheduler_kwargs", "neftune_noise_alpha")}
+    values["backprop"] = {0: "none", 1: "last"}.get(args.backprop, args.backprop)
+    values["steps_per_stage"] = _without_repeats(args.steps_per_stage)
+    values["step_decoder_group"] = None if args.step_decoder is None else trainer.step_group
     values["data_seed"] = args.seed if args.data_seed is None else args.data_seed
     values["rows of a step (per_device_train_batch_size x gradient_accumulation_steps x processes)"] = (
         args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     )
+    if args.dataloader_drop_last or args.train_sampling_strategy == "group_by_length":  # the order is one of batches
+        values["rows of a batch (per_device_train_batch_size x processes)"] = args.train_batch_size * args.world_size
+    values |= _evaluations(trainer)
     values["precision"] = trainer.accelerator.mixed_precision
     values["dtype"] = str(latent.dtype)
     values |= {"feedback": config.feedback, "rollout": config.rollout}
@@ -102,10 +111,41 @@ def make_record(trainer) -> dict:
     values |= _under("base_config", config.base_config.to_dict(), PASSING)
     values["adapters"] = sorted(model.peft_config) if isinstance(model, PeftModel) else NOTHING
     for name, own in model.peft_config.items() if isinstance(model, PeftModel) else ():
-        values |= _under("peft_config" if name == "default" else f"peft_config.{name}", own.to_dict(), PASSING_PEFT)
+        values |= _under("peft_config" if name == "default" else f"peft_config.{name}", _sorted(own.to_dict()), PASSING_PEFT)
     values["tokenizer"] = _tokenizer(trainer.processing_class)
     values["weights that do not train"] = _frozen(model)
     return json.loads(json.dumps(values, default=_plain))
+
+
+def _evaluations(trainer) -> dict:
+    """Return what decides the result of evaluations, where they decide something themselves."""
+    args, values = trainer.args, {}
+    if args.metric_for_best_model is not None:
+        values["metric_for_best_model"] = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
+        values["greater_is_better"] = args.greater_is_better
+    if args.eval_strategy == "no" or trainer.eval_dataset is None or (args.advance_at is None and not values):
+        return values
+    by_loss = args.advance_at is None and values["metric_for_best_model"] == "eval_loss"
+    values |= {name: getattr(args, name) for name in (*EVALUATIONS, *(() if by_loss else WRITING))}
+    several = trainer.eval_dataset if isinstance(trainer.eval_dataset, dict) else {"": trainer.eval_dataset}
+    for name, problems in several.items():
+        values[f"eval_dataset {name}".strip()] = f"problems with hash {data_hash(as_problems(problems))[:16]}"
+    return values
+
+
+def _without_repeats(lengths: list[int] | None) -> list[int] | None:
+    """Return the lengths of stages without what says the same: the last one holds for all that follow."""
+    if not lengths:
+        return None
+    return [length for at, length in enumerate(lengths) if at == 0 or set(lengths[at - 1 :]) != {length}]
+
+
+def _sorted(settings: dict) -> dict:
+    """Return the settings of an adapter with names in order, where their order means nothing."""
+    return {
+        name: sorted(value, key=str) if name in UNORDERED and isinstance(value, list | tuple | set) else value
+        for name, value in settings.items()
+    }
 
 
 def write_record(folder: Path, record: dict) -> None:

@@ -23,13 +23,15 @@ class StageCallback(TrainerCallback, ExportableState):
         args: says how stages advance.
         num_stages: stages of the curriculum.
         on_change: called with the new stage.
+        evaluate: evaluates as training does.
     """
 
-    def __init__(self, args: LatentTrainingArguments, num_stages: int, on_change):
+    def __init__(self, args: LatentTrainingArguments, num_stages: int, on_change, evaluate):
         self.last_stage = _last_stage(args, num_stages)
         self.stage = args.first_stage
         self.passed = False  # validation accuracy has ended the stage; the next one begins with the next batch
-        self.on_change = on_change
+        self.on_change, self.evaluate = on_change, evaluate
+        self.resumed_at = None  # the step of the checkpoint, once what it owes has been evaluated
 
     def state(self) -> dict:
         """Return what a checkpoint keeps."""
@@ -46,6 +48,11 @@ class StageCallback(TrainerCallback, ExportableState):
                 f"last_stage={self.last_stage}: the checkpoint is in stage {self.stage} already; raise last_stage"
             )
         self.on_change(self.stage)
+        self.resumed_at = None
+        if saved and state.global_step:
+            if _owes_evaluation(args, state):
+                self.evaluate()
+            self.resumed_at = state.global_step
 
     def on_epoch_begin(self, args, state, control, optimizer=None, lr_scheduler=None, **kwargs):
         """Advance by epochs; nothing happens when a run resumes in the middle of one."""
@@ -67,7 +74,12 @@ class StageCallback(TrainerCallback, ExportableState):
             self._advance(args.first_stage + done, args, state, optimizer, lr_scheduler)
 
     def on_evaluate(self, args, state, control, metrics=None, optimizer=None, **kwargs):
-        """End the stage by validation accuracy; a model saved before the next batch still belongs to this stage."""
+        """End the stage by validation accuracy; a model saved before the next batch still belongs to this stage.
+
+        An evaluation of the model that was resumed has counted in the run before.
+        """
+        if state.global_step == self.resumed_at:
+            return
         if args.advance_at is not None and metrics["stage"] == self.stage and "eval_accuracy" in metrics:
             self.passed = metrics["eval_accuracy"] >= args.advance_at
 
@@ -83,6 +95,15 @@ class StageCallback(TrainerCallback, ExportableState):
             lr_scheduler.best, lr_scheduler.num_bad_epochs = math.inf if lr_scheduler.mode == "min" else -math.inf, 0
         if args.reset_optimizer == "stage":
             _reset(optimizer)
+
+
+def _owes_evaluation(args, state) -> bool:
+    """Return whether a checkpoint is of an epoch's last step, saved before the evaluation that decides how it goes on."""
+    decides = args.advance_at is not None or args.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy")
+    at_end = args.eval_strategy == "epoch" and state.epoch == int(state.epoch) and args.eval_delay <= state.epoch
+    last = [name for entry in state.log_history if entry["step"] == state.global_step for name in entry]
+    done = any(name.startswith("eval_") for name in last)
+    return decides and at_end and not done
 
 
 def _last_stage(args: LatentTrainingArguments, num_stages: int) -> int:

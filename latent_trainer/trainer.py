@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
 
 import torch
 from datasets import Dataset
@@ -19,7 +18,7 @@ from latent_trainer.checkpoints import (
     refuse_other_run,
     resumed_checkpoint,
 )
-from latent_trainer.compat import prepared, train_batch_size
+from latent_trainer.compat import evaluate_as_in_training, prepared, train_batch_size
 from latent_trainer.curriculum import Plan, row_rng
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
 from latent_trainer.data.lengths import Room
@@ -38,7 +37,7 @@ from latent_trainer.sampling import EpochSampler, RowNumbers
 from latent_trainer.seeding import seed, starting_model
 from latent_trainer.stages import StageCallback
 from latent_trainer.tokens import pad_on_the_left
-from latent_trainer.trainer_evaluation import Evaluation
+from latent_trainer.trainer_evaluation import Evaluation, read_again
 from latent_trainer.training_args import LatentTrainingArguments
 from latent_trainer.trials import Trials
 
@@ -95,7 +94,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Trials, T
         self.room = Room(self.encoder, latent.config.max_position_embeddings, most_latents, args.max_new_tokens)
         rows = [] if train_dataset is None else self._encode(train_dataset, "train")
         self.rows, self.dropped = self._that_can_be_read(rows)
-        self.stages = StageCallback(args, self.curriculum.num_stages, self._on_stage)
+        self.stages = StageCallback(args, self.curriculum.num_stages, self._on_stage, lambda: evaluate_as_in_training(self))
         self._term_sums: dict[str, torch.Tensor] = {}
         self._steps_summed = 0
         if args.advance_at is not None and (eval_dataset is None or isinstance(eval_dataset, dict)):
@@ -110,7 +109,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Trials, T
             args=args,
             data_collator=list,
             train_dataset=RowNumbers(len(self.rows)) if self.rows else None,
-            eval_dataset=list(eval_dataset) if isinstance(eval_dataset, Iterator) else eval_dataset,
+            eval_dataset=read_again(eval_dataset),
             processing_class=processing_class,
             **kwargs,
         )

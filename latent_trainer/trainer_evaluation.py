@@ -1,6 +1,7 @@
 """How a trainer evaluates and predicts: loss and written answers at a stage, without a trace in what is trained."""
 
 import contextlib
+from collections.abc import Iterator
 
 import numpy
 import torch
@@ -218,3 +219,10 @@ def _padded(rows: list[list[int]]) -> numpy.ndarray:
     for place, row in enumerate(rows):
         padded[place, : len(row)] = row
     return padded
+
+
+def read_again(problems):
+    """Return problems, or a dictionary of them, so that every evaluation finds them: an iterator is over after the first."""
+    if isinstance(problems, dict):
+        return {name: read_again(one) for name, one in problems.items()}
+    return list(problems) if isinstance(problems, Iterator) else problems

@@ -232,6 +232,11 @@ class LatentTrainingArguments(TrainingArguments):
             raise InputError(f"advance_at={self.advance_at} needs accuracy, and generate_in_eval is off; turn it on")
         if self.advance_at is not None and self.eval_strategy == "no":
             raise InputError(f"advance_at={self.advance_at} needs accuracy, and eval_strategy=no; set it to steps or epoch")
+        metric = (self.metric_for_best_model or "").removeprefix("eval_")
+        if metric.startswith("accuracy") and not self.generate_in_eval:
+            raise InputError(
+                f"metric_for_best_model={metric} needs written answers, and generate_in_eval is off; turn it on"
+            )
         if not self.make_template().score_answer_prefix and (self.curriculum != "fixed" or self.keep_steps):
             raise InputError(
                 f"score_answer_prefix=False ends every prompt with the answer prefix, so that the steps curriculum="

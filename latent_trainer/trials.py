@@ -5,6 +5,7 @@ from collections.abc import Callable
 from transformers import PreTrainedModel
 
 from latent_trainer.errors import InputError, nearest
+from latent_trainer.seeding import seed
 
 # What a run reads anew; other settings have shaped the trainer before a trial begins.
 VARIED = {
@@ -21,8 +22,14 @@ class Trials:
     """
 
     def call_model_init(self, trial=None) -> PreTrainedModel:
-        """Return what ``model_init`` returns, with the method's settings and adapters."""
-        return self._ready(super().call_model_init(trial))
+        """Return what ``model_init`` returns, with the method's settings and adapters; what training draws begins anew."""
+        if trial is not None:  # transformers 5.24 would take the trial's seed over only after the model was made
+            settings = trial if isinstance(trial, dict) else self.hp_space(trial)
+            self.args.seed = settings.get("seed", self.args.seed)
+            seed(self.args)
+        model = self._ready(super().call_model_init(trial))
+        seed(self.args)
+        return model
 
     def hyperparameter_search(
         self, hp_space: Callable | None = None, compute_objective: Callable | None = None, *args, **kwargs

@@ -17,6 +17,7 @@ from peft import (
     get_peft_model,
 )
 from training import make_tokenizer, make_trainer, uneven_problems
+from transformers import AutoModelForCausalLM
 
 from latent_trainer import LatentForCausalLM, encode_prompts
 from latent_trainer.adapters import add_adapters, latent_model
@@ -116,6 +117,17 @@ def test_auto_peft_takes_what_the_library_saved(saved, tmp_path):
     model = stir(add_adapters(LatentForCausalLM.from_pretrained(saved), LoraConfig(r=4)))
     model.save_pretrained(tmp_path)
     torch.testing.assert_close(logits(AutoPeftModelForCausalLM.from_pretrained(tmp_path).eval()), logits(model))
+
+
+def test_auto_model_takes_an_adapter_of_a_base(tmp_path):
+    """Beside it lie the settings of the latent model: the stock class, and pipelines with it, ask this library."""
+    make_base("llama", dtype=torch.float32).save_pretrained(tmp_path / "base")
+    model = LatentForCausalLM.from_base(AutoModelForCausalLM.from_pretrained(tmp_path / "base"), **IDS)
+    wrapped = stir(add_adapters(model, LoraConfig(r=4)))
+    wrapped.save_pretrained(tmp_path / "adapter")
+    model.config.save_pretrained(tmp_path / "adapter")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "adapter")
+    torch.testing.assert_close(logits(loaded.eval()), logits(wrapped), rtol=1e-4, atol=1e-4)
 
 
 PROMPTS = {"num_virtual_tokens": 2, "num_layers": 2, "token_dim": 32, "num_attention_heads": 4, "task_type": "CAUSAL_LM"}

@@ -137,15 +137,26 @@ def test_stages_that_are_not_there(tmp_path, changes, says):
         LatentTrainingArguments(str(tmp_path), **quick(**changes))
 
 
-def test_a_stage_that_was_not_reached_is_said(tmp_path, said):
-    """By accuracy nobody knows beforehand: the end says it, and so does the record."""
-    changes = {"advance_at": 1.0, "eval_strategy": "epoch", "eval_dataset": uneven_problems(2), "num_train_epochs": 1}
+@pytest.mark.parametrize(
+    ("first", "what"),
+    [
+        (0, "the model thinks in 0 latents instead of 2"),
+        (2, "it was never without the written steps that stage 3 drops"),
+    ],
+)
+def test_a_stage_that_was_not_reached_is_said(tmp_path, said, first, what):
+    """By accuracy nobody knows beforehand: the end says it, and so does the record. Stages 2 and 3 have two latents each."""
+    changes = {
+        "first_stage": first,
+        "advance_at": 1.0,
+        "eval_strategy": "epoch",
+        "eval_dataset": uneven_problems(2),
+        "num_train_epochs": 1,
+    }
     metrics = make_trainer(tmp_path, last_stage=None, **changes).train().metrics
     (line,) = (line for line in said() if "ended in stage" in line)
-    assert line.startswith(
-        "training ended in stage 0, and stage 3 was not reached: the model thinks in 0 latents instead of 2"
-    )
-    assert (metrics["train_stage"], metrics["train_last_stage"]) == (0, 3)
+    assert line == f"training ended in stage {first}, and stage 3 was not reached: {what}"
+    assert (metrics["train_stage"], metrics["train_last_stage"]) == (first, 3)
 
 
 def test_it_is_said_before_anything_is_loaded(tmp_path, capsys):

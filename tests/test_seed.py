@@ -1,5 +1,6 @@
 """One seed, one result, whatever drew random numbers before."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import torch
 from conftest import make_base
 from peft import LoraConfig
 from training import history, make_tokenizer, quick, uneven_problems
+from transformers import AutoModelForCausalLM
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments
 from latent_trainer.cli import main
@@ -43,6 +45,8 @@ def curve(folder, model, peft_config=None, **changes) -> list[float]:
         model = LatentForCausalLM.from_base(make_base(vocab_size=len(tokenizer)).float(), tokenizer=tokenizer)
         torch.rand(5)
     settings = {"train_dataset": uneven_problems(20), "processing_class": tokenizer, "peft_config": peft_config}
+    if inspect.isfunction(model):
+        settings["model_init"], model = model, None
     trainer = LatentTrainer(model, args, **settings)
     torch.rand(3)
     trainer.train()
@@ -58,6 +62,13 @@ def test_same_seed_same_losses(tmp_path, base, added, kind):
     assert curve(tmp_path / "2", model, **ADDED[added]) == first
     if kind == "name":
         assert curve(tmp_path / "3", model, seed=1, **ADDED[added]) != first
+
+
+@pytest.mark.parametrize("added", ADDED)
+def test_a_model_that_is_made_for_the_run(tmp_path, base, added):
+    """It is the run of the model by its name: dropout draws the same, whatever is added to the model."""
+    made = curve(tmp_path / "1", lambda: AutoModelForCausalLM.from_pretrained(base), **ADDED[added])
+    assert made == curve(tmp_path / "2", base, **ADDED[added])
 
 
 def test_two_processes(tmp_path, base):

@@ -79,6 +79,8 @@ CHANGED = {
     "warmup": ({"warmup_steps": 2}, "warmup_steps has changed", "0 then, 2 now"),
     "decay": ({"weight_decay": 0.1}, "weight_decay has changed", "0.0 then, 0.1 now"),
     "clipping": ({"max_grad_norm": 0.5}, "max_grad_norm has changed", "1.0 then, 0.5 now"),
+    "smoothing": ({"label_smoothing_factor": 0.1}, "label_smoothing_factor has changed", "0.0 then, 0.1 now"),
+    "last rows": ({"dataloader_drop_last": True}, "dataloader_drop_last has changed", "False then, True now"),
     "precision": ({"bf16": True}, "precision has changed", "no then, bf16 now"),
     "dtype": ({"dtype": torch.float64}, "dtype has changed", "torch.float32 then, torch.float64 now"),
     "adapters": ({"peft_config": LoraConfig(r=2)}, "adapters has changed", "unset then, ['default'] now"),

@@ -111,6 +111,14 @@ def test_streamed_problems(tmp_path):
     assert len(trainer.rows) == 7
     trainer.train()
     assert [trainer.evaluate()["eval_problems"] for _ in range(2)] == [7, 7]
+    several = make_trainer(tmp_path, eval_dataset={"few": iter(rows[:2]), "all": stream})
+    assert [several.evaluate()[f"eval_{name}_problems"] for name in ("few", "all", "few")] == [2, 7, 2]
+
+
+def test_a_best_model_by_what_is_not_written(tmp_path):
+    """It is said before the first stage has been trained."""
+    with pytest.raises(InputError, match="metric_for_best_model=accuracy_flexible needs written answers, and generate_in_e"):
+        make_trainer(tmp_path, metric_for_best_model="eval_accuracy_flexible", prediction_loss_only=True)
 
 
 def test_memory_of_evaluation(tmp_path):

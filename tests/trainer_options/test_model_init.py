@@ -62,6 +62,24 @@ def test_hyperparameter_search(tmp_path):
     assert rates[int(best.run_id)] == min(rates.values(), key=lambda rate: found[next(n for n in rates if rates[n] == rate)])
 
 
+def test_the_seed_of_a_trial(tmp_path):
+    """What is added to the model is drawn from it too, in the first trial as in the others."""
+    settings = {"number": 8, "max_steps": 1, "first_stage": 1, "last_stage": 1, "feedback": "projection", **EVALUATION}
+    trainer = make_trainer(tmp_path / "search", model_init=new_model, **settings)
+    found = {}
+
+    def objective(metrics):
+        return found.setdefault(trainer.args.seed, metrics["eval_loss"])
+
+    sampler = optuna.samplers.GridSampler({"seed": [3, 4]}, seed=0)
+    trainer.hyperparameter_search(lambda trial: {"seed": trial.suggest_int("seed", 3, 4)}, objective, 2, sampler=sampler)
+    assert found.keys() == {3, 4}
+    for number, loss in found.items():
+        alone = make_trainer(tmp_path / str(number), model_init=new_model, seed=number, **settings)
+        alone.train()
+        assert alone.evaluate()["eval_loss"] == pytest.approx(loss, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("search", "words"),
     [
