@@ -92,8 +92,7 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
     tokenizer.save_pretrained(scratch / "tokenizer")
     files |= {path.name: path for path in (scratch / "tokenizer").iterdir()}
     own = read_json(scratch / "tokenizer" / TOKENIZER)
-    own = {name: value for name, value in own.items() if name != "name_or_path" and not name.endswith(ENDINGS)}
-    files[TOKENIZER] = (json.dumps(own, indent=2, ensure_ascii=False) + "\n").encode()
+    files[TOKENIZER] = (json.dumps(_clean_tokenizer(own, folder), indent=2, ensure_ascii=False) + "\n").encode()
     files |= {name: code.encode() for name, code in modelling_code().items()}
     found = Published(files, kind, config, tokenizer)
     found.training = without_folders(read_json(folder / TRAINING_FILE), folder)
@@ -181,6 +180,19 @@ def _without_names(settings):
     return [_without_names(value) for value in settings] if isinstance(settings, list) else settings
 
 
+def _clean_tokenizer(settings: dict, folder: Path) -> dict:
+    """Return a tokenizer's configuration without folders of this machine; tokens and templates, which are text, stay."""
+    return {
+        name: value
+        if any(text in name for text in ("token", "template")) or not isinstance(value, dict | list | str)
+        else _clean_tokenizer(value, folder)
+        if isinstance(value, dict)
+        else without_folders(value, folder, name)
+        for name, value in settings.items()
+        if name not in LOADED_FROM and not name.endswith(ENDINGS)
+    }
+
+
 def _clean_adapter(settings: dict, folder: Path) -> dict:
     """Return an adapter's configuration; an `InputError` where it was trained on a latent model of this machine."""
     base = settings.get("base_model_name_or_path") or ""
@@ -196,10 +208,11 @@ def _clean_adapter(settings: dict, folder: Path) -> dict:
 
 def _results(folder: Path) -> dict[str, dict]:
     """Return the metrics of training and every result record in a folder, and the record evaluation left beside it."""
+    own = folder.absolute().name  # a person gave it on this machine
     metrics = {name: read_json(folder / f"{name}.json") for name in ("train_results", "eval_results")}
-    beside = folder.absolute().with_name(folder.absolute().name + ".json")
+    beside = folder.absolute().with_name(own + ".json")
     records = {path.stem: _record(path) for path in [*sorted(folder.glob("*.json")), beside] if path.is_file()}
-    return {name: record for name, record in {**records, **metrics}.items() if record}
+    return {"model" if name == own else name: record for name, record in {**records, **metrics}.items() if record}
 
 
 def _record(path: Path) -> dict:
