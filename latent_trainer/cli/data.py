@@ -72,6 +72,10 @@ def _export(argv: list[str]) -> None:
     args, data_args = parse("data export", (ExportArguments, DataArguments), argv)
     if args.size is not None:
         data_args.dataset_options = {**(data_args.dataset_options or {}), "size": args.size}
+    for name in ("dataset_path", "dataset_validation_path", "dataset_test_path"):
+        source = getattr(data_args, name)
+        if source and Path(source).exists() and Path(args.output).exists() and Path(source).samefile(args.output):
+            raise InputError(f"output={args.output!r} is the file {name} names, and would be lost; name another file")
     problems = as_problems(data_args.load(args.split))
     export(problems, args.output)
     print(f"{len(problems)} problems of {data_args.dataset}, split {args.split}, in {args.output}")

@@ -5,7 +5,7 @@ from conftest import make_base, sharpen
 from tokenizers.processors import TemplateProcessing
 from training import make_tokenizer
 
-from latent_trainer.cli.build import load_any
+from latent_trainer.cli.build import load_any, model_id
 from latent_trainer.data import Encoder, encode_prompts
 from latent_trainer.data.template import chat_form
 from latent_trainer.errors import InputError
@@ -82,3 +82,17 @@ def test_one_token_at_the_beginning(folder):
     ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
     assert ids[0] == tokenizer("").input_ids[0] == tokenizer.bos_token_id != ids[1]
     assert Encoder(tokenizer, chat_form(tokenizer)).prompt("1 2", 0) == ids
+
+
+def test_what_is_noted_beside_a_model_makes_no_other_model(folder):
+    before = model_id(str(folder))
+    (folder / "record.json").write_text("{}")
+    assert model_id(str(folder)) == before
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    assert model_id(str(folder)) != before
+
+
+def test_a_folder_that_holds_no_model_in_one_line(folder):
+    (folder / "config.json").write_text('{"accuracy": 0}')
+    with pytest.raises(InputError, match=r"cannot load '.*': Unrecognized model"):
+        load_any(str(folder), None, None)
