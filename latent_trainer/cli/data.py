@@ -12,7 +12,7 @@ from latent_trainer.data.forms import parse_columns
 from latent_trainer.data.validation import READERS, Checked, overlaps, validate
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.options import Positive, check_fields
-from latent_trainer.whole_files import output_file
+from latent_trainer.whole_files import output_file, reason
 
 MAX_FAULTS = 20  # more lines than this help nobody
 
@@ -77,7 +77,10 @@ def _export(argv: list[str]) -> None:
         if source and Path(source).exists() and Path(args.output).exists() and Path(source).samefile(args.output):
             raise InputError(f"output={args.output!r} is the file {name} names, and would be lost; name another file")
     problems = as_problems(data_args.load(args.split))
-    export(problems, args.output)
+    try:
+        export(problems, args.output)
+    except OSError as error:
+        raise InputError(f"cannot write output={args.output!r}: {reason(error)}; nothing was left there") from error
     print(f"{len(problems)} problems of {data_args.dataset}, split {args.split}, in {args.output}")
 
 

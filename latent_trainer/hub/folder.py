@@ -84,6 +84,12 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
         # pipelines sample unless told otherwise; answers are greedy here, as they were in evaluation
         files["generation_config.json"] = to_json({"do_sample": False, **generation}, folder).encode()
     config = LatentConfig(**{name: value for name, value in settings.items() if name != "model_type"})
+    module = type(config.base_config).__module__
+    if module.split(".")[0] != "transformers":
+        raise InputError(
+            f"the base model's architecture {config.base_config.model_type} is code of {module}, which would not travel with "
+            "the model; publish models on architectures of transformers"
+        )
     if config.template is None:
         raise InputError(
             f"{folder}: its config.json has no template, so no prompt can be written; set model.config.template"
@@ -211,8 +217,12 @@ def _results(folder: Path) -> dict[str, dict]:
     own = folder.absolute().name  # a person gave it on this machine
     metrics = {name: read_json(folder / f"{name}.json") for name in ("train_results", "eval_results")}
     beside = folder.absolute().with_name(own + ".json")
-    records = {path.stem: _record(path) for path in [*sorted(folder.glob("*.json")), beside] if path.is_file()}
-    return {"model" if name == own else name: record for name, record in {**records, **metrics}.items() if record}
+    records = {
+        "model" if path.stem == own else path.stem: _record(path)
+        for path in [*sorted(folder.glob("*.json")), beside]
+        if path.is_file()
+    }
+    return {name: record for name, record in {**records, **metrics}.items() if record}
 
 
 def _record(path: Path) -> dict:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from transformers import CONFIG_MAPPING, GPT2Config
 
 from latent_trainer.errors import InputError
 from latent_trainer.feedback import FEEDBACKS
@@ -134,5 +135,23 @@ def test_code_that_would_not_travel(trained, tmp_path, monkeypatch, kind):
     monkeypatch.setitem(registry, "mine", own)
     change(place / ("config.json" if kind == "feedback" else "training_arguments.json"), **{kind: "mine"})
     with pytest.raises(InputError, match=rf"{kind}=mine is code of test_privacy, which would not travel"):
+        export_folder(place, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+class MyConfig(GPT2Config):
+    """An architecture of a user's own."""
+
+    model_type = "an_architecture_of_mine"
+
+
+def test_an_architecture_that_would_not_travel(trained, tmp_path, monkeypatch):
+    place = Path(shutil.copytree(trained / "full", tmp_path / "run"))
+    monkeypatch.setitem(CONFIG_MAPPING._extra_content, MyConfig.model_type, MyConfig)
+    base = json.loads((place / "config.json").read_text())["base_config"]
+    change(place / "config.json", base_config={**base, "model_type": MyConfig.model_type})
+    with pytest.raises(
+        InputError, match=r"architecture an_architecture_of_mine is code of test_privacy, which would not travel"
+    ):
         export_folder(place, tmp_path / "to")
     assert not (tmp_path / "to").exists()
