@@ -87,8 +87,8 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
     module = type(config.base_config).__module__
     if module.split(".")[0] != "transformers":
         raise InputError(
-            f"the base model's architecture {config.base_config.model_type} is code of {module}, which would not travel with "
-            "the model; publish models on architectures of transformers"
+            f"the base model's architecture {config.base_config.model_type} is code of {module}, which would not travel "
+            "with the model; publish models on architectures of transformers"
         )
     if config.template is None:
         raise InputError(
