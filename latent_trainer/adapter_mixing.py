@@ -6,6 +6,8 @@ from peft.utils import TrainableTokensWrapper
 
 from latent_trainer.errors import InputError
 
+UNMIXED = ("use_dora", "use_rslora", "lora_bias")  # PEFT 0.19 mixes their layers without a word, and wrongly
+
 
 @torch.no_grad()
 def add_weighted_adapter(
@@ -30,9 +32,24 @@ def add_weighted_adapter(
         kwargs: passed on to PEFT's method.
 
     Raises:
-        InputError: the adapters train the rows of different tokens.
+        InputError: the adapters train the rows of different tokens, one is not there or of a kind that PEFT mixes wrongly,
+            the new one is there already, or there are more weights than adapters or fewer.
         ValueError: PEFT cannot mix them, adapters with parts that are trained whole for one.
     """
+    known = sorted(model.peft_config)
+    unknown = next((name for name in adapters if name not in known), None)
+    if unknown is not None:
+        raise InputError(f"adapters: '{unknown}' is not among the model's: {', '.join(known)}")
+    if adapter_name in known:  # PEFT would leave it as it is, without a word
+        raise InputError(f"adapter_name='{adapter_name}' is an adapter of the model already; choose another name")
+    if len(weights) != len(adapters) or not adapters:
+        raise InputError(
+            f"weights has {len(weights)} numbers for {len(adapters)} adapters; give one for each of at least one"
+        )
+    for name in adapters:
+        lost = next((one for one in UNMIXED if getattr(model.peft_config[name], one, False)), None)
+        if lost is not None:
+            raise InputError(f"adapter '{name}' has {lost}, which PEFT leaves out of a mixture; mix adapters without it")
     tables = [module.token_adapter for module in model.modules() if isinstance(module, TrainableTokensWrapper)]
     tables = [table for table in tables if table.tied_adapter is None]  # a tied head reads the embedding's rows
     for table in tables:

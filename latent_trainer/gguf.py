@@ -12,6 +12,11 @@ from latent_trainer.errors import InputError
 SUFFIX = ".gguf"
 
 
+def names_file(name: str) -> bool:
+    """Return whether a name ends as that of a GGUF file, in whatever case."""
+    return name.lower().endswith(SUFFIX)
+
+
 def located(name: str | os.PathLike, gguf_file: str | None = None) -> tuple[str, str | None]:
     """Return the folder or repository of a model, and the GGUF file in it that holds the weights, None for any other model.
 
@@ -21,22 +26,25 @@ def located(name: str | os.PathLike, gguf_file: str | None = None) -> tuple[str,
         gguf_file: the file, where ``name`` does not say it.
 
     Raises:
-        InputError: two files are named, a folder holds several, or the package ``gguf`` is not installed.
+        InputError: two files are named, a folder holds several, the ending is another, or the package ``gguf`` is
+            not installed.
     """
     name = os.fspath(name)
     place, file = name, None
-    if name.endswith(SUFFIX):
+    if names_file(name):
         place, colon, file = name.rpartition(":")
         if not colon or Path(name).is_file():
             place, file = str(Path(name).parent), Path(name).name
     elif Path(name).is_dir() and not (Path(name) / CONFIG_NAME).exists():
-        files = sorted(path.name for path in Path(name).glob(f"*{SUFFIX}"))
+        files = sorted(path.name for path in Path(name).iterdir() if names_file(path.name))
         if len(files) > 1 and gguf_file is None:
             raise InputError(f"'{name}' holds several GGUF files; name one: {name}/{files[0]}")
         file = files[0] if len(files) == 1 else None
     if gguf_file is not None and file not in (None, gguf_file):
         raise InputError(f"'{name}' names {file} and gguf_file={gguf_file} another; leave one out")
     file = gguf_file or file
+    if file is not None and not file.endswith(SUFFIX):  # transformers would take it for a pickle
+        raise InputError(f"a GGUF file is told by its ending {SUFFIX}, and '{file}' has another; rename or link it")
     if file is not None and not is_gguf_available():
         raise InputError(f"reading {file} needs the package gguf; pip install 'latent_trainer[gguf]'")
     return place, file

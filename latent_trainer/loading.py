@@ -8,7 +8,7 @@ from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, is_peft_avai
 from latent_trainer.compat import find_adapter_config_file, stored_file
 from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
-from latent_trainer.gguf import SUFFIX, load_base
+from latent_trainer.gguf import load_base, names_file
 from latent_trainer.tokens import fill_new_rows
 
 if is_peft_available():  # a full model whose code came with it loads without
@@ -33,7 +33,7 @@ def pickled_weights(folder: str) -> str | None:
 
 def adapter_at(name: str, kwargs: dict) -> dict | None:
     """Return where an adapter lies, those of ``kwargs`` that say so; None where ``name`` has no adapter."""
-    if str(name).endswith(SUFFIX):
+    if names_file(str(name)):
         return None
     where = {key: kwargs[key] for key in WHERE if key in kwargs}
     return None if find_adapter_config_file(name, **where) is None else where

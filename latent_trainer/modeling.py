@@ -1,5 +1,7 @@
 """`LatentForCausalLM`: any causal language model, with latents filled in where `<|latent|>` stands."""
 
+import os
+
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
@@ -79,7 +81,7 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
     @classmethod
     def from_base(
         cls,
-        base: str | PreTrainedModel,
+        base: str | os.PathLike | PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase | None = None,
         *,
         latent_token_id: int | None = None,
@@ -119,7 +121,8 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
                 f"got tokenizer={'given' if tokenizer is not None else None}, "
                 + ", ".join(f"{name}={value}" for name, value in ids.items())
             )
-        if isinstance(base, str):
+        if isinstance(base, str | os.PathLike):
+            base = os.fspath(base)
             refuse_pickled_adapter(base, kwargs)
             base = load_base(base, **kwargs)
         if isinstance(base, LatentForCausalLM):

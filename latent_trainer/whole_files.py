@@ -124,6 +124,27 @@ def output_file(name: str, path: str, beside: tuple[str, ...] = ()) -> str:
     return str(place)
 
 
+def record_file(name: str, path: str, holds: tuple[str, ...]) -> None:
+    """Raise an `InputError` where a JSON file that a command is to write is there and no earlier one of its kind.
+
+    So a model's ``config.json``, a data file or the record of another command is not replaced by accident.
+
+    Args:
+        name: the option that names it.
+        path: the file.
+        holds: names that every file of the kind holds.
+    """
+    place = Path(path)
+    if not place.is_file() or place.stat().st_size == 0:
+        return
+    try:
+        value = json.loads(place.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or not set(holds) <= value.keys():
+        raise InputError(f"{name}={path!r} is there and holds something else, which would be lost; name another file")
+
+
 def _place(name: str, path: str, kind: str, more: int = 0) -> Path:
     if not path.strip():
         raise InputError(f"{name}={path!r} is empty; name a {kind}")

@@ -71,3 +71,37 @@ def test_an_adapter_without_rows_beside_one_with_rows(tmp_path):
     assert logits(model).isfinite().all()
     with pytest.raises(InputError, match=r"'first' and 'plain' train rows of different tokens"):
         add_weighted_adapter(model, ["first", "plain"], [0.5, 0.5], "mix")
+
+
+@pytest.mark.parametrize("kind", ["use_dora", "use_rslora"])
+def test_what_peft_mixes_wrongly(tmp_path, kind):
+    model, _ = two(tmp_path, LoraConfig(r=4, target_modules=["q_proj"], **{kind: True}))
+    with pytest.raises(InputError, match=f"adapter 'first' has {kind}, which PEFT leaves out of a mixture"):
+        add_weighted_adapter(model, ["first", "second"], [1.0, 0.0], "mixture")
+
+
+def test_names_and_weights_are_looked_at_before_anything_changes(tmp_path):
+    model, alone = two(tmp_path, ROWS)
+    for adapters, weights, name, said in (
+        (["first", "second"], [0.0, 1.0], "first", r"adapter_name='first' is an adapter of the model already"),
+        (["first", "third"], [0.5, 0.5], "mixture", r"adapters: 'third' is not among the model's: first, second"),
+        (["first", "second"], [0.5], "mixture", r"weights has 1 numbers for 2 adapters"),
+        ([], [], "mixture", r"give one for each of at least one"),
+    ):
+        with pytest.raises(InputError, match=said):
+            add_weighted_adapter(model, adapters, weights, name)
+    assert set(model.peft_config) == {"first", "second"}
+    model.set_adapter("first")
+    torch.testing.assert_close(logits(model), alone["first"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cat", "svd"])
+def test_negative_weights_survive_saving_and_merging(tmp_path, kind):
+    model, _ = two(tmp_path, ROWS)
+    add_weighted_adapter(model, ["first", "second"], [0.5, -0.7], "mixture", kind)
+    model.set_adapter("mixture")
+    expected = logits(model)
+    model.save_pretrained(tmp_path / "saved", selected_adapters=["mixture"])
+    again = PeftModel.from_pretrained(make(tied=False), tmp_path / "saved" / "mixture").eval()
+    torch.testing.assert_close(logits(again), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits(again.merge_and_unload()), expected, rtol=1e-4, atol=1e-4)

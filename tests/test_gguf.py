@@ -81,12 +81,23 @@ def test_the_three_ways_to_name_a_file(folder, tmp_path):
     assert located("org/repo:tiny.gguf") == located("org/repo", "tiny.gguf") == ("org/repo", "tiny.gguf")
     assert named("org/repo", "tiny.gguf") == "org/repo:tiny.gguf" and named(str(folder)) == file
     assert located("gpt2") == ("gpt2", None) and named(str(tmp_path)) == str(tmp_path)
+    place = str(tmp_path / "a:b")
+    (tmp_path / "a:b").mkdir()
+    (tmp_path / "a:b" / "tiny.gguf").symlink_to(file)
+    assert located(place) == located(f"{place}/tiny.gguf") == (place, "tiny.gguf")
     with pytest.raises(InputError, match=r"names tiny\.gguf and gguf_file=other\.gguf another"):
         located(file, "other.gguf")
     for name in ("one.gguf", "two.gguf"):
         (tmp_path / name).touch()
     with pytest.raises(InputError, match=r"several GGUF files; name one: .*one\.gguf"):
         located(str(tmp_path))
+
+
+def test_another_ending_is_no_pickle(folder, tmp_path):
+    (tmp_path / "TINY.GGUF").symlink_to(folder / "tiny.gguf")
+    for name, file in ((tmp_path, None), (tmp_path / "TINY.GGUF", None), ("org/repo", "model.bin")):
+        with pytest.raises(InputError, match=r"told by its ending \.gguf, and '(TINY\.GGUF|model\.bin)' has"):
+            located(name, file)
 
 
 def test_a_base_is_what_transformers_reads_and_can_be_saved(folder, stock, tmp_path):
@@ -102,7 +113,7 @@ def test_a_base_is_what_transformers_reads_and_can_be_saved(folder, stock, tmp_p
 
 def test_a_latent_model_from_a_file(folder, stock, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file="tiny.gguf")
-    model = LatentForCausalLM.from_base(str(folder / "tiny.gguf"), tokenizer=tokenizer).eval()
+    model = LatentForCausalLM.from_base(folder / "tiny.gguf", tokenizer=tokenizer).eval()  # a path as good as a text
     torch.testing.assert_close(model(ids()).logits[..., : len(TOKENS)], stock(ids()).logits)
     model.save_pretrained(tmp_path)
     again = LatentForCausalLM.from_pretrained(tmp_path).eval()

@@ -1,6 +1,7 @@
 """A model and its tokenizer, from a name, a folder or a configuration."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import torch
@@ -23,6 +24,8 @@ from latent_trainer.errors import InputError, nearest
 from latent_trainer.gguf import file_options, load_base, located, named
 from latent_trainer.loading import refuse_pickled_adapter
 from latent_trainer.modeling import LatentForCausalLM
+
+SETTINGS = re.compile(r"(config|generation_config|adapter_config|tokenizer\w*|vocab|\w+_tokens(_map)?)\.json$")
 
 
 def build_model(
@@ -86,7 +89,9 @@ def _saved(kind: type, name: str, **options):
         refuse_pickled_adapter(place, options)
     try:
         return load_base(place, **options) if kind is AutoModelForCausalLM else kind.from_pretrained(place, **options)
-    except OSError as error:
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # the second of a configuration that is none
         raise InputError(f"cannot load '{name}': {str(error).splitlines()[0]}") from None
 
 
@@ -166,8 +171,11 @@ def _is_latent(path: str) -> bool:
 
 
 def model_id(path: str) -> str:
-    """Return what changes when a saved model does: names, sizes and times of a folder's files, or the Hub name."""
-    files = [file for file in sorted(Path(path).glob("*")) if file.suffix in (".json", ".safetensors")]
+    """Return what changes when a saved model does: names, sizes and times of a folder's files, or the Hub name.
+
+    What a run or an evaluation has noted beside the model counts for nothing.
+    """
+    files = [file for file in sorted(Path(path).glob("*")) if file.suffix == ".safetensors" or SETTINGS.match(file.name)]
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(facts).encode()).hexdigest() if facts else path
 

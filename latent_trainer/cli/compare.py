@@ -14,7 +14,7 @@ from latent_trainer.cli.arguments import parse
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.statistics import mcnemar
 from latent_trainer.options import check_fields
-from latent_trainer.whole_files import output_file, replacing, write_json
+from latent_trainer.whole_files import output_file, record_file, replacing, write_json
 
 ANSWERS = "intact.jsonl"
 COLUMNS = ("accuracy", "accuracy_stderr", "problems", "tokens_written", "latents", "seconds_per_problem")
@@ -31,7 +31,9 @@ class CompareArguments:
     def __post_init__(self):
         check_fields(self)
         if self.output is not None:
-            self.output = output_file("output", self.output and f"{self.output}.json").removesuffix(".json")
+            file = output_file("output", self.output and f"{self.output}.json")
+            record_file("output", file, ("records", "tests"))  # and none of those compared
+            self.output = file.removesuffix(".json")
 
 
 def run(argv: list[str]) -> None:

@@ -12,7 +12,7 @@ from latent_trainer.data.forms import parse_columns
 from latent_trainer.data.validation import READERS, Checked, overlaps, validate
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.options import Positive, check_fields
-from latent_trainer.whole_files import output_file
+from latent_trainer.whole_files import output_file, reason
 
 MAX_FAULTS = 20  # more lines than this help nobody
 
@@ -72,8 +72,15 @@ def _export(argv: list[str]) -> None:
     args, data_args = parse("data export", (ExportArguments, DataArguments), argv)
     if args.size is not None:
         data_args.dataset_options = {**(data_args.dataset_options or {}), "size": args.size}
+    for name in ("dataset_path", "dataset_validation_path", "dataset_test_path"):
+        source = getattr(data_args, name)
+        if source and Path(source).exists() and Path(args.output).exists() and Path(source).samefile(args.output):
+            raise InputError(f"output={args.output!r} is the file {name} names, and would be lost; name another file")
     problems = as_problems(data_args.load(args.split))
-    export(problems, args.output)
+    try:
+        export(problems, args.output)
+    except OSError as error:
+        raise InputError(f"cannot write output={args.output!r}: {reason(error)}; nothing was left there") from error
     print(f"{len(problems)} problems of {data_args.dataset}, split {args.split}, in {args.output}")
 
 

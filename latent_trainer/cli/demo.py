@@ -29,7 +29,7 @@ from latent_trainer.evaluation.record import write_record
 from latent_trainer.evaluation.summary import summarise
 from latent_trainer.options import Positive, Seed, check_fields
 from latent_trainer.run_lock import LOCK
-from latent_trainer.whole_files import output_file, output_folder
+from latent_trainer.whole_files import output_file, output_folder, record_file
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "demo"
 METHODS = {"latent": "latents", "pause": "pause tokens", "no_cot": "no-CoT", "cot": "CoT (steps written)"}
@@ -50,6 +50,7 @@ class DemoArguments:
     def __post_init__(self):
         check_fields(self)
         self.output = output_file("output", self.output, (".png",))
+        record_file("output", self.output, ("methods", "versions"))
         self.runs = output_folder("runs", self.runs)
 
 

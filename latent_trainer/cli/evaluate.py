@@ -21,7 +21,7 @@ from latent_trainer.evaluation.statistics import mcnemar
 from latent_trainer.evaluation.summary import by_group, summarise
 from latent_trainer.gguf import named
 from latent_trainer.options import Count, Mass, Positive, Scale, Seed, check_fields
-from latent_trainer.whole_files import output_file
+from latent_trainer.whole_files import output_file, record_file
 
 
 @dataclass
@@ -64,6 +64,7 @@ class EvaluateArguments:
         self.model = named(self.model, self.gguf_file)
         if self.output is not None:
             self.output = output_file("output", self.output, (".answers", ".png"))
+            record_file("output", self.output, ("accuracy", "versions"))
         check_choice("split", self.split, sorted({*SPLITS[1:], *(name for more in MORE_SPLITS.values() for name in more)}))
         if self.controls == ["all"]:
             self.controls = list(CONTROLS)

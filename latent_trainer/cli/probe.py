@@ -20,7 +20,7 @@ from latent_trainer.errors import check_choice
 from latent_trainer.evaluation.record import peak_memory, write_record
 from latent_trainer.options import Bounds, Count, Positive, Seed, check_fields
 from latent_trainer.process_group import leave_at_exit
-from latent_trainer.whole_files import output_file, output_folder
+from latent_trainer.whole_files import output_file, output_folder, record_file
 
 
 @dataclass
@@ -45,7 +45,7 @@ class ProbeArguments:
     def __post_init__(self):
         check_fields(self)
         self.out = output_folder("out", self.out)
-        output_file("out", f"{self.out}.json")
+        record_file("out", output_file("out", f"{self.out}.json"), ("probes", "versions"))
         if self.traces is not None:
             self.traces = output_folder("traces", self.traces)
         if self.probes is None:

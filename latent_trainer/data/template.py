@@ -4,6 +4,8 @@ import re
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
+from jinja2 import TemplateError
+
 from latent_trainer.data.strict import AnswerForm
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.problem import Problem
@@ -126,6 +128,7 @@ def _shown(text: str | None) -> str:
     return repr(text if text is None or len(text) <= 60 else text[:57] + "...")
 
 
+MARK = "\ue000Question\ue000"  # stands for a question where no template has such a text of its own
 CHAT = "chat"  # the form of a model's own chat template
 TEMPLATES = {
     "coconut": Template(),
@@ -161,11 +164,24 @@ def chat_form(tokenizer) -> Template:
     """Return the template in which a tokenizer's own chat template asks a question and begins an answer.
 
     Raises:
-        InputError: the tokenizer has no chat template.
+        InputError: the tokenizer has no chat template, or one that refuses a single question, or does not write it once and
+            as it is.
     """
     if not tokenizer.chat_template:
         raise InputError(f"template={CHAT} is the model's own chat template, and its tokenizer has none; name another")
-    chat = [{"role": "user", "content": "{question}"}]
-    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    before, after = (part.replace("{", "{{").replace("}", "}}") for part in text.split("{question}"))
+    why = "does not write a question once and as it is"
+    for content in (MARK, [{"type": "text", "text": MARK}]):  # templates of models that see read lists of parts
+        chat = [{"role": "user", "content": content}]
+        try:
+            text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        except (TemplateError, TypeError, ValueError) as error:
+            why = f"refuses a question alone: {' '.join(str(error).split())[:200]}"
+            continue
+        if text.count(MARK) == 1:
+            break
+    else:
+        raise InputError(f"the model's own chat template {why}; name another template, such as template=plain")
+    if tokenizer.bos_token and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:
+        text = text.removeprefix(tokenizer.bos_token)  # a prompt gets it anyway, and has it once
+    before, after = (part.replace("{", "{{").replace("}", "}}") for part in text.split(MARK))
     return Template(question=f"{before}{{question}}{after}", answer_prefix="", markers=False)

@@ -13,6 +13,7 @@ from latent_trainer.data import Encoder, gsm8k, gsm8k_aug, gsm8k_aug_nl
 from latent_trainer.hub.chat import thought_text
 from latent_trainer.hub.code import AUTO_MAP
 from latent_trainer.hub.folder import CURVE, Published
+from latent_trainer.local_names import repository
 from latent_trainer.methods import METHODS
 from latent_trainer.tokens import LATENT_TOKEN
 from latent_trainer.training_args import LatentTrainingArguments
@@ -33,7 +34,7 @@ def model_card(found: Published, repo_id: str, license: str | None) -> str:
         license: identifier of the Hub, or None where it is unknown.
     """
     config, records = found.config, _records(found)
-    base = config.base_name_or_path
+    base = repository(config.base_name_or_path)
     method = found.training.get("method")
     metadata = ModelCardData(
         base_model=base or None,
@@ -106,7 +107,7 @@ def _visible(text: str) -> str:
 
 def _summary(found: Published) -> str:
     config = found.config
-    name = config.base_name_or_path
+    name = repository(config.base_name_or_path)
     made = f"Trained from [{escaped(name)}](https://huggingface.co/{name})" if name else "Its base model has no public name"
     what = "an adapter for a language model" if found.kind == "adapter" else "a language model"
     if not config.num_latents:

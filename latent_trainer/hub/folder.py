@@ -84,6 +84,12 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
         # pipelines sample unless told otherwise; answers are greedy here, as they were in evaluation
         files["generation_config.json"] = to_json({"do_sample": False, **generation}, folder).encode()
     config = LatentConfig(**{name: value for name, value in settings.items() if name != "model_type"})
+    module = type(config.base_config).__module__
+    if module.split(".")[0] != "transformers":
+        raise InputError(
+            f"the base model's architecture {config.base_config.model_type} is code of {module}, which would not travel "
+            "with the model; publish models on architectures of transformers"
+        )
     if config.template is None:
         raise InputError(
             f"{folder}: its config.json has no template, so no prompt can be written; set model.config.template"
@@ -92,8 +98,7 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
     tokenizer.save_pretrained(scratch / "tokenizer")
     files |= {path.name: path for path in (scratch / "tokenizer").iterdir()}
     own = read_json(scratch / "tokenizer" / TOKENIZER)
-    own = {name: value for name, value in own.items() if name != "name_or_path" and not name.endswith(ENDINGS)}
-    files[TOKENIZER] = (json.dumps(own, indent=2, ensure_ascii=False) + "\n").encode()
+    files[TOKENIZER] = (json.dumps(_clean_tokenizer(own, folder), indent=2, ensure_ascii=False) + "\n").encode()
     files |= {name: code.encode() for name, code in modelling_code().items()}
     found = Published(files, kind, config, tokenizer)
     found.training = without_folders(read_json(folder / TRAINING_FILE), folder)
@@ -181,6 +186,19 @@ def _without_names(settings):
     return [_without_names(value) for value in settings] if isinstance(settings, list) else settings
 
 
+def _clean_tokenizer(settings: dict, folder: Path) -> dict:
+    """Return a tokenizer's configuration without folders of this machine; tokens and templates, which are text, stay."""
+    return {
+        name: value
+        if any(text in name for text in ("token", "template")) or not isinstance(value, dict | list | str)
+        else _clean_tokenizer(value, folder)
+        if isinstance(value, dict)
+        else without_folders(value, folder, name)
+        for name, value in settings.items()
+        if name not in LOADED_FROM and not name.endswith(ENDINGS)
+    }
+
+
 def _clean_adapter(settings: dict, folder: Path) -> dict:
     """Return an adapter's configuration; an `InputError` where it was trained on a latent model of this machine."""
     base = settings.get("base_model_name_or_path") or ""
@@ -196,9 +214,14 @@ def _clean_adapter(settings: dict, folder: Path) -> dict:
 
 def _results(folder: Path) -> dict[str, dict]:
     """Return the metrics of training and every result record in a folder, and the record evaluation left beside it."""
+    own = folder.absolute().name  # a person gave it on this machine
     metrics = {name: read_json(folder / f"{name}.json") for name in ("train_results", "eval_results")}
-    beside = folder.absolute().with_name(folder.absolute().name + ".json")
-    records = {path.stem: _record(path) for path in [*sorted(folder.glob("*.json")), beside] if path.is_file()}
+    beside = folder.absolute().with_name(own + ".json")
+    records = {
+        "model" if path.stem == own else path.stem: _record(path)
+        for path in [*sorted(folder.glob("*.json")), beside]
+        if path.is_file()
+    }
     return {name: record for name, record in {**records, **metrics}.items() if record}
 
 

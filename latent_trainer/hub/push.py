@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 from latent_trainer.errors import InputError
 from latent_trainer.hub.card import model_card
 from latent_trainer.hub.folder import ADAPTER, published, refuse_leaks
+from latent_trainer.local_names import repository
 from latent_trainer.version import __version__
 
 # What a push replaces: an earlier push may have left more shards, an adapter where a model stands now, or other code.
@@ -70,7 +71,7 @@ def push_folder(
             repo_id = f"{api.whoami()['name']}/{repo_id}"
         found = published(Path(folder), merge, Path(scratch))
         found.data |= {"dataset": dataset} if dataset else {}
-        license = license or _license(api, found.config.base_name_or_path)
+        license = license or _license(api, repository(found.config.base_name_or_path))
         files = {**found.files, "README.md": model_card(found, repo_id, license).encode()}
         refuse_leaks(files, Path(folder))
         api.create_repo(repo_id, private=private, exist_ok=True)

@@ -94,7 +94,11 @@ def test_other_settings_are_refused(folder, tmp_path, capsys, changes, names):
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "name"), [({}, {"feedback": "soft"}, "feedback"), ({}, {"template": "coconut"}, "template")]
+    ("before", "after", "name"),
+    [
+        ({"feedback": "hidden"}, {"feedback": "soft"}, "other feedback"),
+        ({"feedback": "soft"}, {"feedback": "soft", "template": "coconut"}, "other template"),
+    ],
 )
 def test_a_plain_base_model_read_otherwise_is_refused(folder, tmp_path, capsys, before, after, name):
     common = {"model": "base", "template": "plain", "num_latents": 2, "max_eval_problems": 4}

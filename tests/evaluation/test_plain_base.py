@@ -2,10 +2,11 @@
 
 import pytest
 from conftest import make_base, sharpen
+from tokenizers.processors import TemplateProcessing
 from training import make_tokenizer
 
-from latent_trainer.cli.build import load_any
-from latent_trainer.data import encode_prompts
+from latent_trainer.cli.build import load_any, model_id
+from latent_trainer.data import Encoder, encode_prompts
 from latent_trainer.data.template import chat_form
 from latent_trainer.errors import InputError
 
@@ -42,3 +43,56 @@ def test_latents_of_a_model_that_does_not_think(folder):
     with pytest.raises(InputError, match=r"is a plain base model; train it, or let it think untrained with feedback=soft"):
         load_any(str(folder), None, None, thinks=True)
     load_any(str(folder), None, "soft", thinks=True)
+
+
+@pytest.mark.parametrize(
+    "template, said",
+    [
+        ("{% for m in messages %}{{ m['content'] }} or {{ m['content'] }}{% endfor %}", "does not write a question once"),
+        ("{% for m in messages %}{{ m['content'] | upper }}{% endfor %}", "does not write a question once and as it is"),
+        ("{{ raise_exception('needs a system message') }}", "refuses a question alone: needs a system message"),
+        ("{{ messages[0].tools.first }}", "refuses a question alone"),
+        ("{% for m in messages %}{{ m['content'] }", "refuses a question alone"),
+    ],
+)
+def test_a_chat_template_that_is_no_form(template, said):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(InputError, match=rf"chat template {said}.*name another template"):
+        chat_form(tokenizer)
+
+
+def test_chat_templates_of_parts_and_with_a_text_like_ours():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{% for p in m['content'] %}<{{ p['text'] }}>{% endfor %}{% endfor %}"
+    assert chat_form(tokenizer).question == "<{question}>"
+    tokenizer.chat_template = "{{ '{question}' }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    assert chat_form(tokenizer).question == "{{question}}{question}"
+
+
+def test_one_token_at_the_beginning(folder):
+    """Where both the chat template and the tokenizer would write it, as with Llama 3."""
+    _, tokenizer = load_any(str(folder), None, None)
+    start = tokenizer.bos_token = tokenizer.eos_token
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single=f"{start} $A", special_tokens=[(start, tokenizer.bos_token_id)]
+    )
+    tokenizer.chat_template = "{{ bos_token }}" + CHAT
+    chat = [{"role": "user", "content": "1 2"}]
+    ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert ids[0] == tokenizer("").input_ids[0] == tokenizer.bos_token_id != ids[1]
+    assert Encoder(tokenizer, chat_form(tokenizer)).prompt("1 2", 0) == ids
+
+
+def test_what_is_noted_beside_a_model_makes_no_other_model(folder):
+    before = model_id(str(folder))
+    (folder / "record.json").write_text("{}")
+    assert model_id(str(folder)) == before
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    assert model_id(str(folder)) != before
+
+
+def test_a_folder_that_holds_no_model_in_one_line(folder):
+    (folder / "config.json").write_text('{"accuracy": 0}')
+    with pytest.raises(InputError, match=r"cannot load '.*': Unrecognized model"):
+        load_any(str(folder), None, None)

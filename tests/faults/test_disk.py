@@ -1,6 +1,7 @@
 """Full and read-only disks: what is saved is whole or not there, what was whole stays, and one line says why."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -107,6 +108,13 @@ def test_other_files(disk):
         assert {path.name for path in disk.iterdir()} == {*before, "filler"}, name
     filler.unlink()
     assert contents(disk) == before
+
+
+def test_the_command_names_the_file(disk, capsys):
+    fill(disk, left=0)
+    with pytest.raises(SystemExit):
+        main("data", ["export", "--dataset", "arithmetic", "--size", "9", "--output", str(disk / "x.jsonl")])
+    assert re.search(r"cannot write output='.*x\.jsonl': No space left", capsys.readouterr().err)
 
 
 def test_a_journal_goes_on(disk):

@@ -95,6 +95,28 @@ def test_good_places(here):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
+        ("evaluate", ["--model", "none", "--output", "{}"]),
+        ("probe", ["--model", "none", "--dataset", "arithmetic", "--out", "other"]),
+        ("compare", ["other.json", "more.json", "--output", "other"]),
+        ("demo", ["--output", "{}"]),
+        ("data", ["export", "--dataset", "jsonl", "--dataset_path", "own.jsonl", "--output", "own.jsonl"]),
+    ],
+)
+@pytest.mark.parametrize("content", ['{"model_type": "latent"}', "[1]", "no JSON"])
+def test_what_is_no_earlier_record_stays(here, capsys, command, words, content):
+    """A model's configuration, somebody's data, a record that is compared: named as the output by accident."""
+    for name in ("other.json", "own.jsonl"):
+        Path(name).write_text(content)
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit):
+        main(command, [word.format("other.json") for word in words])
+    assert "would be lost; name another file" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
         ("train", ["--dataset", "arithmetic", "--output_dir", "file/run"]),
         ("evaluate", ["--model", "none", "--output", "file/record.json"]),
         ("evaluate", ["--model", "none", "--output", "/dev/full"]),

@@ -76,7 +76,7 @@ def test_what_an_adapter_says_of_itself(adapter, tmp_path):
 
 
 def test_validation_accuracy_stands_in_for_a_record(full, tmp_path):
-    own = {name: record for name, record in full.results.items() if name != "full"}
+    own = {name: record for name, record in full.results.items() if name != "model"}
     facts = metadata(model_card(replace(full, results=own), "me/name", None), tmp_path)
     _, results = model_index_to_eval_results(facts["model-index"])
     assert {one.dataset_split for one in results} == {"validation"}
@@ -111,11 +111,11 @@ HOSTILE = [
 def test_text_of_users_stays_text(full, tmp_path, text):
     """Neither metadata nor markup, HTML, links or blocks come out of a setting, a record or a file's name."""
     record = {
-        **full.results["full"],
+        **full.results["model"],
         "config": {"dataset": text, "split": text},
-        "controls": {text: next(iter(full.results["full"]["controls"].values()))},
+        "controls": {text: next(iter(full.results["model"]["controls"].values()))},
     }
-    found = replace(full, data={"dataset": text, "dataset_path": text}, results={**full.results, "full": record})
+    found = replace(full, data={"dataset": text, "dataset_path": text}, results={**full.results, "model": record})
     card = model_card(found, "me/name", None)
     facts = metadata(card, tmp_path)
     plain = metadata(model_card(full, "me/name", None), tmp_path)

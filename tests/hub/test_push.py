@@ -45,7 +45,7 @@ def test_a_model_is_one_commit(hub, trained, capfd):
     files = hub.files("me/one")
     expected = {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "README.md"}
     expected |= {"training_arguments.json", "data_arguments.json", "latent_modeling.py", "learning_curve.png"}
-    expected |= {"results/full.json", "results/train_results.json", "results/eval_results.json", "chat_template.jinja"}
+    expected |= {"results/model.json", "results/train_results.json", "results/eval_results.json", "chat_template.jinja"}
     assert expected <= set(files)
     assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl")) for name in files)
     assert files["learning_curve.png"].startswith(b"\x89PNG")
@@ -94,7 +94,7 @@ def test_the_folder_one_stands_in(hub, trained, monkeypatch):
     """Its record lies beside it there too."""
     monkeypatch.chdir(trained / "full")
     push(".", "me/here")
-    assert "results/full.json" in hub.files("me/here")
+    assert "results/model.json" in hub.files("me/here")
 
 
 def test_merged(hub, trained):

@@ -42,7 +42,7 @@ HELD_OUT = (
     "beach",
 )
 MOST = 100  # largest number of a story
-OPERANDS = {"+": range(1, 10), "-": range(1, 10), "*": range(2, 5), "/": range(2, 6)}
+OPERANDS = {"+": range(2, 10), "-": range(2, 10), "*": range(2, 5), "/": range(2, 6)}
 WEIGHTS = {"+": 3, "-": 3, "*": 2, "/": 2}
 MAX_DRAWS = 10_000  # without a new story: there are no others
 Operations = Annotated[int, Bounds(least=1, most=6)]

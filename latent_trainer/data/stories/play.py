@@ -9,7 +9,7 @@ SCENES = (
         "owns {n} {things}",
         "marbles dice tops",
         "wins {n} | finds {n}",
-        "loses {n} | hides {n}",
+        "loses {n} | gives {n} away",
         "gets to {n} times as many",
         "keeps one of {n} equal bags",
         "How many now?",

@@ -26,7 +26,7 @@ ASIDES = (
     "{other} is {n} years old.",
     "{other} lives at number {n}.",
     "It is {n} degrees outside.",
-    "The clock shows {n} past nine.",
+    "The next bus has the number {n}.",
     "{other} has been waiting {n} minutes.",
     "The walk home takes {n} minutes.",
     "Last year {other} read {n} poems.",
