@@ -124,8 +124,8 @@ SAVING = [
     ),
     Mutation(
         "latent_trainer/hub/folder.py",
-        "if name not in LOADED_FROM",
-        "if True",
+        "settings.items() if name not in LOADED_FROM}",
+        "settings.items()}",
         "tests/hub/test_local_base.py",
         "the base configuration names a folder of this machine",
     ),
