@@ -18,6 +18,11 @@ def record(folder, **changes) -> dict:
     return make_record(make_trainer(folder, last_stage=0 if "advance_at" in changes else None, max_steps=4, **changes))
 
 
+def named(one) -> str:
+    """Return the name of a case: a test's name may not hold a set, whose order changes from process to process."""
+    return " ".join(one) if isinstance(one, dict) else str(one)
+
+
 @pytest.mark.parametrize(
     ("settings", "changes"),
     [
@@ -31,7 +36,7 @@ def record(folder, **changes) -> dict:
         (EVALUATED, {"eval_dataset": uneven_problems(3), "eval_steps": 1, "max_new_tokens": 5}),
         ({}, SPLIT),
     ],
-    ids=str,
+    ids=named,
 )
 def test_the_same_in_other_words(tmp_path, settings, changes):
     assert record(tmp_path, **settings) == record(tmp_path, **{**settings, **changes})
@@ -51,7 +56,7 @@ def test_the_same_in_other_words(tmp_path, settings, changes):
         (ADVANCED, {"eval_delay": 3}, "eval_delay"),
         (ADVANCED, {"max_new_tokens": 5}, "max_new_tokens"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_another_result(tmp_path, settings, changes, name):
     """Batches that make the order, and evaluations that end stages or choose the best model."""
