@@ -23,7 +23,7 @@ $(VENV)/.installed-dev: $(INPUTS) | $(VENV)/.installed
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
-demo: $(VENV)/.installed  ## train one tiny model four ways and compare them (five minutes)
+demo: $(VENV)/.installed  ## train one tiny model four ways and compare them (two to five minutes)
 	$(BIN)/latent-trainer demo
 
 # one thread a process: with two, as many processes as cores would have twice as many threads
