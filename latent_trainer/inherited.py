@@ -128,7 +128,7 @@ FIELDS = (
     ),
     Inherited(
         "torch_compile torch_compile_backend torch_compile_mode",
-        "the passes of a rollout differ in shape from batch to batch; three steps of a tiny model took 100 seconds, not 0.1",
+        "the passes of a rollout differ in shape from batch to batch, and compiling each takes far longer than it saves",
         _set("the passes of a rollout differ in shape, and each would be compiled anew; leave it out", "eager"),
     ),
     Inherited(

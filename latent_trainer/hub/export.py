@@ -37,7 +37,7 @@ def export_folder(folder: str | Path, to: str | Path, *, merge: bool = False) ->
         raise InputError(f"cannot export to {to}: {reason(error)}; nothing of it was left there") from error
     finally:
         if made is not None and not to.exists():
-            shutil.rmtree(made)
+            shutil.rmtree(made, ignore_errors=True)
     return to
 
 
