@@ -20,7 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from transformers import AutoTokenizer
 
 from latent_trainer.errors import InputError
-from latent_trainer.gguf import file_options, load_base
+from latent_trainer.model.gguf import file_options, load_base
 
 FOLDER = Path(__file__).resolve().parents[1] / "models" / "smollm2-135m"
 REPOSITORY = "HuggingFaceTB/SmolLM2-135M-Instruct"

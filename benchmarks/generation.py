@@ -14,10 +14,10 @@ from common import SHAPES, argument_parser, compare, make_model, report
 
 from latent_trainer import encode_prompts
 from latent_trainer.data import as_problems, load_problems
+from latent_trainer.data.problem import Problem
+from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.evaluation.generation import generate_answers
-from latent_trainer.problem import Problem
-from latent_trainer.tokens import add_thought_tokens
 
 LATENTS, NEW_TOKENS, ROWS, SLOW_ROWS = 6, 16, 128, 4
 

@@ -10,7 +10,7 @@ from transformers import DynamicCache
 
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
-from latent_trainer.objectives import OBJECTIVES
+from latent_trainer.methods.objectives import OBJECTIVES
 
 QUESTION, STEPS, ANSWER = 64, 30, 10
 

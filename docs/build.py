@@ -11,8 +11,8 @@ import re
 import sys
 from pathlib import Path
 
-from latent_trainer.data import combinatorics, convex
-from latent_trainer.inherited import ARGUMENTS, FIELDS
+from latent_trainer.data.generated import combinatorics, convex
+from latent_trainer.training.inherited import ARGUMENTS, FIELDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (

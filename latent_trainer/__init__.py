@@ -1,11 +1,11 @@
 """Train, evaluate, decode and inspect language models that reason in continuous latents."""
 
-from latent_trainer.classification import LatentForSequenceClassification
-from latent_trainer.configuration import LatentConfig
 from latent_trainer.data import encode_prompts, load_problems
-from latent_trainer.modeling import LatentForCausalLM
-from latent_trainer.trainer import LatentTrainer
-from latent_trainer.training_args import LatentTrainingArguments
+from latent_trainer.model.classification import LatentForSequenceClassification
+from latent_trainer.model.configuration import LatentConfig
+from latent_trainer.model.modeling import LatentForCausalLM
+from latent_trainer.training.trainer import LatentTrainer
+from latent_trainer.training.training_args import LatentTrainingArguments
 from latent_trainer.version import __version__
 
 __all__ = [

@@ -7,9 +7,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from test_adapters import PLAIN, logits, make, stir
 
-from latent_trainer.adapter_mixing import add_weighted_adapter
-from latent_trainer.adapters import add_adapters
 from latent_trainer.errors import InputError
+from latent_trainer.model.adapter_mixing import add_weighted_adapter
+from latent_trainer.model.adapters import add_adapters
 
 ROWS = LoraConfig(r=4, target_modules=["q_proj"])  # add_adapters adds the thought tokens' rows
 

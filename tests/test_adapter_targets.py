@@ -5,8 +5,8 @@ import torch
 from peft import LoraConfig
 from test_base_check import wrapped
 
-from latent_trainer.adapter_targets import default_targets
-from latent_trainer.adapters import add_adapters
+from latent_trainer.model.adapter_targets import default_targets
+from latent_trainer.model.adapters import add_adapters
 
 SMALL = {
     "hidden_size": 32,

@@ -20,9 +20,9 @@ from training import make_tokenizer, make_trainer, uneven_problems
 from transformers import AutoModelForCausalLM
 
 from latent_trainer import LatentForCausalLM, encode_prompts
-from latent_trainer.adapters import add_adapters, latent_model
 from latent_trainer.compat import CACHE
 from latent_trainer.errors import InputError
+from latent_trainer.model.adapters import add_adapters, latent_model
 
 IDS = {"latent_token_id": 97, "bot_token_id": 98, "eot_token_id": 99}
 BATCH = {"input_ids": torch.tensor([[3, 98, 97, 97, 99, 5], [4, 98, 97, 97, 99, 6]])}

@@ -8,10 +8,10 @@ from reference import assert_close, naive_loss
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from latent_trainer import LatentConfig, LatentForCausalLM, encode_prompts
-from latent_trainer.adapters import add_adapters, latent_model
 from latent_trainer.data.encoding import pad_rows
 from latent_trainer.data.template import Template
-from latent_trainer.feedback import FEEDBACKS
+from latent_trainer.methods.feedback import FEEDBACKS
+from latent_trainer.model.adapters import add_adapters, latent_model
 
 ROWS = [[5, 6, 98, 97, 97, 99, 7, 8], [9, 98, 97, 99, 10]]
 LABELS = [[-100] * 6 + [7, 8], [-100] * 4 + [10]]

@@ -11,11 +11,11 @@ from conftest import make_latent
 from training import make_trainer
 
 from latent_trainer import LatentForCausalLM, encode_prompts
-from latent_trainer.asked_latents import thought_lengths
 from latent_trainer.cli import main
-from latent_trainer.configuration import LatentConfig
 from latent_trainer.hub import export_folder
-from latent_trainer.thinking import ThinkingProcessor
+from latent_trainer.model.asked_latents import thought_lengths
+from latent_trainer.model.configuration import LatentConfig
+from latent_trainer.model.thinking import ThinkingProcessor
 
 OTHER = "latents are asked of a model that was trained with"
 IN_STAGE_0 = f"6 {OTHER} 0, in stage 0 of its curriculum; ask with num_latents=0, or train it in a stage, or with a method, "

@@ -8,9 +8,10 @@ from conftest import ARCHITECTURES, make_base, make_latent
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from latent_trainer import LatentForCausalLM, base_check
-from latent_trainer.base_form import USUAL, BaseForm, decoder_of
+from latent_trainer import LatentForCausalLM
 from latent_trainer.errors import InputError
+from latent_trainer.model import base_check
+from latent_trainer.rollout.base_form import USUAL, BaseForm, decoder_of
 
 IDS = {"latent_token_id": 97, "bot_token_id": 98, "eot_token_id": 99}
 ROW = torch.tensor([[5, 6, 98, 97, 97, 99, 7, 8]])

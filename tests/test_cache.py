@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from latent_trainer.cache import RolloutLayer, rollout_cache, with_room
+from latent_trainer.rollout.cache import RolloutLayer, rollout_cache, with_room
 
 ROWS, HEADS, SIZE = 3, 2, 4
 

@@ -6,8 +6,8 @@ from conftest import make_base
 from transformers import AutoConfig
 
 from latent_trainer import LatentForCausalLM
-from latent_trainer.context import context_length
 from latent_trainer.errors import InputError
+from latent_trainer.model.context import context_length
 
 CONTEXT = 16
 SCALE = {"rope_theta": 10000.0, "factor": 4.0}

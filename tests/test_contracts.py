@@ -18,10 +18,10 @@ from reference import assert_close
 from training import QUICK, history
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments, encode_prompts, load_problems
-from latent_trainer.adapters import latent_model
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError
-from latent_trainer.methods import METHODS
+from latent_trainer.methods.presets import METHODS
+from latent_trainer.model.adapters import latent_model
 
 # What makes a preset quick: every step of a run is at a new stage, thoughts are short; the last stage is reached at step 3.
 QUICKER = {

@@ -7,7 +7,7 @@ import pytest
 from training import quick
 
 from latent_trainer import LatentTrainingArguments
-from latent_trainer.curriculum import (
+from latent_trainer.methods.curriculum import (
     CURRICULA,
     EVERYTHING,
     FixedCurriculum,
@@ -16,7 +16,7 @@ from latent_trainer.curriculum import (
     StagedCurriculum,
     row_rng,
 )
-from latent_trainer.stages import _stages_done
+from latent_trainer.training.stages import _stages_done
 
 NO_CHANCE = random.Random(0)
 

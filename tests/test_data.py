@@ -12,13 +12,13 @@ from training import make_tokenizer
 from transformers import AutoTokenizer
 
 from latent_trainer import encode_prompts, load_problems
-from latent_trainer.curriculum import EVERYTHING, Plan
 from latent_trainer.data import DATASETS, SPLITS, TEMPLATES, Encoder, Template, as_problems, collator, resolve_template
+from latent_trainer.data.problem import Problem
+from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError
-from latent_trainer.problem import Problem
-from latent_trainer.sampling import EpochSampler
-from latent_trainer.tokens import add_thought_tokens
+from latent_trainer.methods.curriculum import EVERYTHING, Plan
+from latent_trainer.training.samplers import EpochSampler
 
 # ---- data sets ----
 

@@ -8,9 +8,9 @@ from peft import LoraConfig
 from reference import assert_close, gradients, latent_columns, naive_logits, naive_loss
 
 from latent_trainer import LatentForCausalLM
-from latent_trainer.adapters import add_adapters, latent_model
 from latent_trainer.data.encoding import pad_rows
-from latent_trainer.feedback import FEEDBACKS
+from latent_trainer.methods.feedback import FEEDBACKS
+from latent_trainer.model.adapters import add_adapters, latent_model
 
 CASES = {
     "hidden": {},

@@ -8,8 +8,8 @@ from transformers import CompileConfig, LogitsProcessor, StoppingCriteria, pipel
 from transformers.generation.streamers import BaseStreamer
 
 from latent_trainer import LatentForCausalLM, encode_prompts
-from latent_trainer.cache import ThoughtLayer, read_thought
 from latent_trainer.data.encoding import pad_rows
+from latent_trainer.rollout.cache import ThoughtLayer, read_thought
 
 PROMPTS = [
     [5, 6, 7, 98, 97, 97, 97, 99],

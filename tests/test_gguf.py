@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from latent_trainer.cli import main
 from latent_trainer.errors import InputError
-from latent_trainer.gguf import load_base, located, named
-from latent_trainer.modeling import LatentForCausalLM
+from latent_trainer.model.gguf import load_base, located, named
+from latent_trainer.model.modeling import LatentForCausalLM
 
 gguf = pytest.importorskip("gguf")
 
@@ -131,7 +131,7 @@ def test_one_line_where_it_cannot_be_read(folder, tmp_path, monkeypatch):
         load_base(str(tmp_path / "other.gguf"))
     with pytest.raises(OSError, match=r"nowhere\.gguf"):
         load_base(str(folder / "nowhere.gguf"))
-    monkeypatch.setattr("latent_trainer.gguf.is_gguf_available", lambda: False)
+    monkeypatch.setattr("latent_trainer.model.gguf.is_gguf_available", lambda: False)
     with pytest.raises(InputError, match=r"needs the package gguf; pip install 'latent_trainer\[gguf\]'"):
         load_base(str(folder / "tiny.gguf"))
 

@@ -5,8 +5,8 @@ import torch
 from conftest import ROTARY, make_base
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from latent_trainer import heads
-from latent_trainer.heads import causal_lm_loss, cross_entropy, linear_logits, own_logits, token_losses
+from latent_trainer.model import heads
+from latent_trainer.model.heads import causal_lm_loss, cross_entropy, linear_logits, own_logits, token_losses
 
 HALF = (torch.bfloat16, torch.float16)
 

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from training import history, make_tokenizer, make_trainer, uneven_problems
 
 from latent_trainer import LatentTrainer
-from latent_trainer.checkpoints import last_checkpoint
 from latent_trainer.cli import main
-from latent_trainer.objectives import OBJECTIVES
+from latent_trainer.methods.objectives import OBJECTIVES
+from latent_trainer.training.checkpoints import last_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from latent_trainer import LatentForCausalLM
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View, pad_rows
 from latent_trainer.errors import InputError
-from latent_trainer.feedback import FEEDBACKS
+from latent_trainer.methods.feedback import FEEDBACKS
 
 SEQUENTIAL = [name for name, feedback in FEEDBACKS.items() if feedback.sequential]
 MOST = 4  # latents of the longest thought below

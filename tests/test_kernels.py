@@ -10,14 +10,14 @@ import torch
 from conftest import make_latent
 from training import make_trainer
 
-from latent_trainer import heads
 from latent_trainer.errors import InputError
-from latent_trainer.kernels import use_kernels
+from latent_trainer.model import heads
+from latent_trainer.training.kernels import use_kernels
 
 COMPARE = """
 import torch
 from torch import nn
-from latent_trainer.kernels import fused_losses
+from latent_trainer.training.kernels import fused_losses
 
 torch.manual_seed(0)
 head, hidden = nn.Linear(16, 50), torch.randn(7, 16, requires_grad=True)

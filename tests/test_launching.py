@@ -7,9 +7,9 @@ from accelerate.utils import DistributedType, DynamoBackend
 from conftest import make_latent
 from peft import LoraConfig
 
-from latent_trainer import launching
-from latent_trainer.adapters import add_adapters
 from latent_trainer.errors import InputError
+from latent_trainer.model.adapters import add_adapters
+from latent_trainer.training import launching
 
 SOME_ROWS = {"base.transformer.wte": [3]}
 

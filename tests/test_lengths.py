@@ -9,12 +9,12 @@ from training import make_tokenizer, quick
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments
 from latent_trainer.cli import main
-from latent_trainer.curriculum import FixedCurriculum, InternalizeCurriculum, StagedCurriculum
 from latent_trainer.data.encoding import Encoder
 from latent_trainer.data.lengths import Room
+from latent_trainer.data.problem import Problem
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import generate_answers
-from latent_trainer.problem import Problem
+from latent_trainer.methods.curriculum import FixedCurriculum, InternalizeCurriculum, StagedCurriculum
 
 CONTEXT = 24
 NEW = 6

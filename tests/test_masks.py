@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from latent_trainer import LatentForCausalLM
 from latent_trainer.errors import InputError
-from latent_trainer.masks import Continuation, Masks, takes_ready_mask
+from latent_trainer.rollout.masks import Continuation, Masks, takes_ready_mask
 
 JACOBI = {"rollout": "jacobi", "rollout_options": {"iterations": 2}}
 KINDS = {"one by one": {}, "jacobi": JACOBI, "last": {"backprop": "last"}}

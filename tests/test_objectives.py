@@ -13,8 +13,8 @@ from latent_trainer import LatentForCausalLM
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
 from latent_trainer.errors import InputError
-from latent_trainer.objectives import OBJECTIVES
-from latent_trainer.views import ViewOutput
+from latent_trainer.methods.objectives import OBJECTIVES
+from latent_trainer.model.views import ViewOutput
 
 CASES = {
     "answer": {},

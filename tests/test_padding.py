@@ -7,7 +7,7 @@ from reference import assert_close, gradients
 
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View, pad_rows
-from latent_trainer.feedback import FEEDBACKS
+from latent_trainer.methods.feedback import FEEDBACKS
 
 ROW = [5, 6, 7, 98, 97, 97, 99, 20, 21]
 SCORED = 2  # the last tokens of ROW

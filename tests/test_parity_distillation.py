@@ -9,7 +9,7 @@ from reference import gradients
 from latent_trainer import LatentForCausalLM
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
-from latent_trainer.objectives import OBJECTIVES
+from latent_trainer.methods.objectives import OBJECTIVES
 
 FIXTURES = {
     "codi.json": ["codi-gpt2", "codi-gpt2-noprojection", "codi-gpt2-x20"],

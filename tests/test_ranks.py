@@ -6,10 +6,11 @@ from conftest import make_latent, sharpen
 from reference import assert_close, gradients
 from test_rollout import batch_of
 
-from latent_trainer import backbone, ranks, views
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
-from latent_trainer.rollout import count_passes
+from latent_trainer.model import backbone, views
+from latent_trainer.rollout import ranks
+from latent_trainer.rollout.sequential import count_passes
 from latent_trainer.sharding import gathered, is_sharded, whole_shape
 
 RANKS = {

@@ -15,8 +15,8 @@ from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArgum
 from latent_trainer.cli import main
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
 from latent_trainer.errors import InputError
-from latent_trainer.methods import METHODS
-from latent_trainer.stages import refuse_unreachable
+from latent_trainer.methods.presets import METHODS
+from latent_trainer.training.stages import refuse_unreachable
 
 STAGED = [name for name, method in METHODS.items() if method.defaults["curriculum"] != "fixed"]
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"

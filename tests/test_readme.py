@@ -11,9 +11,9 @@ from conftest import make_base
 from forked_python import forked_python
 
 from latent_trainer.cli import COMMANDS, main
-from latent_trainer.data import combinatorics, convex
+from latent_trainer.data.generated import combinatorics, convex
 from latent_trainer.data.tokenizer import train_tokenizer
-from latent_trainer.methods import METHODS
+from latent_trainer.methods.presets import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

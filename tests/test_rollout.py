@@ -8,7 +8,7 @@ from reference import assert_close, gradients, latent_columns, naive_embeds, nai
 from latent_trainer.compat import CACHE
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View, pad_rows
-from latent_trainer.rollout import rollout
+from latent_trainer.rollout.sequential import rollout
 
 WINDOWS = ["full", "last", "none", 0, 1, 2, 9]
 RAGGED = [

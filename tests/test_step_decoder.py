@@ -12,16 +12,16 @@ from safetensors import safe_open
 from training import history, make_tokenizer, make_trainer, uneven_problems
 
 from latent_trainer import LatentForCausalLM, LatentTrainingArguments, encode_prompts
-from latent_trainer.adapters import latent_model
 from latent_trainer.analysis.explain import explain_latents
 from latent_trainer.cli import main
-from latent_trainer.curriculum import EVERYTHING, Plan, StagedCurriculum
 from latent_trainer.data import Encoder, LatentCollator
 from latent_trainer.data.encoding import StepTarget, View
+from latent_trainer.data.problem import Problem
+from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.errors import InputError
-from latent_trainer.objectives.steps import StepObjective
-from latent_trainer.problem import Problem
-from latent_trainer.tokens import add_thought_tokens
+from latent_trainer.methods.curriculum import EVERYTHING, Plan, StagedCurriculum
+from latent_trainer.methods.objectives.steps import StepObjective
+from latent_trainer.model.adapters import latent_model
 
 KINDS = ["copy", "shared"]
 SIM_COT = {"method": "sim_cot", "latents_per_step": 2, "max_stage": 2, "steps_per_stage": [1]}

@@ -13,9 +13,9 @@ from latent_trainer import LatentForCausalLM, encode_prompts
 from latent_trainer.cli import main
 from latent_trainer.data import resolve_template
 from latent_trainer.data.encoding import pad_rows
+from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.errors import InputError
-from latent_trainer.thinking import ThinkingProcessor
-from latent_trainer.tokens import add_thought_tokens
+from latent_trainer.model.thinking import ThinkingProcessor
 
 PROMPTS = [[5, 6, 7, 98], [8, 98], [9, 10, 11, 12, 13, 98], [14, 15, 98, 16]]  # in the last, a token stands after <|bot|>
 NEW = 6

@@ -12,10 +12,10 @@ from training import QUICK, history, make_tokenizer, make_trainer, quick, uneven
 from transformers import AutoTokenizer, TrainerCallback
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments, encode_prompts
-from latent_trainer.adapters import latent_model
 from latent_trainer.cli import main
 from latent_trainer.data import resolve_template
-from latent_trainer.methods import METHODS
+from latent_trainer.methods.presets import METHODS
+from latent_trainer.model.adapters import latent_model
 
 PRESET = {"latents_per_step": None, "max_stage": None}  # leaves both to the method
 QUESTIONS = [problem.question for problem in uneven_problems(8)]

@@ -10,7 +10,8 @@ from test_checkpointing import batch
 from test_masks import IDS, KINDS, measured
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from latent_trainer import LatentForCausalLM, rollout
+from latent_trainer import LatentForCausalLM
+from latent_trainer.rollout import sequential as rollout
 
 PROMPT = batch()["input_ids"].shape[1]
 

@@ -8,10 +8,12 @@ from conftest import make_latent
 from peft import LoraConfig
 from torch import nn
 
-from latent_trainer import jacobi, rollout, weight_gradients
-from latent_trainer import views as view_passes
-from latent_trainer.adapters import add_adapters
-from latent_trainer.weight_gradients import WeightGradients
+from latent_trainer.model import views as view_passes
+from latent_trainer.model.adapters import add_adapters
+from latent_trainer.rollout import jacobi
+from latent_trainer.rollout import sequential as rollout
+from latent_trainer.rollout.fast import weight_gradients
+from latent_trainer.rollout.fast.weight_gradients import WeightGradients
 
 ROWS = torch.tensor([[5, 6, 98, 97, 97, 97, 99, 7, 8], [9, 8, 98, 97, 99, 7, 6, 5, 4], [3, 4, 5, 6, 7, 8, 9, 10, 11]])
 

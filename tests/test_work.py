@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from latent_trainer import LatentForCausalLM
-from latent_trainer.cache import RolloutLayer
+from latent_trainer.rollout.cache import RolloutLayer
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from steps import ANSWER, QUESTION, STEPS, Bench, make_batch, ragged

@@ -8,11 +8,11 @@ from conftest import make_base
 from transformers import Trainer
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments
+from latent_trainer.data.problem import Problem
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError
-from latent_trainer.methods import METHODS
-from latent_trainer.problem import Problem
-from latent_trainer.stages import refuse_unreachable
+from latent_trainer.methods.presets import METHODS
+from latent_trainer.training.stages import refuse_unreachable
 
 gc.freeze()  # the stock trainer collects garbage before every run, and would look through every imported library each time
 

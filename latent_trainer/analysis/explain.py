@@ -4,7 +4,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from latent_trainer.errors import InputError
-from latent_trainer.modeling import LatentForCausalLM
+from latent_trainer.model.modeling import LatentForCausalLM
 
 
 def check_step_decoder(model: LatentForCausalLM) -> None:

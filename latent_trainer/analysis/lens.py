@@ -6,7 +6,7 @@ from torch import nn
 
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.statistics import mean_and_error
-from latent_trainer.modeling import LatentForCausalLM
+from latent_trainer.model.modeling import LatentForCausalLM
 
 TOP = 5
 EXAMPLES = 3

@@ -26,15 +26,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
-from latent_trainer.curriculum import EVERYTHING, Plan
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import EncodedProblem, Encoder
 from latent_trainer.data.lengths import Room
+from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import Template
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import new_tokens
 from latent_trainer.evaluation.record import data_hash
-from latent_trainer.problem import Problem
+from latent_trainer.methods.curriculum import EVERYTHING, Plan
 
 SHARD = 128  # problems of a file
 

@@ -17,13 +17,13 @@ from transformers import (
 
 from latent_trainer.cli.arguments import ModelArguments
 from latent_trainer.compat import find_adapter_config_file
-from latent_trainer.configuration import check_feedback
 from latent_trainer.data.template import CHAT, Template, chat_form, resolve_template
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError, nearest
-from latent_trainer.gguf import file_options, load_base, located, named
-from latent_trainer.loading import refuse_pickled_adapter
-from latent_trainer.modeling import LatentForCausalLM
+from latent_trainer.model.configuration import check_feedback
+from latent_trainer.model.gguf import file_options, load_base, located, named
+from latent_trainer.model.loading import refuse_pickled_adapter
+from latent_trainer.model.modeling import LatentForCausalLM
 
 SETTINGS = re.compile(r"(config|generation_config|adapter_config|tokenizer\w*|vocab|\w+_tokens(_map)?)\.json$")
 

@@ -18,7 +18,6 @@ from transformers.utils.logging import disable_progress_bar
 
 from latent_trainer.analysis.figures import learning_curves
 from latent_trainer.analysis.lens import nearest_tokens
-from latent_trainer.checkpoints import locked
 from latent_trainer.cli.arguments import parse
 from latent_trainer.cli.build import load_saved
 from latent_trainer.cli.train import make_trainer
@@ -28,7 +27,8 @@ from latent_trainer.evaluation.generation import generate_answers
 from latent_trainer.evaluation.record import write_record
 from latent_trainer.evaluation.summary import summarise
 from latent_trainer.options import Positive, Seed, check_fields
-from latent_trainer.run_lock import LOCK
+from latent_trainer.training.run_lock import LOCK
+from latent_trainer.training.saving import locked
 from latent_trainer.whole_files import output_file, output_folder, record_file
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "demo"

@@ -19,7 +19,7 @@ from latent_trainer.evaluation.generation import new_tokens
 from latent_trainer.evaluation.record import peak_memory, write_record
 from latent_trainer.evaluation.statistics import mcnemar
 from latent_trainer.evaluation.summary import by_group, summarise
-from latent_trainer.gguf import named
+from latent_trainer.model.gguf import named
 from latent_trainer.options import Count, Mass, Positive, Scale, Seed, check_fields
 from latent_trainer.whole_files import output_file, record_file
 

@@ -12,9 +12,9 @@ from latent_trainer.data import Encoder, encode_prompts
 from latent_trainer.data.lengths import Room
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import new_tokens
-from latent_trainer.gguf import named
+from latent_trainer.model.gguf import named
+from latent_trainer.model.thinking import ThinkingProcessor
 from latent_trainer.options import Count, Positive, Weight, check_fields, parse_json
-from latent_trainer.thinking import ThinkingProcessor
 
 
 @dataclass

@@ -12,12 +12,12 @@ from torch import accelerator
 from latent_trainer.analysis import PROBES, Subject
 from latent_trainer.analysis.figures import save_figure
 from latent_trainer.analysis.traces import collect
-from latent_trainer.asked_latents import say_other_number
 from latent_trainer.cli.arguments import DataArguments, parse
 from latent_trainer.cli.build import load_saved, model_id
 from latent_trainer.data import CONTINUATIONS, as_problems
 from latent_trainer.errors import check_choice
 from latent_trainer.evaluation.record import peak_memory, write_record
+from latent_trainer.model.asked_latents import say_other_number
 from latent_trainer.options import Bounds, Count, Positive, Seed, check_fields
 from latent_trainer.process_group import leave_at_exit
 from latent_trainer.whole_files import output_file, output_folder, record_file

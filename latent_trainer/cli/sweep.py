@@ -12,7 +12,6 @@ from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 from transformers import TrainerCallback
 
-from latent_trainer.checkpoints import locked
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, as_words, parse
 from latent_trainer.cli.train import make_trainer
 from latent_trainer.errors import InputError, TrainingError, check_choice, nearest
@@ -22,7 +21,8 @@ from latent_trainer.sweep.loop import run_sweep
 from latent_trainer.sweep.points import Run, Space
 from latent_trainer.sweep.results import ranked, write_results
 from latent_trainer.sweep.state import SweepState, open_study
-from latent_trainer.training_args import LatentTrainingArguments
+from latent_trainer.training.saving import locked
+from latent_trainer.training.training_args import LatentTrainingArguments
 from latent_trainer.whole_files import output_folder, reason
 
 GOALS = ("maximize", "minimize")

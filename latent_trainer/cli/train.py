@@ -6,14 +6,14 @@ from pathlib import Path
 from peft import LoraConfig
 from transformers import TrainerCallback, set_seed
 
-from latent_trainer.checkpoints import refuse_other_run
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
 from latent_trainer.cli.build import build_model
 from latent_trainer.errors import InputError
 from latent_trainer.hub.settings import DATA_FILE, write_settings
-from latent_trainer.stages import refuse_unreachable
-from latent_trainer.trainer import LatentTrainer
-from latent_trainer.training_args import LatentTrainingArguments
+from latent_trainer.training.checkpoints import refuse_other_run
+from latent_trainer.training.stages import refuse_unreachable
+from latent_trainer.training.trainer import LatentTrainer
+from latent_trainer.training.training_args import LatentTrainingArguments
 from latent_trainer.whole_files import output_folder
 
 

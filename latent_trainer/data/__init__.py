@@ -8,29 +8,16 @@ from dataclasses import fields
 
 from datasets import Dataset
 
-from latent_trainer.data import (
-    aqua,
-    arithmetic,
-    auto,
-    combinatorics,
-    competition_math,
-    convex,
-    gsm8k,
-    gsm8k_aug,
-    gsm8k_aug_nl,
-    jsonl,
-    stories,
-    svamp,
-    textbook,
-)
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import EncodedProblem, Encoder, View, encode_prompts
+from latent_trainer.data.generated import arithmetic, combinatorics, convex, stories
 from latent_trainer.data.given import as_problems
+from latent_trainer.data.problem import Problem
+from latent_trainer.data.sources import aqua, auto, competition_math, gsm8k, gsm8k_aug, gsm8k_aug_nl, jsonl, svamp, textbook
 from latent_trainer.data.splits import SPLITS
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.options import check_options
-from latent_trainer.problem import Problem
 
 __all__ = [
     "CONTINUATIONS",

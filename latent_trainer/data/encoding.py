@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from latent_trainer.curriculum import Plan
+from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import Template, resolve_template
+from latent_trainer.data.thought_tokens import control_tokens, thought_token_ids
 from latent_trainer.errors import InputError
-from latent_trainer.problem import Problem
-from latent_trainer.tokens import control_tokens, thought_token_ids
+from latent_trainer.methods.curriculum import Plan
 
 IGNORED = -100
 
@@ -243,7 +243,7 @@ def encode_prompts(
         questions: B texts.
         tokenizer: the tokenizer saved with the model.
         num_latents: K for every prompt, or one number a prompt; None ends prompts at ``<|bot|>``, for a thought whose length
-            `latent_trainer.thinking.ThinkingProcessor` decides.
+            `latent_trainer.model.thinking.ThinkingProcessor` decides.
         template: name, fields (``model.config.template``) or `Template`.
 
     Returns:

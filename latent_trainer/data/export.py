@@ -6,8 +6,8 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from latent_trainer.data.problem import Problem
 from latent_trainer.errors import check_choice
-from latent_trainer.problem import Problem
 from latent_trainer.whole_files import replacing, write_json
 
 SUFFIXES = (".json", ".jsonl", ".parquet")

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
-from latent_trainer.data import jsonl
 from latent_trainer.data.files import Place
 from latent_trainer.data.folders import dataset_rows
 from latent_trainer.data.forms import LeftOut, check_columns, recognise, rename
+from latent_trainer.data.problem import Problem
+from latent_trainer.data.sources import jsonl
 from latent_trainer.errors import InputError
-from latent_trainer.problem import Problem
 
 
 def as_problems(rows: Iterable[Problem | dict], columns: dict[str, str] | None = None) -> list[Problem]:

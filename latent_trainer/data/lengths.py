@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from latent_trainer.curriculum import Plan
 from latent_trainer.data.encoding import EncodedProblem, Encoder
 from latent_trainer.errors import InputError
+from latent_trainer.methods.curriculum import Plan
 
 Kept = tuple[list[EncodedProblem], int]  # and the number of those left out
 
@@ -18,7 +18,7 @@ class Room:
 
     Args:
         encoder: writes prompts and rows.
-        context: tokens, see `latent_trainer.context.context_length`; None where nothing limits it.
+        context: tokens, see `latent_trainer.model.context.context_length`; None where nothing limits it.
         latents: K of a prompt, the most of any stage or condition.
         max_new_tokens: tokens that may be written after a prompt.
     """

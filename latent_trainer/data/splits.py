@@ -8,8 +8,8 @@ from pathlib import Path
 from latent_trainer.data.files import Place, Row, read
 from latent_trainer.data.folders import parts
 from latent_trainer.data.forms import LeftOut, check_columns, rename
+from latent_trainer.data.problem import Problem
 from latent_trainer.errors import InputError
-from latent_trainer.problem import Problem
 
 VALIDATION_SHARE = 0.05
 SPLITS = ("train", "validation", "test")

@@ -6,9 +6,9 @@ from functools import cached_property
 
 from jinja2 import TemplateError
 
+from latent_trainer.data.problem import Problem
 from latent_trainer.data.strict import AnswerForm
 from latent_trainer.errors import InputError, check_choice
-from latent_trainer.problem import Problem
 
 NOT_FINITE = re.compile(r"[-+]?(?:nan|inf)", re.IGNORECASE)  # what Python makes of a number that is none
 ONLY_MARKUP = re.compile(r"(?:\\(?:boxed|text)\s*\{\s*\}|\\[()\[\]]|[$*`_#.\s])+")

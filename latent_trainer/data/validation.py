@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from latent_trainer.data import aqua, competition_math, gsm8k, gsm8k_aug, jsonl, svamp, textbook
-from latent_trainer.data.auto import recognise_file
 from latent_trainer.data.files import Place
 from latent_trainer.data.forms import LeftOut, check_columns, rename
+from latent_trainer.data.problem import Problem
+from latent_trainer.data.sources import aqua, competition_math, gsm8k, gsm8k_aug, jsonl, svamp, textbook
+from latent_trainer.data.sources.auto import recognise_file
 from latent_trainer.data.splits import open_path, same_question
 from latent_trainer.data.template import Template
+from latent_trainer.data.thought_tokens import LATENT_TOKEN
 from latent_trainer.errors import InputError
-from latent_trainer.problem import Problem
-from latent_trainer.tokens import LATENT_TOKEN
 
 
 def _exercise(row: dict, place: Place) -> Problem | None:

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
+from latent_trainer.data.thought_tokens import LATENT_TOKEN
 from latent_trainer.errors import InputError
-from latent_trainer.tokens import LATENT_TOKEN
 
 MAX_DIGITS = 4300  # Python's own limit for reading an integer
 TOO_LARGE = 10**MAX_DIGITS

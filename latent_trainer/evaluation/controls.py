@@ -8,9 +8,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from latent_trainer.data.encoding import encode_prompts
+from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import Template
 from latent_trainer.errors import InputError
-from latent_trainer.problem import Problem
 
 
 @torch.no_grad()

@@ -8,16 +8,16 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import PreTrainedTokenizerBase
 
-from latent_trainer.context import context_length
 from latent_trainer.data.encoding import Encoder
 from latent_trainer.data.lengths import Room
+from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import resolve_template
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.controls import CONTROLS, collect_latents
 from latent_trainer.evaluation.generation import Answer, generate_answers
 from latent_trainer.evaluation.journal import Journal
 from latent_trainer.evaluation.record import data_hash
-from latent_trainer.problem import Problem
+from latent_trainer.model.context import context_length
 from latent_trainer.process_group import leave_at_exit
 
 

@@ -8,14 +8,14 @@ import torch
 from tqdm.auto import tqdm
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from latent_trainer.context import context_length
 from latent_trainer.data.encoding import Encoder, encode_prompts
 from latent_trainer.data.lengths import Room
+from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.evaluation.answers import extract_answer, is_equivalent
 from latent_trainer.evaluation.mode import evaluating
 from latent_trainer.evaluation.sampling import sampler
-from latent_trainer.problem import Problem
+from latent_trainer.model.context import context_length
 
 NEW_TOKENS = 64  # of a model that does not say how many it was trained to write
 

@@ -3,10 +3,10 @@
 import torch
 from transformers import PreTrainedModel
 
-from latent_trainer.asked_latents import say_other_number
 from latent_trainer.data.encoding import Encoder
 from latent_trainer.errors import InputError
-from latent_trainer.modeling import LatentForCausalLM  # makes AutoModelForCausalLM know saved latent models
+from latent_trainer.model.asked_latents import say_other_number
+from latent_trainer.model.modeling import LatentForCausalLM  # makes AutoModelForCausalLM know saved latent models
 
 try:
     from lm_eval.__main__ import cli_evaluate as main

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from latent_trainer.data.problem import Problem
 from latent_trainer.local_names import without_folders
-from latent_trainer.problem import Problem
 from latent_trainer.whole_files import write_json
 
 PACKAGES = ("latent_trainer", "torch", "transformers", "accelerate", "datasets", "peft")

@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
+from latent_trainer.data.problem import Problem
 from latent_trainer.evaluation.answers import is_equivalent
 from latent_trainer.evaluation.generation import Answer
 from latent_trainer.evaluation.statistics import bootstrap_interval, mean_and_error, pass_at_k
-from latent_trainer.problem import Problem
 
 MEANS = ("tokens_written", "latents", "passes", "prefill_seconds", "decode_seconds")
 

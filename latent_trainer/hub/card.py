@@ -9,14 +9,15 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from latent_trainer.compat import known_releases
-from latent_trainer.data import Encoder, gsm8k, gsm8k_aug, gsm8k_aug_nl
+from latent_trainer.data import Encoder
+from latent_trainer.data.sources import gsm8k, gsm8k_aug, gsm8k_aug_nl
+from latent_trainer.data.thought_tokens import LATENT_TOKEN
 from latent_trainer.hub.chat import thought_text
 from latent_trainer.hub.code import AUTO_MAP
 from latent_trainer.hub.folder import CURVE, Published
 from latent_trainer.local_names import repository
-from latent_trainer.methods import METHODS
-from latent_trainer.tokens import LATENT_TOKEN
-from latent_trainer.training_args import LatentTrainingArguments
+from latent_trainer.methods.presets import METHODS
+from latent_trainer.training.training_args import LatentTrainingArguments
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 HUB_IDS = {"gsm8k": gsm8k.HUB_ID, "gsm8k_aug": gsm8k_aug.HUB_ID, "gsm8k_aug_nl": gsm8k_aug_nl.HUB_ID}

@@ -5,8 +5,8 @@ import json
 from transformers import PreTrainedTokenizerBase
 
 from latent_trainer.data import Encoder
+from latent_trainer.data.thought_tokens import pad_on_the_left
 from latent_trainer.errors import InputError
-from latent_trainer.tokens import pad_on_the_left
 
 SAMPLES = ("7 +3 x7 -5", "What is 3 x 4?\nExplain.", "{{ x }} {% if y %} {'a': \"b\"} <i>é</i> \\frac{1}{2}")
 # What follows is one line each, because a template's own line breaks would reach the prompt.

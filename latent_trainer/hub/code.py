@@ -1,7 +1,8 @@
 """The code that travels with a model, generated from the library's own files.
 
 transformers loads a repository's code from flat files that import each other relatively, so every module that
-`LatentForCausalLM` needs becomes one file: ``latent_trainer/feedback/soft.py`` is pushed as ``latent_feedback_soft.py``.
+`LatentForCausalLM` needs becomes one file, named without its room: ``latent_trainer/methods/feedback/soft.py`` is pushed as
+``latent_feedback_soft.py``.
 """
 
 import ast
@@ -24,7 +25,7 @@ HEADER = (
 
 def modelling_code() -> dict[str, str]:
     """Return the files, name -> source, that a model needs where the library is not installed."""
-    files, waiting = {}, ["modeling"]
+    files, waiting = {}, ["model.modeling"]
     while waiting:
         module = waiting.pop()
         if _flat_name(module) + ".py" not in files:
@@ -67,7 +68,8 @@ def _registers(call: ast.expr) -> bool:
 
 
 def _flat_name(module: str) -> str:
-    return "latent_" + module.replace(".", "_")
+    room, _, rest = module.partition(".")
+    return "latent_" + (rest or room).replace(".", "_")
 
 
 def _path(module: str) -> Path:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from latent_trainer.configuration import LatentConfig
 from latent_trainer.errors import InputError
-from latent_trainer.feedback import FEEDBACKS
 from latent_trainer.hub.chat import set_chat_template
 from latent_trainer.hub.code import AUTO_MAP, LIBRARY, modelling_code
 from latent_trainer.hub.settings import DATA_FILE, TRAINING_FILE, to_json
 from latent_trainer.local_names import ENDINGS, hub_id, names_hub, without_folders
-from latent_trainer.modeling import LatentForCausalLM
-from latent_trainer.objectives import OBJECTIVES
+from latent_trainer.methods.feedback import FEEDBACKS
+from latent_trainer.methods.objectives import OBJECTIVES
+from latent_trainer.model.configuration import LatentConfig
+from latent_trainer.model.modeling import LatentForCausalLM
 from latent_trainer.whole_files import read_json
 
 ADAPTER = "adapter_config.json"

@@ -7,10 +7,10 @@ from pathlib import Path
 from huggingface_hub import CommitInfo, HfApi
 from peft import PeftModel
 
-from latent_trainer.adapters import latent_model
 from latent_trainer.compat import save_without_push
 from latent_trainer.hub.push import push_folder
 from latent_trainer.hub.settings import write_training_arguments
+from latent_trainer.model.adapters import latent_model
 
 
 class Publishing:

@@ -7,7 +7,6 @@ from pathlib import Path
 from transformers import TrainingArguments
 
 from latent_trainer.local_names import without_folders
-from latent_trainer.training_args import LatentTrainingArguments
 from latent_trainer.whole_files import replacing
 
 TRAINING_FILE = "training_arguments.json"
@@ -38,7 +37,7 @@ STOCK = (
 )
 
 
-def write_training_arguments(args: LatentTrainingArguments, folder: str) -> None:
+def write_training_arguments(args: TrainingArguments, folder: str) -> None:
     """Write the arguments that decide a result beside the model, as JSON that anyone can read without running it."""
     stock = {one.name for one in fields(TrainingArguments)}
     own = [one.name for one in fields(args) if one.name not in stock]

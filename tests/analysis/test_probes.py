@@ -14,7 +14,7 @@ from latent_trainer.analysis.figures import save_figure
 from latent_trainer.analysis.traces import collect
 from latent_trainer.cli import main
 from latent_trainer.data import as_problems, load_problems
-from latent_trainer.data.arithmetic import OPERATIONS, continued
+from latent_trainer.data.generated.arithmetic import OPERATIONS, continued
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import generate_answers
 

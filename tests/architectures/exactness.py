@@ -16,8 +16,8 @@ from torch.autograd.graph import _engine_run_backward
 from torch.overrides import TorchFunctionMode
 
 from latent_trainer import LatentForCausalLM
-from latent_trainer.base_form import decoder_of
 from latent_trainer.errors import InputError
+from latent_trainer.rollout.base_form import decoder_of
 
 ROWS = [
     [5, 61, 17, 33, 8, BOT, LATENT, LATENT, LATENT, EOT, 23, 9, 52],

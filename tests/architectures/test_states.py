@@ -5,8 +5,8 @@ import torch
 from tiny_bases import base_model
 
 from latent_trainer import LatentForCausalLM
-from latent_trainer.cache import branch
 from latent_trainer.compat import CACHE
+from latent_trainer.rollout.cache import branch
 
 PROMPT, ENDS = [5, 6, 7], ([98, 97, 97, 99, 7], [98, 97, 99, 8], [4, 98, 99, 2])
 

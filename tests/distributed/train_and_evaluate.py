@@ -18,9 +18,10 @@ from peft import LoraConfig
 from training import make_trainer, uneven_problems
 from transformers import AutoModelForCausalLM
 
-from latent_trainer import encode_prompts, ranks
+from latent_trainer import encode_prompts
 from latent_trainer.cli import main
 from latent_trainer.errors import InputError
+from latent_trainer.rollout import ranks
 
 DEEPSPEED = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
 FSDP = os.environ.get("ACCELERATE_USE_FSDP") == "true"

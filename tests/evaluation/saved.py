@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 
 from latent_trainer import LatentForCausalLM
 from latent_trainer.cli import main
+from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import resolve_template
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.evaluation.generation import generate_answers
-from latent_trainer.problem import Problem
 
 LATENTS = 2
 TEMPLATE = resolve_template("plain", score_answer_prefix=False)

@@ -16,11 +16,11 @@ from transformers import AutoTokenizer
 
 from latent_trainer import LatentForCausalLM
 from latent_trainer.data.encoding import Encoder
+from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import resolve_template
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import generate_answers
-from latent_trainer.problem import Problem
 
 pytest.importorskip("lm_eval", reason="the extra 'harness' is not installed")
 

@@ -65,7 +65,7 @@ def test_killed_three_times(folder, tmp_path, conditions, options):
 def test_a_finished_evaluation_answers_nothing_anew(folder, tmp_path, monkeypatch):
     output = tmp_path / "twice.json"
     first = evaluate(folder, output, controls=["zero"])
-    monkeypatch.setattr("latent_trainer.modeling.LatentForCausalLM.generate", None)
+    monkeypatch.setattr("latent_trainer.model.modeling.LatentForCausalLM.generate", None)
     assert evaluate(folder, output, controls=["zero"]) == first
 
 

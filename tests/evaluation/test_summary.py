@@ -2,9 +2,9 @@
 
 import pytest
 
+from latent_trainer.data.problem import Problem
 from latent_trainer.evaluation.generation import Answer
 from latent_trainer.evaluation.summary import by_group, summarise
-from latent_trainer.problem import Problem
 
 
 def answer(id: str, sample: int = 0, strict: str | None = "1", reference: str = "1", flexible: str | None = None, **changes):

@@ -10,8 +10,9 @@ import combinatorics as combinatorics_checks
 import convex as convex_checks
 import pytest
 
-from latent_trainer.data import combinatorics, convex, load_problems
-from latent_trainer.data.families import SIZES, Exercise
+from latent_trainer.data import load_problems
+from latent_trainer.data.generated import combinatorics, convex
+from latent_trainer.data.generated.families import SIZES, Exercise
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.answers import is_equivalent
 

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from latent_trainer.data import CONTINUATIONS, as_problems, load_problems
-from latent_trainer.data.stories import HELD_OUT, MOST, Story, changed
-from latent_trainer.data.stories.story import ASIDES, HE, SCENES, SHE
+from latent_trainer.data.generated.stories import HELD_OUT, MOST, Story, changed
+from latent_trainer.data.generated.stories.story import ASIDES, HE, SCENES, SHE
 from latent_trainer.errors import InputError
 
 SPLITS = ("train", "validation", "test", "test_templates")

@@ -9,8 +9,9 @@ from torch import nn
 from training import make_trainer, uneven_problems
 from transformers import TrainerCallback
 
-from latent_trainer import checkpoints as module
-from latent_trainer.checkpoints import broken_weight, checkpoints, fault, last_checkpoint, write_manifest
+from latent_trainer.training import checkpoints as module
+from latent_trainer.training.checkpoints import checkpoints, fault, last_checkpoint, write_manifest
+from latent_trainer.training.saving import broken_weight
 
 BEST = 2
 

@@ -14,8 +14,9 @@ from training import history, make_trainer, uneven_problems
 from transformers import TrainerCallback
 
 from latent_trainer import LatentForCausalLM
-from latent_trainer.checkpoints import MANIFEST, UNFINISHED, checkpoints, fault, last_checkpoint, locked, write_manifest
 from latent_trainer.errors import InputError, TrainingError
+from latent_trainer.training.checkpoints import MANIFEST, UNFINISHED, checkpoints, fault, last_checkpoint, write_manifest
+from latent_trainer.training.saving import locked
 
 SAVING = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2}
 

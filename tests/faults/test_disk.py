@@ -12,7 +12,6 @@ from training import make_trainer, uneven_problems
 from transformers import TrainerCallback
 
 from latent_trainer import LatentForCausalLM
-from latent_trainer.checkpoints import locked
 from latent_trainer.cli import main
 from latent_trainer.data.export import export
 from latent_trainer.errors import InputError, TrainingError
@@ -22,6 +21,7 @@ from latent_trainer.evaluation.record import write_record
 from latent_trainer.hub import export_folder
 from latent_trainer.hub.settings import write_settings
 from latent_trainer.sweep.job import write_outcome
+from latent_trainer.training.saving import locked
 
 SHORT = {"max_steps": 2}
 

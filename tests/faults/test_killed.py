@@ -16,8 +16,8 @@ import pytest
 from processes import finish, start, wait_for, write_recipe
 from safetensors.torch import load_file
 
-from latent_trainer.checkpoints import checkpoints, fault
 from latent_trainer.cli import main
+from latent_trainer.training.checkpoints import checkpoints, fault
 
 pytestmark = pytest.mark.timeout(900)
 

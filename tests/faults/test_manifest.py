@@ -9,8 +9,16 @@ import pytest
 from training import make_trainer
 from transformers import TrainerCallback
 
-from latent_trainer.checkpoints import MANIFEST, check_data, fault, last_checkpoint, read_manifest, rotate, write_manifest
 from latent_trainer.errors import TrainingError
+from latent_trainer.training.checkpoints import (
+    MANIFEST,
+    check_data,
+    fault,
+    last_checkpoint,
+    read_manifest,
+    rotate,
+    write_manifest,
+)
 
 SAVING = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2}
 HASH = "0f" * 32

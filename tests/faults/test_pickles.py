@@ -11,10 +11,10 @@ from test_checkpoints import Evil
 from training import make_trainer
 
 from latent_trainer import LatentForCausalLM
-from latent_trainer.checkpoints import MANIFEST, write_manifest
 from latent_trainer.cli import main
 from latent_trainer.errors import InputError
 from latent_trainer.hub import export_folder, push_folder
+from latent_trainer.training.checkpoints import MANIFEST, write_manifest
 
 SAVING = {"max_steps": 2, "save_strategy": "steps", "save_steps": 2}
 

@@ -10,11 +10,11 @@ from processes import write_recipe
 from training import make_trainer
 
 from latent_trainer import LatentForCausalLM
-from latent_trainer.checkpoints import locked
 from latent_trainer.cli import main
 from latent_trainer.errors import InputError
 from latent_trainer.sweep.points import Space
 from latent_trainer.sweep.state import SweepState
+from latent_trainer.training.saving import locked
 from latent_trainer.whole_files import output_file, output_folder
 
 

@@ -12,9 +12,9 @@ from conftest import make_base
 from peft import LoraConfig
 from training import history, make_tokenizer, make_trainer, uneven_problems
 
-from latent_trainer.checkpoints import write_manifest
 from latent_trainer.errors import InputError
-from latent_trainer.run_record import RECORD, make_record
+from latent_trainer.training.checkpoints import write_manifest
+from latent_trainer.training.run_record import RECORD, make_record
 
 RUN = {"steps_per_stage": 1, "max_steps": 4, "save_strategy": "steps", "save_steps": 2, "last_stage": None}
 LORA = {"feedback": "projection", "peft_config": LoraConfig(r=2)}

@@ -4,7 +4,7 @@ import pytest
 from peft import LoraConfig
 from training import make_trainer, uneven_problems
 
-from latent_trainer.run_record import make_record
+from latent_trainer.training.run_record import make_record
 
 EVALUATED = {"eval_dataset": uneven_problems(2), "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps"}
 ADVANCED = {**EVALUATED, "advance_at": 0.5}

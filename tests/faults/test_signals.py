@@ -7,7 +7,7 @@ import pytest
 from training import make_trainer
 from transformers import TrainerCallback
 
-from latent_trainer.checkpoints import checkpoints, fault
+from latent_trainer.training.checkpoints import checkpoints, fault
 
 SAVING = {"max_steps": 4, "save_strategy": "steps", "save_steps": 4, "number": 8}
 BOTH = [signal.SIGTERM, signal.SIGINT]

@@ -11,25 +11,16 @@ import pytest
 from conftest import shared_file
 from training import make_trainer
 
-from latent_trainer.curriculum import EVERYTHING, Plan
-from latent_trainer.data import (
-    DATASETS,
-    TEMPLATES,
-    Encoder,
-    Template,
-    as_problems,
-    combinatorics,
-    convex,
-    load_problems,
-    resolve_template,
-)
+from latent_trainer.data import DATASETS, TEMPLATES, Encoder, Template, as_problems, load_problems, resolve_template
+from latent_trainer.data.generated import combinatorics, convex
+from latent_trainer.data.problem import Problem
+from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.answers import is_equivalent
 from latent_trainer.evaluation.extraction import extract_answer
 from latent_trainer.evaluation.generation import _graded, generate_answers
-from latent_trainer.problem import Problem
-from latent_trainer.tokens import add_thought_tokens
+from latent_trainer.methods.curriculum import EVERYTHING, Plan
 
 TEXTS = [json.loads(line) for line in Path(__file__).with_name("texts.jsonl").read_text(encoding="utf-8").splitlines()]
 OWN = {

@@ -13,7 +13,7 @@ from latent_trainer.data import Encoder, Template
 from latent_trainer.hub.card import escaped, layout, model_card
 from latent_trainer.hub.folder import published
 from latent_trainer.hub.settings import without_folders
-from latent_trainer.methods import METHODS
+from latent_trainer.methods.presets import METHODS
 
 pytest_plugins = ["hub_fixtures"]
 

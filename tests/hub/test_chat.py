@@ -7,10 +7,10 @@ from training import make_tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from latent_trainer.data import TEMPLATES, Encoder, Template, encode_prompts
+from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError
 from latent_trainer.hub.chat import set_chat_template
-from latent_trainer.tokens import add_thought_tokens
 
 HOSTILE = Template(question='{question}{{{{ 1 }}}} "quoted" {{% if x %}}\\n é\U0001f600\n', answer_prefix="'''\n{{{{")
 KINDS = {

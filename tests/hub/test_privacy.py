@@ -9,12 +9,12 @@ import pytest
 from transformers import CONFIG_MAPPING, GPT2Config
 
 from latent_trainer.errors import InputError
-from latent_trainer.feedback import FEEDBACKS
-from latent_trainer.feedback.hidden import HiddenFeedback
 from latent_trainer.hub import export_folder, push_folder
 from latent_trainer.local_names import hub_id, is_local, names_hub, without_folders
-from latent_trainer.objectives import OBJECTIVES
-from latent_trainer.objectives.answer import AnswerObjective
+from latent_trainer.methods.feedback import FEEDBACKS
+from latent_trainer.methods.feedback.hidden import HiddenFeedback
+from latent_trainer.methods.objectives import OBJECTIVES
+from latent_trainer.methods.objectives.answer import AnswerObjective
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")

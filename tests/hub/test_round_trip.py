@@ -129,7 +129,7 @@ def test_with_the_library(server, pushed, tmp_path):
     assert set(results) == {"me/adapter", "me/merged", "me/full"}
     for name, result in results.items():
         check(result, pushed[name])
-        assert result["module"] == result.get("plain", result["module"]) == "latent_trainer.modeling"
+        assert result["module"] == result.get("plain", result["module"]) == "latent_trainer.model.modeling"
         assert len(result["printed"]) == (2 if name == "me/adapter" else 1)
 
 

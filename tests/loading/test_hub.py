@@ -5,7 +5,8 @@ import json
 import datasets
 import pytest
 
-from latent_trainer.data import as_problems, gsm8k, gsm8k_aug, gsm8k_aug_nl, load_problems
+from latent_trainer.data import as_problems, load_problems
+from latent_trainer.data.sources import gsm8k, gsm8k_aug, gsm8k_aug_nl
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
 
 from latent_trainer.cli.arguments import DataArguments, parse
 from latent_trainer.data import as_problems, load_problems
+from latent_trainer.data.problem import Problem
 from latent_trainer.data.splits import carve, same_question
 from latent_trainer.errors import InputError
-from latent_trainer.problem import Problem
 
 
 def rows(number: int, name: str = "q", **more) -> list[dict]:

@@ -32,7 +32,7 @@ def test_every_mutation_fits():
 @pytest.mark.parametrize("before", ["not there", "import", "import torch\nfrom torch", "import contextlib"])
 def test_a_line_that_does_not_fit(before):
     """Text that is nowhere, in several places or on two lines, or that stays as it is."""
-    one = Mutation("latent_trainer/unread.py", before, "import contextlib", "tests/test_unread.py", "nothing")
+    one = Mutation("latent_trainer/rollout/fast/unread.py", before, "import contextlib", "tests/test_unread.py", "nothing")
     with pytest.raises(ValueError, match=r"unread\.py"):
         one.mutated(ROOT)
 

@@ -11,11 +11,11 @@ from latent_trainer import LatentForCausalLM, encode_prompts
 from latent_trainer.analysis.traces import collect
 from latent_trainer.cli import main
 from latent_trainer.data import TEMPLATES, Encoder, as_problems
+from latent_trainer.data.problem import Problem
+from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.evaluator import Evaluator
-from latent_trainer.problem import Problem
-from latent_trainer.tokens import add_thought_tokens
 
 THOUGHT = {"<|latent|>": "a latent", "<|bot|>": "the start of a thought", "<|eot|>": "the end of a thought"}
 EVERYWHERE = {**THOUGHT, "<|endoftext|>": "the end of a text", "<|im_start|>": "a special token", "<s>": "a special token"}

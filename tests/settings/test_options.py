@@ -12,13 +12,13 @@ from transformers import TrainingArguments
 from latent_trainer import LatentTrainingArguments, load_problems
 from latent_trainer.cli import compare, data, demo, evaluate, generate, probe, push, sweep
 from latent_trainer.cli.arguments import DataArguments, ModelArguments
-from latent_trainer.configuration import ROLLOUTS
 from latent_trainer.data import DATASETS
 from latent_trainer.errors import InputError
-from latent_trainer.feedback import FEEDBACKS
-from latent_trainer.objectives import OBJECTIVES
+from latent_trainer.methods.feedback import FEEDBACKS
+from latent_trainer.methods.objectives import OBJECTIVES
 from latent_trainer.options import Bounds, admits, check_fields, check_options, checked, conform
-from latent_trainer.training_args import STOCK_BOUNDS
+from latent_trainer.rollout.settings import ROLLOUTS
+from latent_trainer.training.training_args import STOCK_BOUNDS
 
 COMMANDS = [
     *(ModelArguments, DataArguments, LatentTrainingArguments, compare.CompareArguments, data.ExportArguments),

@@ -10,10 +10,10 @@ from training import make_trainer
 from transformers import TrainerCallback
 
 from latent_trainer import LatentForCausalLM
-from latent_trainer.adapters import add_adapters, latent_model
-from latent_trainer.checkpoints import checkpoints, resumption
 from latent_trainer.cli import main
 from latent_trainer.errors import InputError
+from latent_trainer.model.adapters import add_adapters, latent_model
+from latent_trainer.training.checkpoints import checkpoints, resumption
 
 RECIPE = {
     "model_config": {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64},

@@ -6,9 +6,9 @@ import pytest
 from transformers import TrainingArguments
 
 from latent_trainer import LatentTrainingArguments
-from latent_trainer.curriculum import CURRICULA
 from latent_trainer.errors import InputError
-from latent_trainer.methods import METHODS
+from latent_trainer.methods.curriculum import CURRICULA
+from latent_trainer.methods.presets import METHODS
 
 STOCK = {one.name for one in fields(TrainingArguments)}
 # Another value than the default for every field whose use depends on another one.

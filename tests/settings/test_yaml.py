@@ -10,7 +10,7 @@ from latent_trainer.cli.arguments import DataArguments, ModelArguments, as_words
 from latent_trainer.cli.config_file import Word, read_config
 from latent_trainer.cli.sweep import SweepArguments
 from latent_trainer.errors import InputError
-from latent_trainer.training_args import LatentTrainingArguments
+from latent_trainer.training.training_args import LatentTrainingArguments
 
 BASE = "output_dir: nowhere\nuse_cpu: true\nreport_to: none\n"
 

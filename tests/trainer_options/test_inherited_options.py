@@ -13,7 +13,7 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 from latent_trainer import LatentTrainer, LatentTrainingArguments
 from latent_trainer.cli import main
 from latent_trainer.errors import InputError
-from latent_trainer.inherited import ARGUMENTS, FIELDS
+from latent_trainer.training.inherited import ARGUMENTS, FIELDS
 
 TESTS = Path(__file__).resolve().parents[1]
 

@@ -7,8 +7,8 @@ from conftest import make_base
 from peft import LoraConfig, PeftModel
 from training import history, make_tokenizer, make_trainer, uneven_problems
 
-from latent_trainer.adapters import latent_model
 from latent_trainer.errors import InputError
+from latent_trainer.model.adapters import latent_model
 
 EVALUATION = {"eval_dataset": uneven_problems(3), "generate_in_eval": False}
 

@@ -43,7 +43,7 @@ def test_label_smoothing(tmp_path, monkeypatch, method, accumulation):
         every = -logits.log_softmax(-1)
         return 0.7 * every[torch.arange(len(labels)), labels] + 0.3 * every.mean(-1)
 
-    monkeypatch.setattr("latent_trainer.heads.cross_entropy", naive)
+    monkeypatch.setattr("latent_trainer.model.heads.cross_entropy", naive)
     plain = make_trainer(tmp_path / "plain", **settings)
     expected = [*losses(plain), plain.evaluate(uneven_problems(8))["eval_loss"]]
     assert found == pytest.approx(expected, rel=1e-9)

@@ -1,0 +1,1 @@
+"""Problems from files and the Hub, one file a data set."""

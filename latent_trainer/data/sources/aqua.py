@@ -1,0 +1,64 @@
+"""AQuA: algebra word problems with five options (Ling et al. 2017)."""
+
+import re
+
+from latent_trainer.data import values
+from latent_trainer.data.files import Place
+from latent_trainer.data.forms import check_form
+from latent_trainer.data.problem import Problem
+from latent_trainer.data.reasoning import cut
+from latent_trainer.data.splits import load_split
+from latent_trainer.errors import InputError
+
+OPTION = re.compile(r"\s*\(?([A-Z])\s*[).:]\s*(.*)", re.DOTALL)
+
+
+def load(
+    split: str,
+    path: str | None = None,
+    seed: int = 0,
+    validation_path: str | None = None,
+    test_path: str | None = None,
+    columns: dict[str, str] | None = None,
+) -> list[Problem]:
+    """Load the problems from files or folders of published rows.
+
+    Args:
+        split: train, validation or test.
+        path: rows with ``question``, ``options``, ``correct`` and optionally ``rationale``.
+        seed: decides which questions are held out for validation.
+        validation_path: the file of the validation split; without it a part of ``path`` is held out.
+        test_path: the file of the test split.
+        columns: field -> column, for files with other names.
+
+    Raises:
+        InputError: no file for the split, or a row that is wrong; names file and row.
+        FileNotFoundError: the file does not exist.
+    """
+    return load_split("aqua", problem, split, seed, path, validation_path, test_path, columns)
+
+
+def problem(row: dict, place: Place) -> Problem:
+    """Return a row as a problem: the options stand under the question, one a line, and the answer is a letter.
+
+    Raises:
+        InputError: a field is missing or of the wrong kind, or the letter names no option.
+    """
+    check_form(row, "aqua", place)
+    texts = values.steps(row, "options", place)
+    options = dict(option.groups() for option in map(OPTION.match, texts) if option)
+    if len(options) != len(texts):
+        raise InputError(
+            f"{place}: field 'options' must be texts that begin with a letter each, 'A)12'; found {list(texts)}"
+        )
+    letter = values.answer(row, "correct", place)
+    if letter not in options:
+        raise InputError(f"{place}: field 'correct' is '{letter}', which is none of the options {', '.join(options)}")
+    question = values.text(row, "question", place).strip()
+    return Problem(
+        "\n".join([question, *(f"{name}) {option.strip()}" for name, option in options.items())]),
+        cut(values.optional(row, "rationale", place)),
+        letter,
+        id=values.optional(row, "id", place, absent=place.id),
+        place=str(place),
+    )

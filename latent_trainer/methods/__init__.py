@@ -1,0 +1,1 @@
+"""Methods: what is learned. Presets of published methods, and the parts they are combined from."""

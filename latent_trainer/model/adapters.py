@@ -1,0 +1,157 @@
+"""Adapters on a latent model: on the base; the thought tokens' rows, of the head too, and the feedback trained in full."""
+
+import re
+from collections.abc import Iterable
+from contextlib import contextmanager
+from copy import copy
+
+from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from latent_trainer.errors import InputError
+from latent_trainer.model.adapter_targets import default_targets
+from latent_trainer.model.modeling import LatentForCausalLM
+
+
+def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel:
+    """Wrap ``model`` so that only adapters, the rows of the thought tokens and the feedback train.
+
+    Args:
+        model: a latent model.
+        peft_config: any PEFT configuration but those of prompt learning; a `LoraConfig` without ``target_modules`` takes
+            PEFT's own choice for the base architecture, or every linear layer where PEFT has none
+            (`latent_trainer.model.adapter_targets`). Without ``trainable_token_indices`` it trains the thought tokens' rows
+            of the embedding and of a head of its own.
+
+    Raises:
+        InputError: modules that the model does not have; prompt learning, which PEFT does in a forward of its own that knows
+            no views.
+    """
+    refuse_prompt_learning(peft_config)
+    config = copy(peft_config)
+    if isinstance(config, LoraConfig):
+        if config.target_modules is None:
+            config.target_modules = default_targets(model)
+        if any(
+            isinstance(module, Conv1D) and _is_target(name, config.target_modules) for name, module in model.named_modules()
+        ):
+            config.fan_in_fan_out = True  # Conv1D keeps its weight transposed
+        if config.trainable_token_indices is None:
+            _train_token_rows(model, config)
+    whole = [name for name in ("feedback", "step_decoder") if _has_parameters(getattr(model, name))]
+    if whole:
+        config.modules_to_save = sorted({*(config.modules_to_save or ()), *whole})
+    try:
+        wrapped = get_peft_model(model, config)
+    except ValueError as error:  # names the modules it has not found
+        raise InputError(f"peft_config does not fit the model: {' '.join(str(error).split())}") from None
+    for one in wrapped.peft_config.values():
+        one.task_type = one.task_type or TaskType.CAUSAL_LM  # what AutoPeftModelForCausalLM looks for in a saved adapter
+    return wrapped
+
+
+def _train_token_rows(model: LatentForCausalLM, config: LoraConfig) -> None:
+    """Have a configuration train the thought tokens' rows of the embedding, and of a head that has rows of its own.
+
+    A row nobody trains stays the mean of all rows, and the probability of ``<|eot|>`` that of an average token, whatever is
+    learnt. PEFT leaves out the bias of a head of which it trains rows, so such a head trains whole.
+    """
+    ids = sorted({model.config.latent_token_id, model.config.bot_token_id, model.config.eot_token_id})
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    tables = {_name_of(model, embedding): embedding}
+    if head is not None and head.weight is not embedding.weight:
+        tables[_name_of(model, head)] = head
+    rows = {}
+    for name, table in tables.items():
+        if _is_named(name, config.modules_to_save) or _is_named(name, config.target_modules):
+            continue  # trained already
+        if isinstance(table, nn.Embedding) or (isinstance(table, nn.Linear) and table.bias is None):
+            rows[name] = ids
+        else:
+            config.modules_to_save = [*(config.modules_to_save or ()), name]
+    config.trainable_token_indices = rows or None
+
+
+def refuse_prompt_learning(config: PeftConfig) -> None:
+    """Raise an `InputError` where an adapter is a prompt: PEFT's forward for it knows no views."""
+    if config.is_prompt_learning:
+        raise InputError(
+            f"{config.peft_type.value} puts learned columns before the prompt, for which a training step over views has no "
+            "place; use LoRA, or another adapter on the layers"
+        )
+
+
+def take_over(model: nn.Module, args, step_group: int) -> None:
+    """Give a model the feedback, rollout and step decoder its training arguments name.
+
+    Args:
+        model: a latent model, or one in a `PeftModel`.
+        args: `LatentTrainingArguments`.
+        step_group: latents a step decoder reads for a step.
+
+    Raises:
+        InputError: the model has adapters already, and what is new would train but not be saved with them.
+    """
+    latent = latent_model(model)
+    feedback = latent.feedback
+    latent.configure(args.feedback, args.feedback_options, args.rollout, args.backprop, args.rollout_options)
+    projects = latent.feedback is not feedback and _has_parameters(latent.feedback)
+    copies = args.step_decoder == "copy" and latent.config.step_decoder != "copy"
+    if isinstance(model, PeftModel) and (projects or copies):
+        what = f"feedback={args.feedback}" if projects else "step_decoder=copy"
+        raise InputError(
+            f"{what} adds weights that the model's adapters would not save; give LatentTrainer a peft_config instead"
+        )
+    latent.add_step_decoder(args.step_decoder, step_group)
+
+
+def _is_target(name: str, targets: Iterable[str] | str) -> bool:
+    """Whether a layer gets adapters."""
+    return _is_all_linear(targets) or _is_named(name, targets)
+
+
+def _is_all_linear(names: Iterable[str] | str | None) -> bool:
+    """Whether PEFT takes every linear layer but the head."""
+    return isinstance(names, str) and names.lower() == "all-linear"
+
+
+def _name_of(model: LatentForCausalLM, wanted: nn.Module) -> str:
+    return next(name for name, module in model.named_modules() if module is wanted)
+
+
+def _is_named(name: str, names: Iterable[str] | str | None) -> bool:
+    """Whether a module is one of ``names`` as PEFT reads them: ends of dotted names, or one regular expression."""
+    if isinstance(names, str):
+        return not _is_all_linear(names) and re.fullmatch(names, name) is not None
+    return any(name == one or name.endswith(f".{one}") for one in names or ())
+
+
+def _has_parameters(module: nn.Module | None) -> bool:
+    return module is not None and next(module.parameters(), None) is not None
+
+
+@contextmanager
+def without_step_decoder(model: nn.Module):
+    """Take a step decoder with weights of its own out of a model and its adapter for as long as the block runs."""
+    latent = latent_model(model)
+    if not _has_parameters(latent.step_decoder):
+        yield
+        return
+    decoder, kind = latent.step_decoder, latent.config.step_decoder
+    configs = list(model.peft_config.values()) if isinstance(model, PeftModel) else []
+    whole = [config.modules_to_save for config in configs]
+    latent.step_decoder = latent.config.step_decoder = None
+    for config in configs:
+        config.modules_to_save = [name for name in config.modules_to_save or () if name != "step_decoder"] or None
+    try:
+        yield
+    finally:
+        latent.step_decoder, latent.config.step_decoder = decoder, kind
+        for config, names in zip(configs, whole, strict=True):
+            config.modules_to_save = names
+
+
+def latent_model(model: nn.Module) -> LatentForCausalLM:
+    """Return the latent model inside a PEFT model, or the model itself."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model

@@ -1,0 +1,108 @@
+"""Configuration of a latent model: everything needed to rebuild it."""
+
+from typing import ClassVar
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from latent_trainer.errors import check_choice
+from latent_trainer.methods.feedback import FEEDBACKS
+from latent_trainer.model.context import context_length
+from latent_trainer.options import check_options
+from latent_trainer.rollout.settings import check_rollout
+from latent_trainer.version import __version__
+
+
+class LatentConfig(PreTrainedConfig):
+    """Configuration of `LatentForCausalLM`.
+
+    Args:
+        base_config: configuration of the wrapped causal language model.
+        base_name_or_path: where the base came from; empty for a model built from a configuration.
+        latent_token_id: id of the placeholder ``<|latent|>``.
+        bot_token_id: id of the begin-of-thought token.
+        eot_token_id: id of the end-of-thought token.
+        known_tokens: tokens the base's tokenizer had; the rows of later ones start at the mean (`fill_new_rows`). None where
+            no tokenizer was given.
+        feedback: how a hidden state becomes the next input embedding, a key of ``FEEDBACKS``.
+        feedback_options: keyword arguments of that feedback.
+        rollout: how the latents are computed, one of ``ROLLOUTS``.
+        rollout_options: keyword arguments of the rollout (jacobi: iterations, tolerance).
+        backprop: through which latents gradient flows in training: "full", "last", "none" or the number of last latents.
+        step_decoder: auxiliary decoder of the model, "copy", "shared" or None.
+        step_decoder_group: latents it reads for a step.
+        template: the prompt template (fields of `latent_trainer.data.Template`) the model was trained with.
+        num_latents: latents a prompt gets at generation.
+        stage: the curriculum's stage it was trained up to; None for a model nobody has trained, or an older version has.
+        base_form: how the base model wants to be called, as `latent_trainer.model.base_check` found it, and under which
+            transformers; None before the first use.
+        use_cache: whether generation keeps a key-value cache.
+        latent_trainer_version: version of the library that wrote the configuration.
+    """
+
+    model_type = "latent"
+    sub_configs = {"base_config": AutoConfig}
+    auto_map: ClassVar[dict] = {}  # TRL 1.16 reads it of a model it has no class for, pushed with its code or not
+
+    base_config: dict | PreTrainedConfig | None = None
+    base_name_or_path: str = ""
+    latent_token_id: int | None = None
+    bot_token_id: int | None = None
+    eot_token_id: int | None = None
+    known_tokens: int | None = None
+    feedback: str = "hidden"
+    feedback_options: dict | None = None
+    rollout: str = "sequential"
+    rollout_options: dict | None = None
+    backprop: str | int = "full"
+    step_decoder: str | None = None
+    step_decoder_group: int = 1
+    template: dict | None = None
+    num_latents: int = 0
+    stage: int | None = None
+    base_form: dict | None = None
+    use_cache: bool = True
+    latent_trainer_version: str = __version__
+
+    def __post_init__(self, **kwargs):
+        if isinstance(self.base_config, dict):
+            base = dict(self.base_config)
+            self.base_config = AutoConfig.for_model(base.pop("model_type"), **base)
+        self.feedback_options = self.feedback_options or {}
+        self.rollout_options = self.rollout_options or {}
+        self.feedback_options = check_feedback(self.feedback, self.feedback_options)
+        self.rollout_options = check_rollout(self.rollout, self.rollout_options, self.backprop)
+        if self.base_config is not None:
+            text = self.base_config.get_text_config()
+            for name in ("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"):
+                kwargs.setdefault(name, getattr(text, name, None))
+        super().__post_init__(**kwargs)
+
+    def get_text_config(self, decoder=None, encoder=None):
+        """Return the base model's text configuration, so that caches and masks take its layers and windows."""
+        return self if self.base_config is None else self.base_config.get_text_config(decoder=decoder, encoder=encoder)
+
+    @property
+    def hidden_size(self) -> int:
+        """H of the base model."""
+        return self.get_text_config().hidden_size
+
+    @property
+    def vocab_size(self) -> int:
+        """V of the base model."""
+        return self.get_text_config().vocab_size
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """L of the base model."""
+        return self.get_text_config().num_hidden_layers
+
+    @property
+    def max_position_embeddings(self) -> int | None:
+        """Tokens of the longest sequence the base model is made for, None where nothing limits it."""
+        return None if self.base_config is None else context_length(self.base_config)
+
+
+def check_feedback(feedback: str, options: dict) -> dict:
+    """Return a feedback's options as it declares them; a one-line `InputError` where there is no such feedback or option."""
+    check_choice("feedback", feedback, FEEDBACKS)
+    return check_options(f"feedback '{feedback}'", FEEDBACKS[feedback], options, ("hidden_size",), "feedback_options")

@@ -1,0 +1,88 @@
+"""The doors of stock generation: what a latent model changes there, and those it refuses."""
+
+from functools import wraps
+
+import torch
+from transformers import GenerationMixin
+
+from latent_trainer.errors import InputError
+from latent_trainer.model.asked_latents import say_other_number, thought_lengths
+from latent_trainer.model.context import refuse_prompts
+from latent_trainer.sharding import is_sharded
+
+
+class GenerationDoors:
+    """What a latent model answers to stock generation; comes before `PreTrainedModel` and `GenerationMixin`."""
+
+    _other_number_said = False
+
+    @staticmethod
+    def create_masks_for_generate(config, inputs_embeds, attention_mask, **kwargs):
+        """Leave the mask (B, P + T) as it is: a static cache changes its width from one pass of a rollout to the next."""
+        return attention_mask
+
+    def generate(self, inputs: torch.Tensor | None = None, *args, synced_gpus: bool | None = None, **kwargs):
+        """Generate as any causal language model does; ranks that share out the parameters write until the last one is done.
+
+        Thoughts of another length than the model was trained with are said in a warning, once a model.
+
+        transformers 5.23 knows that of ZeRO-3 but not of a model that accelerate has sharded with FSDP2.
+
+        Args:
+            inputs, args, synced_gpus, kwargs: as for any model that generates.
+
+        Raises:
+            InputError: prompts longer than the context or padded on the right, a draft by the first layers alone, or
+                guidance away from a latent.
+        """
+        refuse_prompts(self.config, (inputs,), kwargs)
+        settings = kwargs.get("generation_config") or self.generation_config
+
+        def asked(name: str):
+            return kwargs.get(name, getattr(settings, name, None))
+
+        if asked("assistant_early_exit") is not None:
+            raise InputError(
+                "assistant_early_exit: a thought grows out of the last layer; leave it out or use assistant_model"
+            )
+        ids = kwargs.get("input_ids", inputs)
+        guided = asked("guidance_scale") not in (None, 1) and kwargs.get("negative_prompt_ids") is None
+        if guided and ids is not None and (ids[:, -1] == self.config.latent_token_id).any():
+            raise InputError(
+                "guidance_scale starts its other text at the prompt's last token, here <|latent|> with nothing before it to "
+                "think from; end the prompt with <|eot|> or give negative_prompt_ids"
+            )
+        for asked_latents in () if ids is None or self._other_number_said else thought_lengths(ids, self.config):
+            self._other_number_said |= say_other_number(self.config, asked_latents)
+        synced_gpus = is_sharded(self) if synced_gpus is None else synced_gpus
+        return super().generate(inputs, *args, synced_gpus=synced_gpus, **kwargs)
+
+    # the signature says what `generate` may be given
+    @wraps(GenerationMixin.prepare_inputs_for_generation, assigned=(), updated=())
+    def prepare_inputs_for_generation(self, input_ids, *args, **kwargs):
+        """Return the arguments of one step; refuse a prompt that ends in padding, after which nothing sensible is written.
+
+        Raises:
+            InputError: padding on the right.
+        """
+        mask = kwargs.get("attention_mask")
+        first = kwargs.get("is_first_iteration") and mask is not None and mask.ndim == 2
+        if first and not mask[:, -1].all():  # a device synchronisation, once
+            raise InputError("a prompt ends in padding; set tokenizer.padding_side = 'left' before prompts are encoded")
+        return super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
+
+    def init_continuous_batching(self, *args, **kwargs):
+        """Refuse continuous batching, behind `generate_batch` and ``transformers serve --continuous-batching`` too.
+
+        Its paged cache holds the columns of all requests in one row and reads tokens only; a thought needs several passes
+        and the hidden state before it.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "continuous batching (generate_batch, transformers serve --continuous-batching) has no place for a thought "
+            "between two tokens; use model.generate over a left-padded batch"
+        )
+
+    generate_batch = continuous_batching_context_manager = init_continuous_batching

@@ -1,0 +1,394 @@
+"""`LatentForCausalLM`: any causal language model, with latents filled in where `<|latent|>` stands."""
+
+import os
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from latent_trainer.compat import (
+    CACHE,
+    get_attention,
+    keep_weights,
+    keeps_weights,
+    set_attention,
+    take_state,
+    takes_either_cache,
+)
+from latent_trainer.data.thought_tokens import add_thought_tokens
+from latent_trainer.errors import InputError
+from latent_trainer.methods.feedback import FEEDBACKS
+from latent_trainer.model.backbone import WithBackbone
+from latent_trainer.model.configuration import LatentConfig, check_feedback
+from latent_trainer.model.context import refuse_beyond
+from latent_trainer.model.forward_arguments import check_ready_mask, refuse_beside_views
+from latent_trainer.model.generation_doors import GenerationDoors
+from latent_trainer.model.gguf import load_base
+from latent_trainer.model.heads import causal_lm_loss
+from latent_trainer.model.loading import adapter_at, generation_config, load_adapter, refuse_pickled_adapter
+from latent_trainer.model.step_decoder import StepDecoder
+from latent_trainer.model.tokens import fill_new_rows, place_latents, thinking_columns
+from latent_trainer.model.views import ViewOutput, forward_views
+from latent_trainer.model.wrapped_base import WrappedBase
+from latent_trainer.rollout.cache import read_thought, with_room, write_thought
+from latent_trainer.rollout.checkpointing import RolloutCheckpointing
+from latent_trainer.rollout.jacobi import jacobi_rollout
+from latent_trainer.rollout.ranks import with_feedback
+from latent_trainer.rollout.sequential import RolloutOutput, count_positions, rollout
+from latent_trainer.rollout.settings import check_rollout
+from latent_trainer.sharding import Lookup, whole_shape
+
+ROLLOUTS = {"sequential": rollout, "jacobi": jacobi_rollout}
+
+
+class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin):
+    """A causal language model that thinks in continuous latents.
+
+    ``input_ids`` holds the placeholder ``<|latent|>`` where a thought goes; `forward` replaces its embedding by
+    ``feedback(hidden state of the column before)``. Everything that calls a causal language model works unchanged.
+
+    Args:
+        config: a `LatentConfig`; its ``base_config`` says which model is wrapped.
+
+    Source: Hao et al. 2024 (Coconut); the wrapped model's own code is never touched.
+    """
+
+    config_class = LatentConfig
+    main_input_name = "input_ids"
+    accepts_loss_kwargs = True
+    _tied_weights_keys = {}  # none but the base model's own; PEFT reads them from a dictionary only
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: LatentConfig, base: PreTrainedModel | None = None):
+        attention = get_attention(config)  # None where the base model is to choose: not every one has sdpa
+        super().__init__(config)
+        if base is None:
+            set_attention(config.base_config, attention)
+            base = AutoModelForCausalLM.from_config(config.base_config)
+            set_attention(config, get_attention(base.config))
+        else:
+            keep_weights(base)  # `post_init` must not draw them anew
+        self.base = base
+        self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **config.feedback_options)
+        self.step_decoder = StepDecoder(config.base_config, config.step_decoder == "shared") if config.step_decoder else None
+        self._no_split_modules = base._no_split_modules
+        take_state(self, base)
+        self.post_init()
+
+    @classmethod
+    def from_base(
+        cls,
+        base: str | os.PathLike | PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        latent_token_id: int | None = None,
+        bot_token_id: int | None = None,
+        eot_token_id: int | None = None,
+        bot_token: str = "<|bot|>",
+        eot_token: str = "<|eot|>",
+        feedback: str = "hidden",
+        feedback_options: dict | None = None,
+        backprop: str | int = "full",
+        rollout: str = "sequential",
+        rollout_options: dict | None = None,
+        **kwargs,
+    ) -> "LatentForCausalLM":
+        """Wrap a causal language model.
+
+        Args:
+            base: a model, or the name or folder of one, or of a GGUF file (``FOLDER/NAME.gguf``, ``org/repo:NAME.gguf``).
+            tokenizer: gets ``<|latent|>`` and the two thought tokens where they are missing, and pads on the left; the
+                embedding grows to fit and every new row starts at the mean of the old ones.
+            latent_token_id, bot_token_id, eot_token_id: without a tokenizer, existing rows of the vocabulary.
+            bot_token, eot_token: text of the thought tokens; existing ones such as ``<think>`` are taken as they are.
+            feedback: a key of ``FEEDBACKS``.
+            feedback_options: keyword arguments of the feedback.
+            backprop: "full", "last", "none" or the number of last latents gradient flows through.
+            rollout: one of ``ROLLOUTS``.
+            rollout_options: keyword arguments of the rollout.
+            kwargs: passed on to ``AutoModelForCausalLM.from_pretrained`` when ``base`` is a name.
+
+        Raises:
+            ValueError: neither a tokenizer nor the three ids, both, or ids outside the vocabulary.
+        """
+        ids = {"latent_token_id": latent_token_id, "bot_token_id": bot_token_id, "eot_token_id": eot_token_id}
+        if (tokenizer is None) == any(value is None for value in ids.values()):
+            raise InputError(
+                "from_base takes either a tokenizer or all of latent_token_id, bot_token_id and eot_token_id; "
+                f"got tokenizer={'given' if tokenizer is not None else None}, "
+                + ", ".join(f"{name}={value}" for name, value in ids.items())
+            )
+        if isinstance(base, str | os.PathLike):
+            base = os.fspath(base)
+            refuse_pickled_adapter(base, kwargs)
+            base = load_base(base, **kwargs)
+        if isinstance(base, LatentForCausalLM):
+            raise InputError("from_base got a LatentForCausalLM; pass the model it wraps, model.base")
+        known = None
+        if tokenizer is not None:
+            # a tokenizer may have the tokens already, from an earlier call
+            known = min(len(tokenizer), whole_shape(base.get_input_embeddings().weight)[0])
+            ids = add_thought_tokens(tokenizer, bot_token, eot_token)
+            fill_new_rows(base, known, len(tokenizer))
+        vocab_size = whole_shape(base.get_input_embeddings().weight)[0]
+        for name, value in ids.items():
+            if not 0 <= value < vocab_size:
+                raise InputError(f"{name}={value} is outside the vocabulary of {vocab_size} rows")
+        attention = get_attention(base.config)  # a composite configuration resets that of its parts
+        config = LatentConfig(
+            base_config=base.config,
+            base_name_or_path=base.config.name_or_path or "",
+            feedback=feedback,
+            feedback_options=feedback_options,
+            backprop=backprop,
+            rollout=rollout,
+            rollout_options=rollout_options,
+            dtype=base.dtype,
+            known_tokens=known,
+            **ids,
+        )
+        set_attention(config, attention)
+        model = cls(config, base=base)
+        model.feedback.to(device=base.device, dtype=base.dtype)
+        model.generation_config = generation_config(base, config)
+        return model.tried()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str, *args, **kwargs) -> "LatentForCausalLM":
+        """Load a saved latent model, or an adapter merged into the model it was trained on.
+
+        Args:
+            pretrained_model_name_or_path: folder or Hub name of either.
+            args, kwargs: as for any `PreTrainedModel`.
+
+        Raises:
+            ValueError: an adapter whose base model has no name to load it by.
+        """
+        name = pretrained_model_name_or_path
+        kwargs = {"use_safetensors": True, **kwargs}  # weights in a pickle are never opened unless somebody insists
+        where = adapter_at(name, kwargs)
+        if where is None:
+            return super().from_pretrained(name, *args, **kwargs)
+        return load_adapter(cls, name, where, args, kwargs)
+
+    def configure(
+        self,
+        feedback: str,
+        feedback_options: dict | None = None,
+        rollout: str = "sequential",
+        backprop: str | int = "full",
+        rollout_options: dict | None = None,
+    ) -> None:
+        """Take over a method's settings; a feedback that is already in place keeps its weights.
+
+        Args:
+            feedback: a key of ``FEEDBACKS``.
+            feedback_options: its keyword arguments; None keeps those in place where the feedback stays the same.
+            rollout: one of ``ROLLOUTS``.
+            backprop: "full", "last", "none" or the number of last latents gradient flows through.
+            rollout_options: keyword arguments of the rollout.
+        """
+        config = self.config
+        if feedback_options is None:
+            feedback_options = config.feedback_options if feedback == config.feedback else {}
+        feedback_options = check_feedback(feedback, feedback_options)
+        rollout_options = check_rollout(rollout, rollout_options or {}, backprop)
+        if (feedback, feedback_options) != (config.feedback, config.feedback_options):
+            config.feedback = feedback
+            config.feedback_options = feedback_options
+            self.feedback = FEEDBACKS[feedback](config.hidden_size, **config.feedback_options)
+            self.feedback.to(device=self.device, dtype=self.dtype)
+        config.rollout, config.rollout_options, config.backprop = rollout, rollout_options, backprop
+
+    def add_step_decoder(self, kind: str | None, group: int = 1) -> None:
+        """Give the model a step decoder: a "copy" of the base model, or one "shared" with it; None takes it away.
+
+        Args:
+            kind: "copy", "shared" or None; a decoder of this kind that is already in place keeps its weights.
+            group: latents it reads for a step.
+        """
+        self.config.step_decoder_group = group
+        if kind != self.config.step_decoder:
+            self.step_decoder = StepDecoder(self.config.base_config, kind == "shared") if kind else None
+            self.config.step_decoder = kind
+            if kind:
+                self.step_decoder.copy_weights(self.base)
+
+    def _next_embedding(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the latent (B, H) that follows ``hidden`` (B, H)."""
+        return self.feedback(hidden, Lookup(self.get_input_embeddings()), self._thought_logits)
+
+    def _thought_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits without the tokens that are never written, so that a soft latent does not mix them in."""
+        never = torch.tensor([self.config.latent_token_id, self.config.bot_token_id], device=hidden.device)
+        return self.logits_of(hidden).index_fill(-1, never, torch.finfo(hidden.dtype).min)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise the feedback's layers; the base model initialises its own."""
+        loaded = all(keeps_weights(parameter) for parameter in module.parameters(recurse=False))
+        if isinstance(module, (nn.Linear, nn.LayerNorm)) and not loaded:
+            module.reset_parameters()
+
+    def thought_columns(self, input_ids: torch.Tensor, closed: torch.Tensor | None = None) -> tuple:
+        """Return the columns (B, T) the rollout fills and those at which a thought is open.
+
+        Args:
+            input_ids: (B, T).
+            closed: (B,) whether the thought was closed before the first column; None means it was open.
+        """
+        thinking = thinking_columns(input_ids, self.config.bot_token_id, self.config.eot_token_id, closed)
+        return thinking & (input_ids == self.config.latent_token_id) & self.feedback.sequential, thinking
+
+    def run(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values=None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool = False,
+        latents: torch.Tensor | None = None,
+        least: tuple[int, int] | None = None,
+        **kwargs,
+    ) -> RolloutOutput:
+        """Embed, fill the latents and return hidden states: what training and generation share.
+
+        Args:
+            input_ids: (B, T).
+            attention_mask: (B, P + T), 1 for real columns; None means all are.
+            position_ids: (B, T); by default counted over the real columns of each row.
+            past_key_values: cache of the P columns before.
+            inputs_embeds: (B, T, H); by default those of ``input_ids``.
+            use_cache: return a cache that also carries the thought.
+            latents: (B, K, H) as in `forward`.
+            least: what the ranks agreed on for these tokens (`latent_trainer.rollout.ranks.agree`).
+            kwargs: passed on to `latent_trainer.rollout.sequential.rollout`.
+        """
+        if self.training:
+            self.refuse_base_checkpointing()
+        form = self.form
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, T, H)
+        thought, closed = read_thought(past_key_values)
+        latent_mask, thinking = self.thought_columns(input_ids, closed)
+        if latents is not None and thought is None:
+            places = thinking & (input_ids == self.config.latent_token_id)  # those of learned embeddings too
+            inputs_embeds, left = place_latents(inputs_embeds, places, latents)
+            latent_mask = latent_mask & left
+        if position_ids is None:
+            position_ids = count_positions(attention_mask, past_key_values, inputs_embeds)
+        beside = (one.attention_mask for one in kwargs.get("continuations", ()))
+        refuse_beyond(self.config, inputs_embeds.shape[1], attention_mask, *beside, cache=past_key_values)
+        if attention_mask is not None and attention_mask.ndim == 4:
+            check_ready_mask(self.config, form, attention_mask, latent_mask, past_key_values)
+        if form.first_position:
+            position_ids = position_ids + form.first_position
+        output = ROLLOUTS[self.config.rollout](
+            self.get_decoder(),
+            self._next_embedding,
+            inputs_embeds,
+            latent_mask,
+            attention_mask,
+            position_ids,
+            cache=with_room(past_key_values),
+            thought=thought,
+            backprop=self.config.backprop,
+            use_cache=use_cache,
+            checkpoint=self.gradient_checkpointing and self.training,
+            least=least,
+            form=form,
+            token_ids=input_ids.clamp(min=0) if form.reads_ids else None,
+            **self.config.rollout_options,
+            **kwargs,
+        )
+        if self.feedback.sequential:
+            output.hidden = with_feedback(self.feedback, self._next_embedding, output.hidden)
+        if use_cache:
+            write_thought(output.cache, output.hidden, ~thinking)
+        return output
+
+    @takes_either_cache
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values=None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        shift_labels: torch.LongTensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
+        latents: torch.Tensor | None = None,
+        views: dict[str, dict[str, torch.Tensor]] | None = None,
+        steps: dict[str, torch.Tensor] | None = None,
+        **kwargs,
+    ) -> CausalLMOutputWithPast | dict[str, ViewOutput]:
+        """Run the model over tokens and latents.
+
+        Args:
+            input_ids: (B, T), with ``<|latent|>`` where a thought goes.
+            attention_mask: (B, P + T), or (B, 1, T, P + T) for a base model that takes a ready mask.
+            position_ids: (B, T) or (1, T). Where they begin anew within a row, another document begins, which neither sees
+                nor thinks from what is before it (`latent_trainer.rollout.packing`).
+            past_key_values: cache of the P columns before, extended in place; it also carries the thought.
+            inputs_embeds: (B, T, H) instead of ``input_ids``; such a call has no latents.
+            labels: (B, T), -100 where nothing is scored; gives the mean cross-entropy over scored tokens, or their sum over
+                ``num_items_in_batch``.
+            use_cache: whether to return a cache; by default outside training, and wherever one was handed in.
+            logits_to_keep: as in any causal language model: the last n columns, or the columns at these indices.
+            shift_labels: (B, T) instead of ``labels``: column t is what the logits of column t predict.
+            num_items_in_batch: scored tokens of the whole accumulated batch.
+            output_hidden_states: whether to return every layer's hidden states, or which of them.
+            latents: (B, K, H) embeddings that stand in for the thoughts: the k-th replaces the k-th latent of its row; where
+                it is NaN the model thinks itself. A call that continues a thought takes none.
+            views: continuations of the prompt in ``input_ids`` (docs/shapes.md); returns a `ViewOutput` for each.
+            steps: with ``views``, what the step decoder reads; adds the output "steps".
+            kwargs: ``return_dict``, ``output_attentions`` and what says where packed documents begin; see docs/clients.md.
+                With ``views``, ``label_smoothing``.
+
+        Raises:
+            ValueError: a latent with no column before it; arguments that clash or that nobody knows; a base model with a
+                loss of its own.
+        """
+        if views is not None or labels is not None or shift_labels is not None:
+            self.refuse_router_losses()
+        if views is not None:
+            refuse_beside_views(locals(), kwargs)
+            beside = {"label_smoothing": kwargs.get("label_smoothing", 0.0)}
+            return forward_views(self, input_ids, attention_mask, views, steps, bool(output_hidden_states), **beside)
+        if steps is not None:
+            raise InputError("steps are read beside views; give views too, or leave steps out")
+        return_dict = kwargs.pop("return_dict", None)
+        output = self.backbone(
+            input_ids,
+            attention_mask,
+            position_ids,
+            past_key_values,
+            inputs_embeds,
+            use_cache,
+            output_hidden_states,
+            latents=latents,
+            logits_to_keep=logits_to_keep,
+            **kwargs,
+        )
+        logits = self.logits_of(output.last_hidden_state)  # (B, kept, V)
+        result = CausalLMOutputWithPast(
+            loss=causal_lm_loss(logits, labels, shift_labels, num_items_in_batch),
+            logits=logits,
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+            **{CACHE: getattr(output, CACHE)},
+        )
+        return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
+
+
+AutoConfig.register("latent", LatentConfig)
+AutoModelForCausalLM.register(LatentConfig, LatentForCausalLM)

@@ -1,0 +1,1 @@
+"""Rollouts: how the latents of a row are computed, pass by pass."""

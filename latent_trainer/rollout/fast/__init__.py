@@ -1,0 +1,1 @@
+"""What makes a rollout fast and changes no result."""

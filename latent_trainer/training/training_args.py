@@ -1,0 +1,280 @@
+"""`LatentTrainingArguments`: everything `TrainingArguments` has, and what latents need."""
+
+from dataclasses import dataclass, field, fields
+from typing import get_type_hints
+
+import torch
+from transformers import TrainingArguments
+
+from latent_trainer.data.template import TEMPLATES, Template, resolve_template
+from latent_trainer.errors import InputError, check_choice
+from latent_trainer.methods.curriculum import CURRICULA, FixedCurriculum, InternalizeCurriculum, StagedCurriculum
+from latent_trainer.methods.feedback import FEEDBACKS
+from latent_trainer.methods.objectives import OBJECTIVES
+from latent_trainer.methods.presets import METHODS
+from latent_trainer.model.configuration import check_feedback
+from latent_trainer.options import Bounds, Count, Positive, Share, Weight, admits, check_fields, check_options, parse_json
+from latent_trainer.process_group import leave_at_exit
+from latent_trainer.rollout.settings import ROLLOUTS, check_rollout
+from latent_trainer.training.checkpoints import resumption
+from latent_trainer.training.inherited import refuse_fields
+from latent_trainer.training.unread_settings import asked_for, settle_unread
+
+DEFAULTS = {
+    "objective": "answer",
+    "feedback": "hidden",
+    "rollout": "sequential",
+    "backprop": "full",
+    "curriculum": "fixed",
+    "num_latents": 0,
+    "keep_steps": False,
+    "latents_per_step": 1,
+    "max_stage": 3,
+    "num_train_epochs": 3.0,  # as in `TrainingArguments`
+}
+# Ranges of the stock fields, most of which `TrainingArguments` takes as they come.
+COUNT, POSITIVE, ABOVE, DECAY = Bounds(least=0), Bounds(least=1), Bounds(above=0), Bounds(least=0, below=1)
+STOCK_BOUNDS = {
+    **dict.fromkeys(("num_train_epochs", "learning_rate", "warmup_steps", "weight_decay", "max_grad_norm"), COUNT),
+    **dict.fromkeys(("eval_delay", "neftune_noise_alpha", "dataloader_num_workers"), COUNT),
+    **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), POSITIVE),
+    **dict.fromkeys(("eval_accumulation_steps", "save_total_limit", "torch_empty_cache_steps"), POSITIVE),
+    **dict.fromkeys(("dataloader_prefetch_factor", "ddp_bucket_cap_mb", "ddp_timeout"), POSITIVE),
+    **dict.fromkeys(("logging_steps", "eval_steps", "save_steps", "adam_epsilon"), ABOVE),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), DECAY),
+    **dict.fromkeys(("seed", "data_seed"), Bounds(least=0, most=2**32 - 1)),
+    **dict.fromkeys(("max_steps", "local_rank"), Bounds(least=-1)),
+    "label_smoothing_factor": Bounds(least=0, most=1),
+}
+
+
+def _option(help: str, default=None, choices=None):
+    metadata = {"help": help}
+    if choices is not None:
+        metadata["help"] += f" One of: {', '.join(choices)}."
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class LatentTrainingArguments(TrainingArguments):
+    """Arguments of `LatentTrainer`. A field left at None takes the default of ``method``.
+
+    Raises:
+        ValueError: an unknown choice, a negative count, or settings that contradict each other.
+    """
+
+    num_train_epochs: float | None = _option(
+        "Epochs; by default the method's, and enough for every stage of its curriculum."
+    )
+
+    method: str = _option("Preset that fills in the fields below that are left unset.", "coconut", METHODS)
+    objective: str | None = _option("What a step is scored on.", choices=OBJECTIVES)
+    objective_options: dict | str | None = _option("Keyword arguments of the objective, as a mapping or JSON.")
+    feedback: str | None = _option("How a hidden state becomes the next latent.", choices=FEEDBACKS)
+    feedback_options: dict | str | None = _option("Keyword arguments of the feedback, as a mapping or JSON.")
+    rollout: str | None = _option("How the latents are computed.", choices=ROLLOUTS)
+    rollout_options: dict | str | None = _option("Keyword arguments of the rollout, as a mapping or JSON.")
+    backprop: int | str | None = _option("Latents gradient flows through: full, last, none or the number of last latents.")
+
+    step_decoder: str | None = _option("Auxiliary decoder of each step from its latents.", choices=("copy", "shared"))
+    step_decoder_weight: Weight = _option("Factor of the step decoder's loss.", 1.0)
+    step_decoder_group: Positive | None = _option("Latents that stand for a step; by default latents_per_step.")
+    keep_step_decoder: bool = _option("Keep the step decoder in the saved model, to explain its latents.", False)
+
+    curriculum: str | None = _option("How latents and steps change over training.", choices=CURRICULA)
+    num_latents: Count | None = _option("Fixed curriculum: latents K of every row.")
+    keep_steps: bool | None = _option("Fixed curriculum: whether the written steps stay.")
+    latents_per_step: Positive | None = _option("Staged curriculum: latents that replace one step.")
+    max_stage: Count | None = _option("Staged and internalize: last stage that works by count; the next drops every step.")
+    pad_latent_to_max: bool = _option("Staged: give every row the full number of latents in the last stage.", False)
+    uniform_prob: Share = _option("Staged: probability of a random stage for a row.", 0.0)
+    internalize_per_stage: Positive = _option("Internalize: steps or tokens dropped per stage.", 1)
+    internalize_unit: str = _option("Internalize: what is dropped.", "step", ("step", "token"))
+    internalize_smoothing: Weight = _option("Internalize: lambda of the removal offset; 0 turns it off.", 0.0)
+
+    first_stage: Count = _option("Stage training starts at.", 0)
+    last_stage: Count | None = _option(
+        "Stage training ends in, for a run that stops early; by default the curriculum's last."
+    )
+    epochs_per_stage: Positive | None = _option("Advance a stage every so many epochs.")
+    steps_per_stage: list[Positive] | None = _option("Optimizer steps of each stage; the last holds for all that follow.")
+    advance_at: Share | None = _option("Advance when validation accuracy reaches this share, 0 to 1.")
+    reset_optimizer: str = _option("When the optimizer forgets its state.", "never", ("never", "stage", "epoch"))
+
+    template: str = _option("Prompt template.", "coconut", TEMPLATES)
+    markers: bool | None = _option("Whether rows have <|bot|> and <|eot|>.")
+    score_answer_prefix: bool | None = _option("Whether the answer prefix counts in the loss.")
+    remaining_steps: str | None = _option("Where the remaining steps stand.", choices=("after", "inside"))
+
+    generate_in_eval: bool = _option("Whether evaluate() also generates and grades answers.", True)
+    max_new_tokens: Positive = _option("Tokens evaluate() may write per problem.", 64)
+
+    def __post_init__(self):
+        self.resume_from_checkpoint = resumption(self.resume_from_checkpoint)
+        check_fields(self, STOCK_BOUNDS)
+        self._parse_mappings()
+        if self.prediction_loss_only:
+            self.generate_in_eval = False
+        check_choice("method", self.method, METHODS)
+        asked = asked_for(self)
+        self._take_preset()
+        self.backprop = int(self.backprop) if str(self.backprop).lstrip("-").isdigit() else self.backprop
+        self._check_choices()
+        self._check_numbers()
+        self._check_combination()
+        settle_unread(self, asked, DEFAULTS)
+        self.remove_unused_columns = False  # a batch is put together from problems, not from columns
+        self.dataloader_pin_memory = False  # the loader yields row numbers
+        if not torch.accelerator.is_available():
+            self.use_cpu = True  # accelerate 1.15 would let several processes on the CPU each train alone
+        refuse_fields(self)
+        super().__post_init__()
+        leave_at_exit()
+        refuse_fields(self)  # those of an accelerator_config, which may be a file
+        if self.mixed_precision == "fp16" and self.device.type == "cpu":  # the launcher may ask for it
+            raise InputError("fp16 changes nothing on a CPU, where accelerate has no float16; set bf16=True or leave it out")
+
+    def _take_preset(self):
+        """Fill in what was left unset: options of a choice only beside that choice, and epochs enough for every stage."""
+        preset = {**DEFAULTS, **METHODS[self.method].defaults}
+        if self.steps_per_stage is not None or self.advance_at is not None:
+            preset.pop("epochs_per_stage", None)
+        for name in ("objective", "feedback", "rollout"):
+            if getattr(self, name) not in (None, preset[name]):
+                preset.pop(f"{name}_options", None)
+        epochs = preset.pop("num_train_epochs")
+        for name, value in preset.items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+        if self.num_train_epochs is None:
+            self.num_train_epochs = float(max(epochs, self._epochs_of_all_stages()))
+
+    def _epochs_of_all_stages(self) -> int:
+        """Return the epochs that train every stage as long as another; 0 where stages do not end by epochs."""
+        if self.epochs_per_stage is None or self.curriculum not in CURRICULA or self.curriculum == "fixed":
+            return 0
+        last = self.max_stage + 1 if self.last_stage is None else self.last_stage
+        return self.epochs_per_stage * (last - self.first_stage + 1)
+
+    def _parse_mappings(self):
+        """Turn mappings that are given as JSON into mappings; a stock field may hold the name of a file instead."""
+        hints, own = get_type_hints(type(self)), ("objective_options", "feedback_options", "rollout_options")
+        for one in fields(self):
+            value = getattr(self, one.name)
+            is_text = isinstance(value, str) and admits(hints[one.name], dict)
+            if is_text and (one.name in own or value.lstrip().startswith("{")):
+                setattr(self, one.name, parse_json(one.name, value))
+
+    def _check_choices(self):
+        for name, choices in (
+            ("objective", OBJECTIVES),
+            ("feedback", FEEDBACKS),
+            ("rollout", ROLLOUTS),
+            ("curriculum", CURRICULA),
+            ("internalize_unit", ("step", "token")),
+            ("reset_optimizer", ("never", "stage", "epoch")),
+            ("template", TEMPLATES),
+            ("train_sampling_strategy", ("random", "sequential", "group_by_length")),
+        ):
+            check_choice(name, getattr(self, name), choices)
+        if self.remaining_steps is not None:
+            check_choice("remaining_steps", self.remaining_steps, ("after", "inside"))
+        self.rollout_options = check_rollout(self.rollout, self.rollout_options or {}, self.backprop)
+        if self.feedback_options is not None:
+            self.feedback_options = check_feedback(self.feedback, self.feedback_options)
+        if self.objective_options is not None:
+            self.objective_options = check_options(
+                f"objective '{self.objective}'", OBJECTIVES[self.objective], self.objective_options, (), "objective_options"
+            )
+
+    def _check_combination(self):
+        """Refuse combinations that make no sense, with the reason."""
+        if self.step_decoder is not None:
+            check_choice("step_decoder", self.step_decoder, ("copy", "shared"))
+            why = self._nothing_to_decode()
+            if why is not None:
+                raise InputError(f"step_decoder={self.step_decoder} has nothing to read: {why}; leave it out")
+        elif self.keep_step_decoder:
+            raise InputError("keep_step_decoder=True has nothing to keep; set step_decoder to copy or shared")
+        if self.push_to_hub and self.hub_strategy in ("checkpoint", "all_checkpoints"):
+            raise InputError(
+                f"hub_strategy={self.hub_strategy} would push checkpoints, which hold pickles; use hub_strategy=end"
+            )
+        if self.neftune_noise_alpha is not None and self.feedback == "soft":
+            raise InputError(
+                "neftune_noise_alpha puts noise on every embedding looked up, and feedback=soft looks all of them up for a "
+                "latent; leave neftune_noise_alpha out"
+            )
+        if self.label_smoothing_factor and self.use_liger_kernel:
+            raise InputError("label_smoothing_factor has no place in the fused losses of use_liger_kernel; leave one out")
+        if self.rollout == "jacobi" and self.feedback == "learned":
+            raise InputError("rollout=jacobi has nothing to refine with feedback=learned; use rollout=sequential")
+        if self.objective == "self_distillation" and self.curriculum == "fixed" and self.keep_steps:
+            raise InputError(
+                "objective=self_distillation with keep_steps=True has a student that is its own teacher; drop one"
+            )
+
+    def _nothing_to_decode(self) -> str | None:
+        latents, group = self.make_curriculum().latents(10**6), self.step_decoder_group or self.latents_per_step
+        if latents < group:
+            return f"there are no {group} latents for a step" if latents else "there are no latents"
+        if self.feedback == "learned":
+            return "feedback=learned puts the same embedding in every latent"
+        if self.curriculum == "fixed" and self.keep_steps:
+            return "keep_steps=True leaves no step for the latents"
+        return None
+
+    def _check_numbers(self):
+        if self.max_steps == 0:
+            raise InputError("max_steps=0 would train num_train_epochs; give a number of steps, or leave it out")
+        if self.steps_per_stage is not None and not self.steps_per_stage:
+            raise InputError("steps_per_stage=[] must hold numbers of at least 1")
+        if self.advance_at is not None and not self.generate_in_eval:
+            raise InputError(f"advance_at={self.advance_at} needs accuracy, and generate_in_eval is off; turn it on")
+        if self.advance_at is not None and self.eval_strategy == "no":
+            raise InputError(f"advance_at={self.advance_at} needs accuracy, and eval_strategy=no; set it to steps or epoch")
+        metric = (self.metric_for_best_model or "").removeprefix("eval_")
+        if metric.startswith("accuracy") and not self.generate_in_eval:
+            raise InputError(
+                f"metric_for_best_model={metric} needs written answers, and generate_in_eval is off; turn it on"
+            )
+        if not self.make_template().score_answer_prefix and (self.curriculum != "fixed" or self.keep_steps):
+            raise InputError(
+                f"score_answer_prefix=False ends every prompt with the answer prefix, so that the steps curriculum="
+                f"{self.curriculum} keeps could not be written; set score_answer_prefix=True"
+            )
+        last = self.make_curriculum().num_stages - 1
+        for name in ("first_stage", "last_stage"):
+            if (getattr(self, name) or 0) > last:
+                raise InputError(
+                    f"{name}={getattr(self, name)}: curriculum={self.curriculum} has stages 0 to {last}; give one of them"
+                )
+        if self.last_stage is not None and self.last_stage < self.first_stage:
+            raise InputError(f"last_stage={self.last_stage} comes before first_stage={self.first_stage}; change one")
+        ways = [name for name in ("epochs_per_stage", "steps_per_stage", "advance_at") if getattr(self, name) is not None]
+        if len(ways) > 1:
+            raise InputError(f"{' and '.join(ways)} both say when a stage ends; keep one")
+
+    @property
+    def full_eval_dtype(self) -> torch.dtype | None:
+        """The type an evaluation outside training has its parameters in; None leaves them alone."""
+        return torch.bfloat16 if self.bf16_full_eval else torch.float16 if self.fp16_full_eval else None
+
+    def make_curriculum(self):
+        """Return the curriculum these arguments describe."""
+        if self.curriculum == "fixed":
+            return FixedCurriculum(self.num_latents, self.keep_steps)
+        if self.curriculum == "staged":
+            return StagedCurriculum(self.latents_per_step, self.max_stage, self.pad_latent_to_max, self.uniform_prob)
+        return InternalizeCurriculum(
+            self.internalize_per_stage, self.internalize_unit, self.max_stage, self.internalize_smoothing
+        )
+
+    def make_template(self) -> Template:
+        """Return the prompt template with the changes these arguments make."""
+        return resolve_template(
+            self.template,
+            markers=self.markers,
+            score_answer_prefix=self.score_answer_prefix,
+            remaining_steps=self.remaining_steps,
+        )
