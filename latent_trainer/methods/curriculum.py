@@ -9,6 +9,8 @@ import math
 import random
 from dataclasses import dataclass
 
+from latent_trainer.registry import Registry
+
 EVERYTHING = 10**9  # more steps or tokens than any problem has
 
 
@@ -141,7 +143,9 @@ class InternalizeCurriculum:
         return 0
 
 
-CURRICULA = {"fixed": FixedCurriculum, "staged": StagedCurriculum, "internalize": InternalizeCurriculum}
+CURRICULA = Registry(
+    "curriculum", {"fixed": FixedCurriculum, "staged": StagedCurriculum, "internalize": InternalizeCurriculum}
+)
 
 
 def row_rng(seed: int, epoch: int, row: int) -> random.Random:

@@ -115,7 +115,7 @@ class LatentTrainingArguments(TrainingArguments):
         self._parse_mappings()
         if self.prediction_loss_only:
             self.generate_in_eval = False
-        check_choice("method", self.method, METHODS)
+        METHODS.choose("method", self.method)
         asked = asked_for(self)
         self._take_preset()
         self.backprop = int(self.backprop) if str(self.backprop).lstrip("-").isdigit() else self.backprop
@@ -166,14 +166,17 @@ class LatentTrainingArguments(TrainingArguments):
                 setattr(self, one.name, parse_json(one.name, value))
 
     def _check_choices(self):
-        for name, choices in (
+        for name, registry in (
             ("objective", OBJECTIVES),
             ("feedback", FEEDBACKS),
-            ("rollout", ROLLOUTS),
             ("curriculum", CURRICULA),
+            ("template", TEMPLATES),
+        ):
+            registry.choose(name, getattr(self, name))
+        for name, choices in (
+            ("rollout", ROLLOUTS),
             ("internalize_unit", ("step", "token")),
             ("reset_optimizer", ("never", "stage", "epoch")),
-            ("template", TEMPLATES),
             ("train_sampling_strategy", ("random", "sequential", "group_by_length")),
         ):
             check_choice(name, getattr(self, name), choices)

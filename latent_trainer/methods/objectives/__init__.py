@@ -15,8 +15,12 @@ state type and range of every option (`latent_trainer.options`), and has
 
 from latent_trainer.methods.objectives.answer import AnswerObjective
 from latent_trainer.methods.objectives.self_distillation import SelfDistillationObjective
+from latent_trainer.registry import Registry
 
-OBJECTIVES = {
-    "answer": AnswerObjective,
-    "self_distillation": SelfDistillationObjective,
-}
+OBJECTIVES = Registry(
+    "objective",
+    {
+        "answer": AnswerObjective,
+        "self_distillation": SelfDistillationObjective,
+    },
+)
