@@ -30,6 +30,8 @@ class LatentConfig(PreTrainedConfig):
         backprop: through which latents gradient flows in training: "full", "last", "none" or the number of last latents.
         step_decoder: auxiliary decoder of the model, "copy", "shared" or None.
         step_decoder_group: latents it reads for a step.
+        objective: an objective with weights of its own that is a part of the model, a key of ``OBJECTIVES``; else None.
+        objective_options: its options.
         template: the prompt template (fields of `latent_trainer.data.Template`) the model was trained with.
         num_latents: latents a prompt gets at generation.
         stage: the curriculum's stage it was trained up to; None for a model nobody has trained, or an older version has.
@@ -56,6 +58,8 @@ class LatentConfig(PreTrainedConfig):
     backprop: str | int = "full"
     step_decoder: str | None = None
     step_decoder_group: int = 1
+    objective: str | None = None
+    objective_options: dict | None = None
     template: dict | None = None
     num_latents: int = 0
     stage: int | None = None
