@@ -179,7 +179,7 @@ def not_loaded(kind: str, name: str, plugins: dict | None) -> str | None:
     """Return why a saved model's entry is not here where a plug-in defines it, None where it is here or no plug-in's.
 
     Args:
-        kind: "feedback" or "rollout".
+        kind: "feedback", "rollout" or "objective".
         name: the entry the model was trained with.
         plugins: what `origins` said when the model was saved.
     """

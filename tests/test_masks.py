@@ -25,7 +25,7 @@ def measured(model) -> tuple[dict, list]:
     passes = record_passes(model)
     outputs = model(**batch())
     values = {f"{name} losses": one.token_loss for name, one in outputs.items()}
-    values |= {f"{name} layers": torch.stack(one.hidden_states) for name, one in outputs.items()}
+    values |= {f"{name} layers": torch.stack(one.hidden_states["answer"]) for name, one in outputs.items()}
     sum(value.square().sum() for value in values.values()).backward()
     values |= {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     return {name: value.detach().clone() for name, value in values.items()}, list(passes)

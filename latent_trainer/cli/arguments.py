@@ -19,9 +19,8 @@ from latent_trainer.registry import REGISTRIES
 
 # Mappings whose entries have types of their own, which tell what a word such as "no" means.
 TYPED = (
-    "objective_options",
-    "feedback_options",
-    "rollout_options",
+    *("objective", "feedback", "rollout", "curriculum"),
+    *("objective_options", "feedback_options", "rollout_options", "curriculum_options"),
     "dataset_options",
     "settings",
     "axes",

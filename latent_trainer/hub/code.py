@@ -27,7 +27,11 @@ HEADER = (
 )
 
 
-HOMES = {"feedback": ("methods.feedback", "FEEDBACKS"), "rollout": ("rollout", "ROLLOUTS")}
+HOMES = {
+    "feedback": ("methods.feedback", "FEEDBACKS"),
+    "objective": ("methods.objectives", "OBJECTIVES"),
+    "rollout": ("rollout", "ROLLOUTS"),
+}
 PLUGIN_HEADER = f"# Code of {{origin}}, which the model needs; pushed with it by {LIBRARY} {__version__}.\n"
 REGISTERS = """
 from .{file} import {attribute} as plugin_{kind}

@@ -8,7 +8,8 @@ from latent_trainer.errors import InputError
 from latent_trainer.registry import REGISTRIES, Origin, module_file
 
 LIBRARY = "latent_trainer"
-NEEDED = ("feedback", "rollout")  # what a model runs; objectives, curricula, data sets and templates only made it
+# What a model is made of; curricula, data sets, templates and objectives without kept weights only made it.
+NEEDED = ("feedback", "rollout", "objective")
 DOORS = (LIBRARY, f"{LIBRARY}.plugins")
 THERE = {"torch", "transformers", *sys.stdlib_module_names}  # packages wherever the pushed code is loaded
 
@@ -17,7 +18,7 @@ class Travelling(NamedTuple):
     """A plug-in's entry whose code goes with a model.
 
     Args:
-        kind: "feedback" or "rollout".
+        kind: one of ``NEEDED``.
         name: what the configuration calls it.
         module: the module that defines it.
         attribute: what that module calls it.
@@ -40,7 +41,7 @@ def travelling(config) -> list[Travelling]:
         InputError: one whose code cannot run on its own elsewhere, with the reason, in one line.
     """
     named = [(kind, getattr(config, kind)) for kind in NEEDED if kind in REGISTRIES]
-    return [_travelling(kind, name) for kind, name in named if REGISTRIES[kind].origin(name) is not None]
+    return [_travelling(kind, name) for kind, name in named if name and REGISTRIES[kind].origin(name) is not None]
 
 
 def _travelling(kind: str, name: str) -> Travelling:

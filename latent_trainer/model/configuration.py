@@ -31,12 +31,14 @@ class LatentConfig(PreTrainedConfig):
         backprop: through which latents gradient flows in training: "full", "last", "none" or the number of last latents.
         step_decoder: auxiliary decoder of the model, "copy", "shared" or None.
         step_decoder_group: latents it reads for a step.
+        objective: an objective with weights of its own that is a part of the model, a key of ``OBJECTIVES``; else None.
+        objective_options: its options.
         template: the prompt template (fields of `latent_trainer.data.Template`) the model was trained with.
         num_latents: latents a prompt gets at generation.
         stage: the curriculum's stage it was trained up to; None for a model nobody has trained, or an older version has.
         base_form: how the base model wants to be called, as `latent_trainer.model.base_check` found it, and under which
             transformers; None before the first use.
-        plugins: which plug-ins define feedback and rollout, where they are not the library's own (`registry.origins`).
+        plugins: which plug-ins define feedback, rollout or objective, if they are not the library's (`registry.origins`).
         use_cache: whether generation keeps a key-value cache.
         latent_trainer_version: version of the library that wrote the configuration.
     """
@@ -58,6 +60,8 @@ class LatentConfig(PreTrainedConfig):
     backprop: str | int = "full"
     step_decoder: str | None = None
     step_decoder_group: int = 1
+    objective: str | None = None
+    objective_options: dict | None = None
     template: dict | None = None
     num_latents: int = 0
     stage: int | None = None
@@ -72,7 +76,7 @@ class LatentConfig(PreTrainedConfig):
             self.base_config = AutoConfig.for_model(base.pop("model_type"), **base)
         self.feedback_options = self.feedback_options or {}
         self.rollout_options = self.rollout_options or {}
-        for kind in ("feedback", "rollout"):
+        for kind in ("feedback", "rollout", "objective"):
             why = not_loaded(kind, getattr(self, kind), self.plugins)
             if why is not None:
                 raise InputError(why)
@@ -86,7 +90,7 @@ class LatentConfig(PreTrainedConfig):
 
     def to_dict(self) -> dict:
         """Return the fields as they are saved, with the plug-ins that define what the model is made of."""
-        plugins = origins(feedback=self.feedback, rollout=self.rollout)
+        plugins = origins(feedback=self.feedback, rollout=self.rollout, objective=self.objective)
         return {**super().to_dict(), "plugins": plugins or None}
 
     def get_text_config(self, decoder=None, encoder=None):

@@ -38,12 +38,15 @@ def refuse_unknown(arguments: dict, forward: Callable) -> None:
 
 
 def refuse_beside_views(arguments: dict, others: dict) -> None:
-    """Raise an `InputError` where a call with ``views`` has more than a prompt, its mask, steps and hidden states.
+    """Raise an `InputError` where a call with ``views`` has more than a prompt, its mask, and what objectives ask for.
 
     Args:
         arguments, others: of `LatentForCausalLM.forward`, by name.
     """
-    taken = ("self", "kwargs", "input_ids", "attention_mask", "views", "steps", "output_hidden_states", "label_smoothing")
+    taken = ("self", "kwargs", "input_ids", "attention_mask", "views", "steps", "needs", "scored")
+    taken += ("label_smoothing",)
+    if arguments.get("output_hidden_states"):
+        raise InputError("output_hidden_states has no meaning beside views; say in needs which hidden states are wanted")
     for name, value in {**arguments, **others}.items():
         default = value is None or (name == "logits_to_keep" and isinstance(value, int) and value == 0)
         if name not in taken and not default:

@@ -19,14 +19,17 @@ from latent_trainer.compat import (
 from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback import FEEDBACKS
+from latent_trainer.methods.objectives import build_objective
+from latent_trainer.methods.step import Needs
 from latent_trainer.model.backbone import WithBackbone
-from latent_trainer.model.configuration import LatentConfig, check_feedback
+from latent_trainer.model.configuration import LatentConfig
 from latent_trainer.model.context import refuse_beyond
 from latent_trainer.model.forward_arguments import check_ready_mask, refuse_beside_views
 from latent_trainer.model.generation_doors import GenerationDoors
 from latent_trainer.model.gguf import load_base
 from latent_trainer.model.heads import causal_lm_loss
 from latent_trainer.model.loading import adapter_at, generation_config, load_adapter, refuse_pickled_adapter
+from latent_trainer.model.parts import WithParts
 from latent_trainer.model.step_decoder import StepDecoder
 from latent_trainer.model.tokens import fill_new_rows, place_latents, thinking_columns
 from latent_trainer.model.views import ViewOutput, forward_views
@@ -36,13 +39,14 @@ from latent_trainer.rollout.checkpointing import RolloutCheckpointing
 from latent_trainer.rollout.jacobi import jacobi_rollout
 from latent_trainer.rollout.ranks import with_feedback
 from latent_trainer.rollout.sequential import RolloutOutput, count_positions, rollout
-from latent_trainer.rollout.settings import check_rollout
 from latent_trainer.sharding import Lookup, whole_shape
 
 ROLLOUTS = {"sequential": rollout, "jacobi": jacobi_rollout}
 
 
-class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin):
+class LatentForCausalLM(
+    WithBackbone, WrappedBase, WithParts, GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin
+):
     """A causal language model that thinks in continuous latents.
 
     ``input_ids`` holds the placeholder ``<|latent|>`` where a thought goes; `forward` replaces its embedding by
@@ -76,6 +80,9 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
         self.base = base
         self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **config.feedback_options)
         self.step_decoder = StepDecoder(config.base_config, config.step_decoder == "shared") if config.step_decoder else None
+        self.objective = (
+            None if config.objective is None else build_objective(config.objective, config.objective_options, config)
+        )
         self._no_split_modules = base._no_split_modules
         take_state(self, base)
         self.post_init()
@@ -175,49 +182,6 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
         if where is None:
             return super().from_pretrained(name, *args, **kwargs)
         return load_adapter(cls, name, where, args, kwargs)
-
-    def configure(
-        self,
-        feedback: str,
-        feedback_options: dict | None = None,
-        rollout: str = "sequential",
-        backprop: str | int = "full",
-        rollout_options: dict | None = None,
-    ) -> None:
-        """Take over a method's settings; a feedback that is already in place keeps its weights.
-
-        Args:
-            feedback: a key of ``FEEDBACKS``.
-            feedback_options: its keyword arguments; None keeps those in place where the feedback stays the same.
-            rollout: one of ``ROLLOUTS``.
-            backprop: "full", "last", "none" or the number of last latents gradient flows through.
-            rollout_options: keyword arguments of the rollout.
-        """
-        config = self.config
-        if feedback_options is None:
-            feedback_options = config.feedback_options if feedback == config.feedback else {}
-        feedback_options = check_feedback(feedback, feedback_options)
-        rollout_options = check_rollout(rollout, rollout_options or {}, backprop)
-        if (feedback, feedback_options) != (config.feedback, config.feedback_options):
-            config.feedback = feedback
-            config.feedback_options = feedback_options
-            self.feedback = FEEDBACKS[feedback](config.hidden_size, **config.feedback_options)
-            self.feedback.to(device=self.device, dtype=self.dtype)
-        config.rollout, config.rollout_options, config.backprop = rollout, rollout_options, backprop
-
-    def add_step_decoder(self, kind: str | None, group: int = 1) -> None:
-        """Give the model a step decoder: a "copy" of the base model, or one "shared" with it; None takes it away.
-
-        Args:
-            kind: "copy", "shared" or None; a decoder of this kind that is already in place keeps its weights.
-            group: latents it reads for a step.
-        """
-        self.config.step_decoder_group = group
-        if kind != self.config.step_decoder:
-            self.step_decoder = StepDecoder(self.config.base_config, kind == "shared") if kind else None
-            self.config.step_decoder = kind
-            if kind:
-                self.step_decoder.copy_weights(self.base)
 
     def _next_embedding(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the latent (B, H) that follows ``hidden`` (B, H)."""
@@ -329,6 +293,8 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
         latents: torch.Tensor | None = None,
         views: dict[str, dict[str, torch.Tensor]] | None = None,
         steps: dict[str, torch.Tensor] | None = None,
+        needs: Needs | None = None,
+        scored: dict | None = None,
         **kwargs,
     ) -> CausalLMOutputWithPast | dict[str, ViewOutput]:
         """Run the model over tokens and latents.
@@ -351,6 +317,9 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
                 it is NaN the model thinks itself. A call that continues a thought takes none.
             views: continuations of the prompt in ``input_ids`` (docs/shapes.md); returns a `ViewOutput` for each.
             steps: with ``views``, what the step decoder reads; adds the output "steps".
+            needs: with ``views``, what is returned of them (`latent_trainer.methods.step.Needs`); by default losses alone.
+            scored: with ``views``, the ``rows`` (B,), ``counts`` and ``sums`` of a `latent_trainer.methods.step.Step`, with
+                which an objective that is a part of the model computes its terms; adds the output "terms".
             kwargs: ``return_dict``, ``output_attentions`` and what says where packed documents begin; see docs/clients.md.
                 With ``views``, ``label_smoothing``.
 
@@ -363,9 +332,10 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
         if views is not None:
             refuse_beside_views(locals(), kwargs)
             beside = {"label_smoothing": kwargs.get("label_smoothing", 0.0)}
-            return forward_views(self, input_ids, attention_mask, views, steps, bool(output_hidden_states), **beside)
-        if steps is not None:
-            raise InputError("steps are read beside views; give views too, or leave steps out")
+            return forward_views(self, input_ids, attention_mask, views, steps, needs, scored, **beside)
+        for name, value in (("steps", steps), ("needs", needs), ("scored", scored)):
+            if value is not None:
+                raise InputError(f"{name} stand beside views; give views too, or leave {name} out")
         return_dict = kwargs.pop("return_dict", None)
         output = self.backbone(
             input_ids,

@@ -1,13 +1,13 @@
 """One training step: the prompt encoded once, then a continuation per view."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.utils import ModelOutput
 
+from latent_trainer.methods.step import Needs, Step
 from latent_trainer.model.heads import token_losses
+from latent_trainer.model.view_outputs import ViewOutput, at_columns, latent_columns, latents_at, places
 from latent_trainer.rollout.cache import branch
 from latent_trainer.rollout.fast.weight_gradients import WeightGradients
 from latent_trainer.rollout.masks import Continuation, takes_ready_mask
@@ -16,27 +16,14 @@ from latent_trainer.rollout.sequential import RolloutOutput
 from latent_trainer.sharding import is_sharded
 
 
-@dataclass
-class ViewOutput(ModelOutput):
-    """What one continuation gives to an objective. N is the number of labelled tokens of the view.
-
-    Args:
-        token_loss: (N,) cross-entropy of every labelled token, in row order.
-        hidden_states: one (B, H) tensor a layer, embedding output first: the column that predicts the first answer token;
-            None unless the objective asks for it.
-    """
-
-    token_loss: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-
-
 def forward_views(
     model,
     input_ids,
     attention_mask,
     views: dict,
     steps: dict | None,
-    output_hidden_states: bool,
+    needs: Needs | None = None,
+    scored: dict | None = None,
     label_smoothing: float = 0.0,
 ) -> dict[str, ViewOutput]:
     """Encode the prompt together with the first view, and continue it with every other view.
@@ -51,12 +38,16 @@ def forward_views(
         views: name -> ``input_ids``, ``attention_mask``, ``labels`` (B, Tv) and ``answer_start`` (B,); the view with latents
             comes first, because its first pass then carries the prompt too; prompt and other views hold none.
         steps: what the step decoder reads (see `StepDecoder.forward`), columns counted within the first view; or None.
-        output_hidden_states: whether each view returns its hidden states where the answer starts.
+        needs: what is returned of the views, and which of them are read; None reads all, for their losses.
+        scored: ``rows``, ``counts`` and ``sums`` with which the model's own objective computes its terms; or None.
         label_smoothing: of every token's loss (`latent_trainer.model.heads.cross_entropy`).
 
     Raises:
         ValueError: a latent in the prompt.
     """
+    needs = Needs(tuple(views)) if needs is None else needs
+    batch = {"input_ids": input_ids, "attention_mask": attention_mask, "views": views}
+    views = {name: views[name] for name in needs.views}
     prompt_width = input_ids.shape[1]
     # the last token of a row predicts nothing, so that nobody would read its column
     read = {name: slice(max(1, view["input_ids"].shape[1] - 1)) for name, view in views.items()}
@@ -65,24 +56,41 @@ def forward_views(
     parts[0] = torch.cat([input_ids, parts[0]], 1)  # (B, Tp + Tv - 1)
     # one lookup: the gradient of each is as large as the vocabulary
     embeds = model.get_input_embeddings()(torch.cat(parts, 1)).split([part.shape[1] for part in parts], 1)
-    output, others = _read(model, parts, masks, embeds, prompt_width, output_hidden_states)
+    output, others = _read(model, parts, masks, embeds, prompt_width, bool(needs.hidden_states))
     prompt_end = slice(prompt_width - 1, prompt_width)  # predicts the first token of every view
     hidden = [output.hidden[:, prompt_width - 1 :]]
     hidden += [torch.cat([output.hidden[:, prompt_end], other.last_hidden_state], 1) for other in others]  # (B, Tv, H)
     losses = _token_losses(model, views, dict(zip(views, hidden, strict=True)), label_smoothing)
-    results = {}
-    for name, other in zip(views, [None, *others], strict=True):
+    latents = None
+    if _asks_for_latents(needs):
+        thinking = model.thought_columns(parts[0])[1] & (parts[0] == model.config.latent_token_id)
+        latents = latent_columns(thinking, prompt_width)
+    results = {name: ViewOutput(token_loss=losses[name]) for name in views}
+    for number, (name, other) in enumerate(zip(views, [None, *others], strict=True)):
         layers, before = output.hidden_states, prompt_width - 1
-        if other is not None and output_hidden_states:
+        if other is not None and needs.hidden_states:
             pairs = zip(output.hidden_states, other.hidden_states, strict=True)
             layers, before = [torch.cat([layer[:, prompt_end], own], 1) for layer, own in pairs], 0
-        at_answer = _at_answer(layers, before + views[name]["answer_start"]) if output_hidden_states else None
-        results[name] = ViewOutput(token_loss=losses[name], hidden_states=at_answer)
+        columns = places(needs.hidden_states, views[name], None if number else latents, before)
+        if columns:
+            results[name].hidden_states = {place: at_columns(layers, where) for place, where in columns.items()}
+    first = next(iter(results.values()))
+    if needs.latents:
+        first.latents, first.latent_mask = latents_at(output.latents, latents, prompt_width), latents.mask
     if steps is not None:
         in_row = {**steps, "columns": steps["columns"] + prompt_width}
         decoded = model.step_decoder(output.latents, in_row, model.base, label_smoothing)
         results["steps"] = ViewOutput(token_loss=decoded)
+    if scored is not None:
+        step = Step(results, {**batch, "rows": scored["rows"]}, scored["counts"], scored["sums"], model=model)
+        step.latents, step.latent_mask = first.latents, first.latent_mask
+        return {**results, "terms": model.objective(step)}
     return results
+
+
+def _asks_for_latents(needs: Needs) -> bool:
+    """Whether the columns of latents have to be found."""
+    return needs.latents or bool({"latents", "before_latents"} & {*needs.hidden_states, *needs.keys_values})
 
 
 def _read(model, parts: list, masks: list, embeds: tuple, prompt_width: int, output_hidden_states: bool):
@@ -164,9 +172,3 @@ def _token_losses(model, views: dict, hidden: dict[str, torch.Tensor], label_smo
         labels.append(view["labels"][scored])
     losses = token_losses(model.base, torch.cat(predicting), torch.cat(labels), label_smoothing)
     return dict(zip(views, losses.split([len(label) for label in labels]), strict=True))
-
-
-def _at_answer(layers, columns: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return of every layer (B, T, H) each row's hidden state (B, H) at its column."""
-    rows = torch.arange(len(columns), device=columns.device)
-    return tuple(layer[rows, columns] for layer in layers)

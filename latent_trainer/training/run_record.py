@@ -30,6 +30,7 @@ OWN = (
     "step_decoder",
     "step_decoder_weight",
     "curriculum",
+    "curriculum_options",
     "num_latents",
     "keep_steps",
     "latents_per_step",
@@ -101,7 +102,7 @@ def make_record(trainer) -> dict:
     values["dtype"] = str(latent.dtype)
     values |= {"feedback": config.feedback, "rollout": config.rollout}
     for name, call, options in (
-        ("objective_options", OBJECTIVES[args.objective], args.objective_options),
+        ("objective_options", OBJECTIVES[args.objective].Options, args.objective_options),
         ("feedback_options", FEEDBACKS[config.feedback], config.feedback_options),
         ("rollout_options", ROLLOUTS[config.rollout], config.rollout_options),
     ):

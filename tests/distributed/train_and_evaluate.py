@@ -96,7 +96,7 @@ def written(trainer) -> list[list[int]]:
     tokens = []
     for index in range(trainer.args.process_index, 2, processes()):
         question = uneven_problems(2)[index].question
-        batch = encode_prompts([question], trainer.processing_class, 2 * index, trainer.encoder.template)
+        batch = encode_prompts([question], trainer.processing_class, 2 * index, trainer.batches.encoder.template)
         new = model.generate(**batch, max_new_tokens=2 + 3 * index, do_sample=False)[:, batch["input_ids"].shape[1] :]
         tokens += new.tolist()
     return gather_object(tokens)

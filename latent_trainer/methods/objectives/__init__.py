@@ -1,21 +1,39 @@
 """Objectives: what a step over views is scored on.
 
-One file an objective, one line below. An objective is built as ``cls(**options)``, where the annotations of its constructor
-state type and range of every option (`latent_trainer.options`), and has
-
-- ``views``: the views a batch needs, the one with latents first,
-- ``needs_hidden_states``: whether each view must return its hidden states where the answer starts,
-- ``skip_last_step``: whether the explicit view leaves the last written step out,
-- ``statistics_view``: None, or the view whose ``statistics(outputs, batch) -> Tensor`` the trainer adds up over the global
-  batch before any term is computed and hands over as ``counts["statistics"]``, and
-- ``__call__(outputs, batch, counts) -> dict[str, Tensor]``: named terms that the trainer logs and adds up. Every term is a
-  sum over a global count: ``counts["rows"]`` and ``counts["<view>_tokens"]`` cover all processes and accumulation steps.
-  ``batch["rows"]`` (B,) is False for filler rows, which no term may count.
+One file an objective, one line below. An objective is a subclass of `contract.Objective`: it declares its options as a
+dataclass, says in ``needs`` what it reads of a step (`latent_trainer.methods.step`), and turns a `Step` into named terms.
 """
 
+import inspect
+from dataclasses import is_dataclass
+
+from latent_trainer.errors import InputError, check_choice
 from latent_trainer.methods.objectives.answer import AnswerObjective
+from latent_trainer.methods.objectives.contract import Objective
 from latent_trainer.methods.objectives.self_distillation import SelfDistillationObjective
+from latent_trainer.methods.step import Needs
+from latent_trainer.options import check_options
 from latent_trainer.registry import Registry
+
+
+def take_objective(name: str, entry) -> type[Objective]:
+    """Return an objective that a plug-in registers, an `InputError` in one line where it breaks the contract."""
+    if not (isinstance(entry, type) and issubclass(entry, Objective)):
+        raise InputError(f"objective '{name}' must be a class derived from {Objective.__module__}.Objective; got {entry!r}")
+    at = f"objective '{name}': {entry.__name__}"
+    if entry.forward is Objective.forward:
+        raise InputError(f"{at} has no forward(self, step) -> dict of terms; write it")
+    if not is_dataclass(entry.Options):
+        raise InputError(f"{at}.Options must be a dataclass; got {entry.Options!r}")
+    if not isinstance(entry.needs, Needs | property):
+        raise InputError(f"{at}.needs must be Needs(...); got {entry.needs!r}")
+    for call, taken in (("__init__", 3), ("forward", 2), ("make_views", 4), ("count", 2), ("sums", 2)):
+        found = inspect.signature(getattr(entry, call)).parameters
+        if len(found) != taken and not any(one.kind is one.VAR_POSITIONAL for one in found.values()):
+            wanted = ", ".join(inspect.signature(getattr(Objective, call)).parameters)
+            raise InputError(f"{at}.{call} takes ({', '.join(found)}); it must take ({wanted})")
+    return entry
+
 
 OBJECTIVES = Registry(
     "objective",
@@ -23,4 +41,27 @@ OBJECTIVES = Registry(
         "answer": AnswerObjective,
         "self_distillation": SelfDistillationObjective,
     },
+    take_objective,
 )
+
+
+def check_objective(name: str, options: dict) -> dict:
+    """Return an objective's options as it declares them, or raise a one-line `InputError` that says what there is not."""
+    check_choice("objective", name, OBJECTIVES)
+    return check_options(f"objective '{name}'", OBJECTIVES[name].Options, options, (), "objective_options")
+
+
+def build_objective(name: str, options: dict | None = None, config=None) -> Objective:
+    """Return an objective.
+
+    Args:
+        name: a key of ``OBJECTIVES``.
+        options: its options, as a mapping.
+        config: the `LatentConfig` of the model it is for.
+
+    Raises:
+        InputError: an option it does not have, or a value that its annotation does not admit.
+    """
+    options = check_objective(name, options or {})
+    kind = OBJECTIVES[name]
+    return kind(kind.Options(**options), config)
