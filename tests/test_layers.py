@@ -24,7 +24,8 @@ LAYERS = [
     {"model"},
     {"evaluation"},
     {"analysis"},
-    {"training.training_args", "training.unread_settings", "training.inherited", "training.checkpoints"},
+    {"training.training_args", "training.named_options", "training.unread_settings", "training.inherited"}
+    | {"training.checkpoints"},
     {"hub"},
     {"training"},
     {"sweep"},

@@ -48,7 +48,7 @@ def latent_columns(latent_mask: torch.Tensor, prompt_width: int) -> LatentColumn
     """
     own = latent_mask[:, prompt_width:]  # (B, n)
     most = int(own.sum(1).max())  # a device synchronisation
-    order = own.int().argsort(1, descending=True, stable=True)[:, :most]  # (B, K): latents first, in their order
+    order = own.int().sort(dim=1, descending=True, stable=True).indices[:, :most]  # (B, K): latents first, in their order
     mask = own.gather(1, order)
     return LatentColumns(torch.where(mask, order, 1 if own.shape[1] > 1 else 0), mask)
 

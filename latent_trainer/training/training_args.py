@@ -200,10 +200,6 @@ class LatentTrainingArguments(TrainingArguments):
                 raise InputError(f"step_decoder={self.step_decoder} has nothing to read: {why}; leave it out")
         elif self.keep_step_decoder:
             raise InputError("keep_step_decoder=True has nothing to keep; set step_decoder to copy or shared")
-        if self.keep_objective and not self._objective_has_parameters():
-            raise InputError(
-                f"keep_objective=True has nothing to keep: objective={self.objective} has no weights; leave it out"
-            )
         if self.push_to_hub and self.hub_strategy in ("checkpoint", "all_checkpoints"):
             raise InputError(
                 f"hub_strategy={self.hub_strategy} would push checkpoints, which hold pickles; use hub_strategy=end"
