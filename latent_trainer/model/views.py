@@ -8,12 +8,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils import ModelOutput
 
 from latent_trainer.model.heads import token_losses
+from latent_trainer.model.runner import Runner
+from latent_trainer.model.step_decoder import StepDecoder
 from latent_trainer.rollout.cache import branch
+from latent_trainer.rollout.columns import Continuation
+from latent_trainer.rollout.fast.ready_masks import takes_ready_mask
 from latent_trainer.rollout.fast.weight_gradients import WeightGradients
-from latent_trainer.rollout.masks import Continuation, takes_ready_mask
-from latent_trainer.rollout.ranks import agree
-from latent_trainer.rollout.sequential import RolloutOutput
-from latent_trainer.sharding import is_sharded
+from latent_trainer.rollout.output import RolloutOutput
 
 
 @dataclass
@@ -31,11 +32,12 @@ class ViewOutput(ModelOutput):
 
 
 def forward_views(
-    model,
+    runner: Runner,
     input_ids,
     attention_mask,
     views: dict,
     steps: dict | None,
+    step_decoder: StepDecoder | None,
     output_hidden_states: bool,
     label_smoothing: float = 0.0,
 ) -> dict[str, ViewOutput]:
@@ -45,12 +47,13 @@ def forward_views(
     cache.
 
     Args:
-        model: a `LatentForCausalLM`.
+        runner: of the model.
         input_ids: (B, Tp) left-padded prompts.
         attention_mask: (B, Tp).
         views: name -> ``input_ids``, ``attention_mask``, ``labels`` (B, Tv) and ``answer_start`` (B,); the view with latents
             comes first, because its first pass then carries the prompt too; prompt and other views hold none.
         steps: what the step decoder reads (see `StepDecoder.forward`), columns counted within the first view; or None.
+        step_decoder: reads them.
         output_hidden_states: whether each view returns its hidden states where the answer starts.
         label_smoothing: of every token's loss (`latent_trainer.model.heads.cross_entropy`).
 
@@ -64,12 +67,12 @@ def forward_views(
     parts = [view["input_ids"][:, read[name]] for name, view in views.items()]
     parts[0] = torch.cat([input_ids, parts[0]], 1)  # (B, Tp + Tv - 1)
     # one lookup: the gradient of each is as large as the vocabulary
-    embeds = model.get_input_embeddings()(torch.cat(parts, 1)).split([part.shape[1] for part in parts], 1)
-    output, others = _read(model, parts, masks, embeds, prompt_width, output_hidden_states)
+    embeds = runner.embedding(torch.cat(parts, 1)).split([part.shape[1] for part in parts], 1)
+    output, others = _read(runner, parts, masks, embeds, prompt_width, output_hidden_states)
     prompt_end = slice(prompt_width - 1, prompt_width)  # predicts the first token of every view
     hidden = [output.hidden[:, prompt_width - 1 :]]
     hidden += [torch.cat([output.hidden[:, prompt_end], other.last_hidden_state], 1) for other in others]  # (B, Tv, H)
-    losses = _token_losses(model, views, dict(zip(views, hidden, strict=True)), label_smoothing)
+    losses = _token_losses(runner.base, views, dict(zip(views, hidden, strict=True)), label_smoothing)
     results = {}
     for name, other in zip(views, [None, *others], strict=True):
         layers, before = output.hidden_states, prompt_width - 1
@@ -80,12 +83,12 @@ def forward_views(
         results[name] = ViewOutput(token_loss=losses[name], hidden_states=at_answer)
     if steps is not None:
         in_row = {**steps, "columns": steps["columns"] + prompt_width}
-        decoded = model.step_decoder(output.latents, in_row, model.base, label_smoothing)
+        decoded = step_decoder(output.latents, in_row, runner.base, label_smoothing)
         results["steps"] = ViewOutput(token_loss=decoded)
     return results
 
 
-def _read(model, parts: list, masks: list, embeds: tuple, prompt_width: int, output_hidden_states: bool):
+def _read(runner, parts: list, masks: list, embeds: tuple, prompt_width: int, output_hidden_states: bool):
     """Return the rollout over the prompt and the first view, and an output for every other view's own columns.
 
     Args:
@@ -93,15 +96,16 @@ def _read(model, parts: list, masks: list, embeds: tuple, prompt_width: int, out
         masks: (B, Tp + Tv - 1) for each view, the prompt's columns included.
         embeds: of ``parts``.
     """
-    others = list(zip(parts, masks, embeds, agree(model, parts), strict=True))
+    others = list(zip(parts, masks, embeds, runner.agree(parts), strict=True))
     ids, mask, embed, least = others.pop(0)
     # one count of passes on all ranks, whatever their rows are
-    columns = math.inf if is_sharded(model) else sum(part.shape[1] for part in parts)
-    beside = model.form.usual and takes_ready_mask(model.get_decoder(), columns)
-    common = {"output_hidden_states": output_hidden_states, "together": WeightGradients() if others else None}
-    if others and model.form.own_cache:
-        return _read_after_prompt(model, (ids, mask, embed, least), others, prompt_width, common)
-    output = model.run(
+    columns = math.inf if runner.sharded else sum(part.shape[1] for part in parts)
+    beside = runner.fast and runner.form.usual and takes_ready_mask(runner.decoder, columns)
+    together = WeightGradients() if others and runner.fast else None
+    common = {"output_hidden_states": output_hidden_states, "together": together}
+    if others and runner.form.own_cache:
+        return _read_after_prompt(runner, (ids, mask, embed, least), others, prompt_width, common)
+    output = runner.run(
         ids,
         mask,
         inputs_embeds=embed,
@@ -116,15 +120,15 @@ def _read(model, parts: list, masks: list, embeds: tuple, prompt_width: int, out
     continued = []
     for ids, mask, embed, least in others:
         cache = branch(output.cache, prompt_width)
-        one = model.run(ids, mask, inputs_embeds=embed, past_key_values=cache, least=least, **common)
+        one = runner.run(ids, mask, inputs_embeds=embed, past_key_values=cache, least=least, **common)
         continued.append(BaseModelOutputWithPast(last_hidden_state=one.hidden, hidden_states=one.hidden_states))
     return output, continued
 
 
-def _read_after_prompt(model, first: tuple, others: list, prompt_width: int, common: dict):
+def _read_after_prompt(runner: Runner, first: tuple, others: list, prompt_width: int, common: dict):
     """Return what `_read` does, with the prompt read in a pass of its own: a cache with states branches where it ends."""
     ids, mask, embed, least = first
-    prompt = model.run(
+    prompt = runner.run(
         ids[:, :prompt_width],
         mask[:, :prompt_width],
         inputs_embeds=embed[:, :prompt_width],
@@ -136,7 +140,7 @@ def _read_after_prompt(model, first: tuple, others: list, prompt_width: int, com
     views = [(ids[:, prompt_width:], mask, embed[:, prompt_width:], least), *others]
     caches = [prompt.cache, *(branch(prompt.cache) for _ in others)]
     outputs = [
-        model.run(ids, mask, inputs_embeds=embed, past_key_values=cache, least=least, **common)
+        runner.run(ids, mask, inputs_embeds=embed, past_key_values=cache, least=least, **common)
         for (ids, mask, embed, least), cache in zip(views, caches, strict=True)
     ]
     own = outputs.pop(0)
@@ -151,7 +155,7 @@ def _read_after_prompt(model, first: tuple, others: list, prompt_width: int, com
     return whole, continued
 
 
-def _token_losses(model, views: dict, hidden: dict[str, torch.Tensor], label_smoothing: float) -> dict[str, torch.Tensor]:
+def _token_losses(base, views: dict, hidden: dict[str, torch.Tensor], label_smoothing: float) -> dict[str, torch.Tensor]:
     """Return the losses (N,) of each view's labelled tokens; the head runs once, on the positions that predict them.
 
     Args:
@@ -162,7 +166,7 @@ def _token_losses(model, views: dict, hidden: dict[str, torch.Tensor], label_smo
         scored = (view["labels"] != -100).nonzero(as_tuple=True)  # rows (N,) and columns (N,)
         predicting.append(hidden[name][scored])  # (N, H)
         labels.append(view["labels"][scored])
-    losses = token_losses(model.base, torch.cat(predicting), torch.cat(labels), label_smoothing)
+    losses = token_losses(base, torch.cat(predicting), torch.cat(labels), label_smoothing)
     return dict(zip(views, losses.split([len(label) for label in labels]), strict=True))
 
 
