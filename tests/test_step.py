@@ -3,10 +3,12 @@
 import pytest
 import torch
 from conftest import make_latent, sharpen
-from reference import assert_close
+from reference import assert_close, gradients
 from scoring import run
 from test_objectives import ROWS
+from transformers import AutoModelForCausalLM, Lfm2Config
 
+from latent_trainer import LatentForCausalLM
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.errors import InputError
 from latent_trainer.methods.objectives import build_objective
@@ -112,3 +114,80 @@ def test_arguments_that_stand_beside_views(model):
 
 def test_the_plain_objective_asks_for_losses_alone(model):
     assert set(run(model, build_objective("answer"), batch())) == {"latent"}
+
+
+# ---- keys and values ----
+
+KEPT = Needs(("latent", "explicit"), keys_values=("columns", "latents"))
+
+
+@pytest.mark.parametrize("view", ["latent", "explicit"])
+def test_keys_and_values(model, view):
+    """Those of every layer, at the view's own columns and at its latents, as a row alone has them in its cache."""
+    given = batch()
+    with torch.no_grad():
+        kept = run_with(model, KEPT, given)[view].keys_values
+        for number in range(len(ROWS)):
+            prompt = given["input_ids"][number][given["attention_mask"][number].bool()]
+            part = given["views"][view]
+            own = part["input_ids"][number][part["attention_mask"][number].bool()][:-1]  # the last column is not read
+            alone = model.runner.run(torch.cat([prompt, own])[None], None, use_cache=True).cache
+            latents = (own == 97).nonzero().flatten()
+            for depth, pair in enumerate(zip(kept["columns"], alone.layers[:2], strict=True)):
+                for found, expected in zip(pair[0], (pair[1].keys, pair[1].values), strict=True):
+                    assert_close(found[number, :, : len(own)], expected[0, :, len(prompt) :])
+                if view == "latent":
+                    for found, expected in zip(kept["latents"][depth], (pair[1].keys, pair[1].values), strict=True):
+                        assert_close(found[number, :, : len(latents)], expected[0, :, len(prompt) + latents])
+    assert ("latents" in kept) == (view == "latent")
+
+
+def test_gradient_through_keys_and_values(model):
+    """It is that of the same sum over the keys and values of rows alone, rollout included."""
+    given = batch()
+    model.train()
+
+    def total(layers, number=None):
+        parts = [states if number is None else states[number] for pair in layers for states in pair]
+        return sum(part.square().sum() for part in parts)
+
+    kept = run_with(model, Needs(("latent",), keys_values=("latents",)), given)["latent"].keys_values["latents"]
+    mask = torch.tensor([[place < number % 4 for place in range(3)] for number in range(6)])
+    ours = sum((states * mask[:, None, :, None]).square().sum() for pair in kept for states in pair)
+    found = gradients(model, ours)
+    alone = 0.0
+    for number in range(len(ROWS)):
+        prompt = given["input_ids"][number][given["attention_mask"][number].bool()]
+        own = given["views"]["latent"]["input_ids"][number][given["views"]["latent"]["attention_mask"][number].bool()]
+        cache = model.runner.run(torch.cat([prompt, own])[None], None, use_cache=True).cache
+        where = len(prompt) + (own == 97).nonzero().flatten()
+        alone = alone + total([(layer.keys[:, :, where], layer.values[:, :, where]) for layer in cache.layers[:2]])
+    model.eval()
+    assert_close(found, gradients(model, alone))
+
+
+def test_losses_do_not_depend_on_what_is_kept(model):
+    given = batch()
+    with torch.no_grad():
+        plain, kept = (run_with(model, needs, given) for needs in (Needs(("latent", "explicit")), KEPT))
+    for name, output in plain.items():
+        assert_close(kept[name].token_loss, output.token_loss)
+
+
+def test_a_base_that_keeps_states():
+    """A layer of convolutions has no keys and values: refused in one line."""
+    config = Lfm2Config(
+        vocab_size=100,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        layer_types=["conv", "full_attention"],
+    )
+    base = AutoModelForCausalLM.from_config(config)
+    model = LatentForCausalLM.from_base(base, latent_token_id=97, bot_token_id=98, eot_token_id=99)
+    run_with(model, EVERYTHING, batch())
+    with pytest.raises(InputError, match="layer 0 of the base model keeps no keys and values of its own") as refused:
+        run_with(model, KEPT, batch())
+    assert len(str(refused.value).splitlines()) == 1

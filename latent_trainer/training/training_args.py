@@ -15,7 +15,8 @@ from latent_trainer.methods.presets import METHODS
 from latent_trainer.model.configuration import check_feedback
 from latent_trainer.options import Bounds, Count, Positive, Share, Weight, admits, check_fields, parse_json
 from latent_trainer.process_group import leave_at_exit
-from latent_trainer.rollout.settings import ROLLOUTS, check_rollout
+from latent_trainer.rollout import ROLLOUTS
+from latent_trainer.rollout.settings import check_rollout
 from latent_trainer.training.checkpoints import resumption
 from latent_trainer.training.inherited import refuse_fields
 from latent_trainer.training.named_options import PARTS, unfold, unfold_curriculum
