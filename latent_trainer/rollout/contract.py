@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from latent_trainer.errors import InputError, check_choice
-from latent_trainer.options import check_fields
 from latent_trainer.rollout.columns import Columns
 from latent_trainer.rollout.fast.passes import FastPasses
 from latent_trainer.rollout.output import RolloutOutput
@@ -14,9 +13,6 @@ from latent_trainer.rollout.reading import Reading
 @dataclass
 class NoOptions:
     """A rollout without options."""
-
-    def __post_init__(self):
-        check_fields(self)
 
 
 class Rollout:

@@ -66,7 +66,7 @@ class Passes:
 
         Args:
             piece: (B, n, H), the columns from the first on.
-            cache: what the pass extends, empty; or None.
+            cache: what the pass extends; None where no other pass follows.
             keep: columns that the cache is to hold afterwards, n or fewer.
 
         Returns:
