@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from latent_trainer.compat import offer_to_server
 from latent_trainer.context import context_length
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.feedback import FEEDBACKS
@@ -25,6 +26,7 @@ class JacobiOptions:
     tolerance: Weight | None = None
 
 
+ARCHITECTURE = "LatentForCausalLM"
 ROLLOUTS = {"sequential": SequentialOptions, "jacobi": JacobiOptions}
 
 
@@ -92,6 +94,8 @@ class LatentConfig(PreTrainedConfig):
             for name in ("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"):
                 kwargs.setdefault(name, getattr(text, name, None))
         super().__post_init__(**kwargs)
+        # a full model writes it anyway; beside an adapter there is nothing else that says which class loads it
+        self.architectures = self.architectures or [ARCHITECTURE]
 
     def get_text_config(self, decoder=None, encoder=None):
         """Return the base model's text configuration, so that caches and masks take its layers and windows."""
@@ -144,3 +148,7 @@ def check_rollout(rollout: str, options: dict, backprop: str | int) -> dict:
     if rollout == "jacobi" and backprop not in ("full", "none"):
         raise InputError(f"backprop={backprop} counts latents one by one; use full or none with rollout=jacobi")
     return options
+
+
+# here and not beside the model: of a folder's code, a server reads the configuration before it asks for the model's class
+offer_to_server(ARCHITECTURE)
