@@ -34,7 +34,7 @@ BOTH = pytest.mark.parametrize("served", ["full", "exported"], indirect=True)
 OURS_ALONE = pytest.mark.parametrize("served", ["full"], indirect=True)
 K = 3
 NEW = 8
-QUESTIONS = [row["question"] for row in load_problems("arithmetic", "validation", size=6, operations=2)]
+QUESTIONS = [row["question"] for row in load_problems("arithmetic", "validation", size=5, operations=2)]
 OURS, STOCK = ["-m", "latent_trainer", "serve"], ["-m", "transformers.cli.transformers", "serve"]
 
 
@@ -130,14 +130,16 @@ def text_of(reply) -> str:
 
 
 @EVERY
-@pytest.mark.parametrize("stream", [False, True])
-def test_chat_completions(served, stream):
-    """Asked at once and one after another, streamed or not, each question gets its own thoughts."""
+def test_chat_completions(served):
+    """Asked all at once, streamed and not, each question gets its own thoughts, and pieces are the whole text."""
     expected = [answer(served, question) for question in QUESTIONS]
     assert len(set(expected)) > 3 and expected != [answer(served, question, 0) for question in QUESTIONS]
-    with ThreadPoolExecutor(len(QUESTIONS)) as pool:
-        assert list(pool.map(lambda question: text_of(ask(served, question, stream=stream)), QUESTIONS)) == expected
-    assert [text_of(ask(served, question, stream=stream)) for question in QUESTIONS[:2]] == expected[:2]
+    streams = [False, True] * len(QUESTIONS)
+    with ThreadPoolExecutor(len(streams)) as pool:
+        found = list(pool.map(lambda one, stream: text_of(ask(served, one, stream=stream)), QUESTIONS * 2, streams))
+    assert found == expected * 2
+    for stream in (False, True):
+        assert text_of(ask(served, QUESTIONS[0], stream=stream)) == expected[0]
 
 
 @BOTH
@@ -201,7 +203,8 @@ def test_transformers_chat(served):
         capture_output=True,
         text=True,
     )
-    assert answer(served, QUESTIONS[0]) in done.stdout, done
+    expected = answer(served, QUESTIONS[0])
+    assert len(expected) > 4 and expected in done.stdout, done
 
 
 @OURS_ALONE
@@ -238,7 +241,7 @@ def test_refused_before_it_starts(folders, monkeypatch, capsys, words, why):
 def test_no_thoughts_in_paged_batches(folders):
     """Nor in a stock server that was told to: what would start its batches says so."""
     model = LatentForCausalLM.from_pretrained(folders / "full")
-    with pytest.raises(InputError, match="continuous batching .* has no place for a thought"):
+    with pytest.raises(InputError, match=r"continuous batching .* has no place for a thought"):
         CBGenerateManager().init_cb(model, model.generation_config)
 
 
