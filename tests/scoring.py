@@ -2,15 +2,9 @@
 
 import torch
 
-from latent_trainer.methods.step import Needs, Step
+from latent_trainer.methods.step import Needs, make_step
 
 AT_ANSWER = Needs(views=("latent", "explicit"), hidden_states=("answer",))
-
-
-def step_of(outputs: dict, batch: dict, counts: dict, sums: dict | None = None) -> Step:
-    """Return what an objective is given."""
-    first = next(iter(outputs.values()))
-    return Step(outputs, batch, counts, sums or {}, first.latents, first.latent_mask)
 
 
 def run(model, objective, batch: dict) -> dict:
@@ -23,7 +17,7 @@ def terms_of(model, objective, batches: list[dict]) -> dict[str, torch.Tensor]:
     counts = {"rows": sum(int(batch["rows"].sum()) for batch in batches)}
     for view in objective.needs.views:
         counts[f"{view}_tokens"] = sum(int((batch["views"][view]["labels"] != -100).sum()) for batch in batches)
-    steps = [step_of(run(model, objective, batch), batch, counts) for batch in batches]
+    steps = [make_step(run(model, objective, batch), batch, counts) for batch in batches]
     if objective.sums_needs is not None:
         parts = [objective.sums(step) for step in steps]
         sums = {name: sum(part[name] for part in parts) for name in parts[0]}

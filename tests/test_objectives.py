@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import make_latent, sharpen
 from reference import assert_close, gradients
-from scoring import step_of, terms_of
+from scoring import terms_of
 from test_rollout import record_passes
 from training import batch_of, make_trainer, uneven_problems
 
@@ -15,6 +15,7 @@ from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
 from latent_trainer.errors import InputError
 from latent_trainer.methods.objectives import OBJECTIVES, build_objective
+from latent_trainer.methods.step import make_step
 from latent_trainer.model.views import ViewOutput
 
 CASES = {
@@ -106,7 +107,7 @@ def test_fillers_change_nothing(case):
 def test_answer_is_the_mean_over_labelled_tokens():
     objective, losses = build_objective("answer"), torch.tensor([1.0, 2.0, 6.0])
     outputs = {"latent": ViewOutput(token_loss=losses)}
-    assert objective(step_of(outputs, {}, {"latent_tokens": 6})) == {"answer": torch.tensor(1.5)}
+    assert objective(make_step(outputs, {}, {"latent_tokens": 6})) == {"answer": torch.tensor(1.5)}
 
 
 # ---- self-distillation ----
@@ -147,7 +148,7 @@ def test_self_distillation_equals_the_plain_version(distance, embedding_layer, n
     outputs, batch = random_outputs(), {"rows": torch.ones(5, dtype=torch.bool)}
     counts = {"rows": 5, "latent_tokens": 7, "explicit_tokens": 11}
     assert (objective.sums_needs is not None) == normalise
-    step = step_of(outputs, batch, counts)
+    step = make_step(outputs, batch, counts)
     if normalise:
         step.sums = objective.sums(step)
     terms = objective(step)
@@ -172,7 +173,7 @@ def _gradients_of(loss, leaves):
 def test_the_teacher_learns_from_its_tokens_only(case):
     """The distance moves the student alone; the first layer counts unless it is left out."""
     objective, outputs, batch = make_objective(case), random_outputs(), {"rows": torch.ones(5, dtype=torch.bool)}
-    step = step_of(outputs, batch, {"rows": 5, "latent_tokens": 7, "explicit_tokens": 11})
+    step = make_step(outputs, batch, {"rows": 5, "latent_tokens": 7, "explicit_tokens": 11})
     if objective.options.normalise:
         step.sums = objective.sums(step)
     sum(objective(step).values()).backward()
@@ -185,7 +186,7 @@ def test_the_teacher_learns_from_its_tokens_only(case):
 def test_a_single_row_has_a_deviation():
     """Over the units of one row, as the published code takes it for a batch of one."""
     objective, outputs, batch = make_objective("self_distillation"), random_outputs(rows=1), {"rows": torch.tensor([True])}
-    step = step_of(outputs, batch, {"rows": 1, "latent_tokens": 7, "explicit_tokens": 11})
+    step = make_step(outputs, batch, {"rows": 1, "latent_tokens": 7, "explicit_tokens": 11})
     step.sums = objective.sums(step)
     assert_close(objective(step)["distill"], naive_distillation(outputs))
 

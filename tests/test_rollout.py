@@ -9,7 +9,9 @@ from scoring import AT_ANSWER
 from latent_trainer.compat import CACHE
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View, pad_rows
-from latent_trainer.rollout.sequential import rollout
+from latent_trainer.rollout.columns import Columns
+from latent_trainer.rollout.reading import Reading
+from latent_trainer.rollout.sequential import SequentialRollout
 
 WINDOWS = ["full", "last", "none", 0, 1, 2, 9]
 RAGGED = [
@@ -270,7 +272,8 @@ def test_rollout_works_on_tensors_alone(window):
 
     embeds = torch.randn(1, 4, 2, dtype=torch.float64, requires_grad=True)
     mask = torch.tensor([[False, True, False, True]])
-    output = rollout(decoder, lambda hidden: 2 * hidden, embeds, mask, None, torch.arange(4)[None], backprop=window)
+    columns = Columns(embeds, mask, None, torch.arange(4)[None])
+    output = SequentialRollout().fill(columns, Reading(decoder, lambda hidden: 2 * hidden, backprop=window))
     first, third = embeds[0, 0], embeds[0, 2]
     expected = torch.stack([first, 3 * first, 3 * first + third, 9 * first + 3 * third])
     assert_close(output.hidden[0], expected)

@@ -50,6 +50,11 @@ class Needs:
                 else "needs name no view; name at least the one with latents"
             )
 
+    @property
+    def columns_of_latents(self) -> bool:
+        """Whether the columns of latents have to be found."""
+        return self.latents or bool({"latents", "before_latents"} & {*self.hidden_states, *self.keys_values})
+
 
 @dataclass
 class Totals:
@@ -100,3 +105,9 @@ class Step:
     def rows(self) -> torch.Tensor:
         """(B,) bool, False for rows that only fill up a batch."""
         return self.batch["rows"]
+
+
+def make_step(outputs: dict, batch: dict, counts: dict, sums: dict | None = None, model=None) -> Step:
+    """Return the step of a model's outputs over views; the arguments are the fields of `Step`."""
+    first = next(iter(outputs.values()))
+    return Step(outputs, batch, counts, sums or {}, first.latents, first.latent_mask, model)

@@ -12,6 +12,8 @@ from latent_trainer.registry import not_loaded, origins
 from latent_trainer.rollout.settings import check_rollout
 from latent_trainer.version import __version__
 
+ARCHITECTURE = "LatentForCausalLM"
+
 
 class LatentConfig(PreTrainedConfig):
     """Configuration of `LatentForCausalLM`.
@@ -87,6 +89,8 @@ class LatentConfig(PreTrainedConfig):
             for name in ("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"):
                 kwargs.setdefault(name, getattr(text, name, None))
         super().__post_init__(**kwargs)
+        # a full model writes it anyway; beside an adapter there is nothing else that says which class loads it
+        self.architectures = self.architectures or [ARCHITECTURE]
 
     def to_dict(self) -> dict:
         """Return the fields as they are saved, with the plug-ins that define what the model is made of."""
@@ -122,3 +126,8 @@ def check_feedback(feedback: str, options: dict) -> dict:
     """Return a feedback's options as it declares them; a one-line `InputError` where there is no such feedback or option."""
     check_choice("feedback", feedback, FEEDBACKS)
     return check_options(f"feedback '{feedback}'", FEEDBACKS[feedback], options, ("hidden_size",), "feedback_options")
+
+
+from latent_trainer.version import __version__
+
+ARCHITECTURE = "LatentForCausalLM"

@@ -9,6 +9,7 @@ from transformers import Cache
 
 from latent_trainer.compat import get_attention
 from latent_trainer.errors import InputError, nearest
+from latent_trainer.rollout import ROLLOUTS
 from latent_trainer.rollout.base_form import BaseForm
 from latent_trainer.rollout.cache import columns_in, is_filled
 from latent_trainer.rollout.packing import ARGUMENTS as PACKING
@@ -142,7 +143,7 @@ def check_attentions(config) -> None:
     implementation = get_attention(config.get_text_config())
     if implementation != "eager":
         raise InputError(f"output_attentions=True needs attn_implementation='eager'; it is {implementation}")
-    if config.rollout != "sequential":
+    if not ROLLOUTS[config.rollout].reads_once:
         raise InputError(f"output_attentions=True needs rollout=sequential: rollout={config.rollout} reads columns again")
 
 

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from transformers import Cache
+from transformers.cache_utils import DynamicLayer
 from transformers.utils import ModelOutput
+
+from latent_trainer.errors import InputError
+from latent_trainer.rollout.cache import ThoughtLayer
 
 
 @dataclass
@@ -48,7 +53,7 @@ def latent_columns(latent_mask: torch.Tensor, prompt_width: int) -> LatentColumn
     """
     own = latent_mask[:, prompt_width:]  # (B, n)
     most = int(own.sum(1).max())  # a device synchronisation
-    order = own.int().argsort(1, descending=True, stable=True)[:, :most]  # (B, K): latents first, in their order
+    order = own.int().sort(dim=1, descending=True, stable=True).indices[:, :most]  # (B, K): latents first, in their order
     mask = own.gather(1, order)
     return LatentColumns(torch.where(mask, order, 1 if own.shape[1] > 1 else 0), mask)
 
@@ -64,12 +69,15 @@ def places(
         latents: where its latents are; None for a view without, which has no such place.
         before: column that predicts the view's first token.
     """
-    known = {"answer": before + view["answer_start"]}
-    batch, width = view["input_ids"].shape
-    known["columns"] = torch.arange(before, before + max(1, width), device=view["input_ids"].device).expand(batch, -1)
+    ids = view["input_ids"]
+    known = {
+        "answer": lambda: before + view["answer_start"],
+        "columns": lambda: torch.arange(before, before + max(1, ids.shape[1]), device=ids.device).expand(len(ids), -1),
+    }
     if latents is not None:
-        known |= {"latents": before + 1 + latents.columns, "before_latents": before + latents.columns}
-    return {name: known[name] for name in wanted if name in known}
+        known["latents"] = lambda: before + 1 + latents.columns
+        known["before_latents"] = lambda: before + latents.columns
+    return {name: known[name]() for name in wanted if name in known}
 
 
 def at_columns(layers, columns: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -83,3 +91,34 @@ def latents_at(embeds: torch.Tensor, latents: LatentColumns, prompt_width: int) 
     """Return the latents (B, K, H) of ``embeds`` (B, T, H), prompt included; zeros behind a row's last one."""
     (found,) = at_columns([embeds], prompt_width + latents.columns)
     return found * latents.mask.unsqueeze(-1)
+
+
+def in_cache(wanted: tuple[str, ...], cache: Cache | None, start: int, latents: LatentColumns | None) -> dict[str, tuple]:
+    """Return for each place the keys and values of every layer, each (B, heads, n, D).
+
+    Args:
+        wanted: names of places; that of latents is left out where there are none to find.
+        cache: of the prompt and the view.
+        start: column of the view's first token.
+        latents: where its latents are; None for a view without.
+
+    Raises:
+        InputError: a layer that keeps something else.
+    """
+    found = {}
+    for place in wanted if latents is not None else [name for name in wanted if name != "latents"]:
+        found[place] = []
+        for number, layer in enumerate(one for one in cache.layers if not isinstance(one, ThoughtLayer)):
+            if not isinstance(layer, DynamicLayer) or not layer.is_initialized:
+                raise InputError(
+                    f"keys_values={place}: layer {number} of the base model keeps no keys and values of its own "
+                    f"({type(layer).__name__}); take an objective without them, or another base model"
+                )
+            if place == "columns":
+                found[place].append((layer.keys[:, :, start:], layer.values[:, :, start:]))
+            else:
+                rows = torch.arange(len(latents.columns), device=latents.columns.device).unsqueeze(1)
+                where = start + latents.columns  # (B, K)
+                pair = (states.transpose(1, 2)[rows, where].transpose(1, 2) for states in (layer.keys, layer.values))
+                found[place].append(tuple(pair))
+    return {place: tuple(layers) for place, layers in found.items()}

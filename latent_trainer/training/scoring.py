@@ -7,7 +7,7 @@ from latent_trainer.compat import prepared
 from latent_trainer.errors import TrainingError
 from latent_trainer.methods.objectives import Objective
 from latent_trainer.methods.objectives.steps import StepObjective
-from latent_trainer.methods.step import Needs, Step, Totals
+from latent_trainer.methods.step import Needs, Step, Totals, make_step
 from latent_trainer.training.batches import columns
 from latent_trainer.training.checkpoints import last_good
 
@@ -101,8 +101,7 @@ class Scoring:
 
     def _step(self, outputs: dict, batch: dict, totals: Totals) -> Step:
         """Return what an objective is given of outputs and their batch."""
-        first = next(iter(outputs.values()))
-        return Step(outputs, batch, totals.counts, totals.sums or {}, first.latents, first.latent_mask)
+        return make_step(outputs, batch, totals.counts, totals.sums)
 
     def _terms(self, outputs: dict, batch: dict, totals: Totals) -> dict[str, torch.Tensor]:
         """Return the objective's terms, and the step decoder's where there is one."""

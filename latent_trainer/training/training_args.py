@@ -15,7 +15,8 @@ from latent_trainer.methods.presets import METHODS
 from latent_trainer.model.configuration import check_feedback
 from latent_trainer.options import Bounds, Count, Positive, Share, Weight, admits, check_fields, parse_json
 from latent_trainer.process_group import leave_at_exit
-from latent_trainer.rollout.settings import ROLLOUTS, check_rollout
+from latent_trainer.rollout import ROLLOUTS
+from latent_trainer.rollout.settings import check_rollout
 from latent_trainer.training.checkpoints import resumption
 from latent_trainer.training.inherited import refuse_fields
 from latent_trainer.training.named_options import OWN_CURRICULA, PARTS, as_fields, unfold, unfold_curriculum
@@ -220,10 +221,6 @@ class LatentTrainingArguments(TrainingArguments):
                 raise InputError(f"step_decoder={self.step_decoder} has nothing to read: {why}; leave it out")
         elif self.keep_step_decoder:
             raise InputError("keep_step_decoder=True has nothing to keep; set step_decoder to copy or shared")
-        if self.keep_objective and not self._objective_has_parameters():
-            raise InputError(
-                f"keep_objective=True has nothing to keep: objective={self.objective} has no weights; leave it out"
-            )
         if self.push_to_hub and self.hub_strategy in ("checkpoint", "all_checkpoints"):
             raise InputError(
                 f"hub_strategy={self.hub_strategy} would push checkpoints, which hold pickles; use hub_strategy=end"

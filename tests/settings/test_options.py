@@ -17,7 +17,7 @@ from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.methods.objectives import OBJECTIVES, build_objective
 from latent_trainer.options import Bounds, admits, check_fields, check_options, checked, conform
-from latent_trainer.rollout.settings import ROLLOUTS
+from latent_trainer.rollout import ROLLOUTS
 from latent_trainer.training.training_args import STOCK_BOUNDS
 
 COMMANDS = [
@@ -28,7 +28,7 @@ COMMANDS = [
 PLUGINS = {
     **{f"objective {name}": (kind.Options, ()) for name, kind in OBJECTIVES.items()},
     **{f"feedback {name}": (call, ("hidden_size",)) for name, call in FEEDBACKS.items()},
-    **{f"rollout {name}": (call, ()) for name, call in ROLLOUTS.items()},
+    **{f"rollout {name}": (call.Options, ()) for name, call in ROLLOUTS.items()},
     **{f"dataset {name}": (call, ("split", "path", "seed")) for name, call in DATASETS.items()},
 }
 
