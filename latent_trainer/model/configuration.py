@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from latent_trainer.compat import offer_to_server
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.model.context import context_length
@@ -128,6 +129,5 @@ def check_feedback(feedback: str, options: dict) -> dict:
     return check_options(f"feedback '{feedback}'", FEEDBACKS[feedback], options, ("hidden_size",), "feedback_options")
 
 
-from latent_trainer.version import __version__
-
-ARCHITECTURE = "LatentForCausalLM"
+# here and not beside the model: of a folder's code, a server reads the configuration before it asks for the model's class
+offer_to_server(ARCHITECTURE)

@@ -25,6 +25,7 @@ from latent_trainer.training.unread_settings import asked_for, settle_unread
 NAMED = {  # what a person may also name as package.module:Class
     "objective": OBJECTIVES,
     "feedback": FEEDBACKS,
+    "rollout": ROLLOUTS,
     "curriculum": CURRICULA,
     "template": TEMPLATES,
 }
@@ -198,7 +199,6 @@ class LatentTrainingArguments(TrainingArguments):
         for name, registry in NAMED.items():
             registry.choose(name, getattr(self, name))
         for name, choices in (
-            ("rollout", ROLLOUTS),
             ("internalize_unit", ("step", "token")),
             ("reset_optimizer", ("never", "stage", "epoch")),
             ("train_sampling_strategy", ("random", "sequential", "group_by_length")),
