@@ -4,12 +4,15 @@ from typing import ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from latent_trainer.compat import offer_to_server
 from latent_trainer.errors import check_choice
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.model.context import context_length
 from latent_trainer.options import check_options
 from latent_trainer.rollout.settings import check_rollout
 from latent_trainer.version import __version__
+
+ARCHITECTURE = "LatentForCausalLM"
 
 
 class LatentConfig(PreTrainedConfig):
@@ -80,6 +83,8 @@ class LatentConfig(PreTrainedConfig):
             for name in ("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"):
                 kwargs.setdefault(name, getattr(text, name, None))
         super().__post_init__(**kwargs)
+        # a full model writes it anyway; beside an adapter there is nothing else that says which class loads it
+        self.architectures = self.architectures or [ARCHITECTURE]
 
     def get_text_config(self, decoder=None, encoder=None):
         """Return the base model's text configuration, so that caches and masks take its layers and windows."""
@@ -110,3 +115,7 @@ def check_feedback(feedback: str, options: dict) -> dict:
     """Return a feedback's options as it declares them; a one-line `InputError` where there is no such feedback or option."""
     check_choice("feedback", feedback, FEEDBACKS)
     return check_options(f"feedback '{feedback}'", FEEDBACKS[feedback], options, ("hidden_size",), "feedback_options")
+
+
+# here and not beside the model: of a folder's code, a server reads the configuration before it asks for the model's class
+offer_to_server(ARCHITECTURE)
