@@ -145,7 +145,7 @@ def _load_module(name: str, what: str, file: Path | None) -> None:
 def _file_of(name: str) -> Path | None:
     """Return the file of the module that has a name now, loaded or not."""
     if name in sys.modules:
-        return Path(getattr(sys.modules[name], "__file__", None) or "a module without a file")
+        return module_file(name)
     spec = importlib.util.find_spec(name)
     return None if spec is None or not spec.origin else Path(spec.origin)
 

@@ -6,6 +6,7 @@ A registry is a mapping name -> entry. The library's own entries stand in one li
 """
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
@@ -171,8 +172,12 @@ def origins(**names: str | None) -> dict[str, dict[str, str]]:
     >>> origins(objective="answer")
     {}
     """
-    found = {kind: (name, REGISTRIES[kind].origin(name)) for kind, name in names.items() if kind in REGISTRIES and name}
-    return {kind: {"name": name, **origin._asdict()} for kind, (name, origin) in found.items() if origin is not None}
+    found = {}
+    for kind, name in names.items():
+        origin = REGISTRIES[kind].origin(name) if kind in REGISTRIES and name else None
+        if origin is not None:
+            found[kind] = {"name": name, "module": origin.module, "file": origin.file}
+    return found
 
 
 def not_loaded(kind: str, name: str, plugins: dict | None) -> str | None:
@@ -221,7 +226,7 @@ def load_entry_points() -> None:
 
 def module_file(name: str) -> Path:
     """Return the file of a module that is loaded or can be found; a path that nobody has where there is none."""
-    file = getattr(sys.modules.get(name), "__file__", None)
+    file = vars(sys.modules[name]).get("__file__") if name in sys.modules else None
     return Path(file) if file else Path(f"{name.rpartition('.')[2]}.py")
 
 
@@ -241,7 +246,7 @@ def failure(error: BaseException, file: Path) -> str:
 
 def _caller() -> Origin:
     """Return the module that registers something."""
-    frame = sys._getframe(2)
+    frame = inspect.currentframe()
     while frame.f_globals.get("__name__") in (__name__, f"{OWN}.plugins"):
         frame = frame.f_back
     name = frame.f_globals.get("__name__", "__main__")

@@ -188,7 +188,7 @@ class InternalizeCurriculum:
 def take_curriculum(name: str, entry) -> type:
     """Return a curriculum that a plug-in registers, an `InputError` in one line where it breaks the contract."""
     if not isinstance(entry, type) or not is_dataclass(entry):
-        raise InputError(f"curriculum '{name}': {getattr(entry, '__name__', entry)} must be a dataclass of its options")
+        raise InputError(f"curriculum '{name}' must be a dataclass of its options; got {entry!r}")
     at = f"curriculum '{name}': {entry.__name__}"
     if not hasattr(entry, "num_stages") and "num_stages" not in {one.name for one in fields(entry)}:
         raise InputError(f"{at} has no num_stages; say how many stages there are")

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FunctionType
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
@@ -34,7 +35,8 @@ def contract(kind: str, entry) -> Iterator[str]:
         else:
             name = next((name for name in names if names[name] is entry), None)
         if name is None:
-            name = added = f"checked-{getattr(entry, '__name__', kind)}".replace("<", "").replace(">", "")
+            own = entry.__name__.strip("<>") if isinstance(entry, type | FunctionType) else kind
+            name = added = f"checked-{own}"
             names.register(name, entry)
         yield name
     except InputError as error:

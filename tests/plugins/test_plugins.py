@@ -182,7 +182,7 @@ def test_a_preset_may_set_options_of_the_librarys_own_curricula(door, tmp_path):
             "@register_feedback('x')\nclass A(nn.Module):\n    sequential = True\n    def __init__(self, hidden_size): ...",
             "A must define forward(self, hidden, embed, head)",
         ),
-        ("@register_curriculum('x')\nclass A: pass", "A must be a dataclass of its options"),
+        ("@register_curriculum('x')\nclass A: pass", "curriculum 'x' must be a dataclass of its options"),
         ("@register_curriculum('x')\n@dataclass\nclass A: pass", "A has no num_stages"),
         (
             "@register_curriculum('x')\n@dataclass\nclass A:\n    num_stages = 1\n    def plan(self, a, b, c=0): ...",
