@@ -8,7 +8,7 @@ from conftest import make_latent
 from peft import LoraConfig
 from torch import nn
 
-from latent_trainer.model import views as view_passes
+from latent_trainer.model import view_passes
 from latent_trainer.model.adapters import add_adapters
 from latent_trainer.rollout.fast import passes as fast_passes
 from latent_trainer.rollout.fast import weight_gradients

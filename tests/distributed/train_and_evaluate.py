@@ -22,10 +22,10 @@ from transformers import AutoModelForCausalLM
 from latent_trainer import encode_prompts
 from latent_trainer.cli import main
 from latent_trainer.errors import InputError
-from latent_trainer.methods.objectives import OBJECTIVES
+from latent_trainer.plugins import register_objective
 from latent_trainer.rollout import ranks
 
-OBJECTIVES["reader"] = ReaderObjective
+register_objective("reader", ReaderObjective)
 DEEPSPEED = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
 FSDP = os.environ.get("ACCELERATE_USE_FSDP") == "true"
 
