@@ -29,9 +29,11 @@ from hub_server import loopback_hub
 
 pytest_plugins = ["plugin_fixtures"]
 
-PLUGINS = Path(__file__).resolve().parents[1] / "docs" / "tutorials" / "plugins"
+ROOT = Path(__file__).resolve().parents[1]
+PLUGINS = ROOT / "docs" / "tutorials" / "plugins"
 BOTH = [word for name in ("colar", "prosqa") for word in ("--plugin", str(PLUGINS / f"{name}.py"))]
 MODEL = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
+MODEL |= dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
 TRAIN = {
     "method": "colar",
     "dataset": "prosqa",
@@ -89,10 +91,11 @@ def write_prosqa(path: Path, number: int = 120) -> Path:
 def command(*words, **changes) -> str:
     """Run ``latent-trainer`` in a process of its own and return what it prints; settings are words too."""
     folder, env, status = changes.pop("folder"), changes.pop("env", {}), changes.pop("status", 0)
+    launcher = changes.pop("launcher", None)
     words = [str(word) for word in words]
     words += [f"--{name}={json.dumps(value) if isinstance(value, dict) else value}" for name, value in changes.items()]
     python = sys.executable if env else forked_python()  # which has read the environment already
-    run = [python, "-m", "latent_trainer", *words]
+    run = [python, *(launcher or ["-m", "latent_trainer", words[0]]), *words[1:]]
     done = subprocess.run(run, cwd=folder, env={**os.environ, **env}, capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stderr[-3000:]
     return done.stdout + done.stderr
@@ -133,6 +136,20 @@ def test_resumes(day):
     settings = {**TRAIN, "dataset_path": "prosqa.json", "output_dir": "run"}
     command("train", *BOTH, folder=day, **settings, resume_from_checkpoint="run/checkpoint-2")
     assert (day / "run" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.distributed
+def test_two_processes_are_the_same_run(day):
+    """Started by ``accelerate launch``, whose processes load the plug-ins too; half the batch in each."""
+    launcher = ["-m", "accelerate.commands.launch", "--config_file", str(ROOT / "accelerate_configs" / "cpu.yaml")]
+    launcher += ["--num_processes", "2", "--main_process_port", "0", str(ROOT / "recipes" / "train.py")]
+    settings = {**TRAIN, "per_device_train_batch_size": 4, "save_strategy": "no"}
+    command("train", *BOTH, folder=day, launcher=launcher, **settings, dataset_path="prosqa.json", output_dir="two")
+    curves = [
+        [row["loss"] for row in json.loads((day / run / "trainer_state.json").read_text())["log_history"] if "loss" in row]
+        for run in ("run", "two")
+    ]
+    assert len(curves[0]) == 4 and curves[1] == pytest.approx(curves[0], rel=1e-4)
 
 
 def test_is_evaluated(day):
