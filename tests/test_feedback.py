@@ -70,6 +70,20 @@ def test_loss_and_gradients_equal_full_recomputation(case):
     assert_close(gradients(model, loss), gradients(model, naive))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+@pytest.mark.parametrize("case", CASES)
+def test_autocast(case, dtype):
+    """Under autocast the head's logits are of another type than the hidden states; the loss is that of whole precision."""
+    model = make(case, dtype=torch.float32).train()
+    rows = {**pad_rows(ROWS, 0, left=False), "labels": pad_rows(LABELS, -100, left=False)["input_ids"]}
+    expected = model(**rows).loss
+    with torch.autocast("cpu", dtype):
+        loss = model(**rows).loss
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=0.05)
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_save_and_load_inside_a_model(case, tmp_path):
     model = make(case, "llama").eval()

@@ -60,7 +60,8 @@ class Runner:
     def _thought_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits without the tokens that are never written, so that a soft latent does not mix them in."""
         never = torch.tensor([self.config.latent_token_id, self.config.bot_token_id], device=hidden.device)
-        return logits_of(self.base, hidden).index_fill(-1, never, torch.finfo(hidden.dtype).min)
+        logits = logits_of(self.base, hidden)  # under autocast of another type than the hidden states
+        return logits.index_fill(-1, never, torch.finfo(logits.dtype).min)
 
     def thought_columns(self, input_ids: torch.Tensor, closed: torch.Tensor | None = None) -> tuple:
         """Return the columns (B, T) the rollout fills and those at which a thought is open.
