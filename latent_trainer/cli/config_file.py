@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from latent_trainer.bundled import resolve
 from latent_trainer.errors import InputError
 
 MOST_NODES = 10_000  # of a file, aliases written out; the longest recipe has eighty
@@ -46,8 +47,9 @@ def read_config(path: str) -> dict:
             the place.
         FileNotFoundError: no such file.
     """
+    path = resolve(path)
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no configuration file {path}; check --config")
+        raise FileNotFoundError(f"no configuration file {path}; check --config, or see latent-trainer recipes list")
     text = _text(path)
     try:
         _check_events(text, path)

@@ -12,6 +12,7 @@ from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 from transformers import TrainerCallback
 
+from latent_trainer.bundled import resolve
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, as_words, parse
 from latent_trainer.cli.train import make_trainer
 from latent_trainer.errors import InputError, TrainingError, check_choice, nearest
@@ -82,9 +83,9 @@ def run(argv: list[str]) -> None:
     """Run what is left of a sweep, show how far it is, and write its results."""
     argv = ["--config", *argv] if argv and not argv[0].startswith("-") else argv
     (args,) = parse("sweep", (SweepArguments,), argv)
-    folder, base = Path(args.output_dir).resolve(), Path(args.base)
+    folder, base = Path(args.output_dir).resolve(), Path(resolve(args.base))
     if not base.is_file():
-        raise FileNotFoundError(f"no recipe {args.base}; check base")
+        raise FileNotFoundError(f"no recipe {args.base}; check base, or see latent-trainer recipes list")
     with locked(folder, holds=True, doing="sweep is running"):
         try:
             _go_on(args, folder, base)
