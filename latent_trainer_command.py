@@ -13,6 +13,7 @@ COMMANDS = {
     "generate": "answer questions with a saved model",
     "push": "publish a trained model or adapter on the Hub",
     "export": "write a trained model into a folder that needs transformers alone",
+    "serve": "answer over HTTP, as OpenAI's API does, through transformers' own server",
     "probe": "look at what the latents of a saved model hold",
     "sweep": "train a recipe over axes, points or a search, here or on Slurm",
     "compare": "compare result records, with paired tests",

@@ -58,7 +58,7 @@ def answered(trainer, dataset: str, split: str) -> dict:
         trainer.processing_class,
         problems,
         trainer.model.config.num_latents,
-        trainer.encoder.template,
+        trainer.batches.encoder.template,
         batch_size=125,
         max_new_tokens=trainer.args.max_new_tokens,
     )

@@ -10,7 +10,8 @@ from transformers import DynamicCache
 
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
-from latent_trainer.methods.objectives import OBJECTIVES
+from latent_trainer.methods.objectives import build_objective
+from latent_trainer.methods.step import Step
 
 QUESTION, STEPS, ANSWER = 64, 30, 10
 
@@ -111,7 +112,7 @@ class Bench:
 
     def latent(self, batch: dict, objective: str = "answer", rollout="sequential", backprop="full", **options):
         """Return a step of a latent method through the model's training path."""
-        objective = OBJECTIVES[objective]()
+        objective = build_objective(objective)
         counts = {"rows": len(batch["rows"])}
         counts |= {f"{name}_tokens": int((view["labels"] != -100).sum()) for name, view in batch["views"].items()}
 
@@ -121,11 +122,12 @@ class Bench:
                 input_ids=batch["input_ids"],
                 attention_mask=batch["attention_mask"],
                 views=batch["views"],
-                output_hidden_states=objective.needs_hidden_states,
+                needs=objective.needs,
             )
-            if objective.statistics_view:
-                counts["statistics"] = objective.statistics(outputs, batch)
-            return sum(objective(outputs, batch, counts).values())
+            step = Step(outputs, batch, counts)
+            if objective.sums_needs is not None:
+                step.sums = objective.sums(step)
+            return sum(objective(step).values())
 
         return self._step(loss)
 

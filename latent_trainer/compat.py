@@ -6,6 +6,7 @@ travels with a pushed model, and needs no more than a model does: what training 
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
@@ -23,6 +24,7 @@ MODULES = {
     "GenericForSequenceClassification": "transformers.modeling_layers",
     "GradientCheckpointingLayer": "transformers.modeling_layers",
     "PREFIX_CHECKPOINT_DIR": "transformers.trainer_utils",
+    "Serve": "transformers.cli.serve",
     "TRAINER_STATE_NAME": "transformers.trainer",
     "TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING": "peft.utils",
     "apply_liger_kernel": "transformers.integrations.liger",
@@ -31,6 +33,8 @@ MODULES = {
     "get_length_grouped_indices": "transformers.trainer_pt_utils",
     "guard_torch_init_functions": "transformers.initialization",
 }
+
+SERVER = "transformers.cli.serving.model_manager"  # the module of ``transformers serve`` that loads models
 
 # Private names that the library's classes define for stock ones to find, by the stock class they extend.
 DEFINED = {
@@ -115,6 +119,21 @@ def stored_file(name: str, file: str, where: dict) -> str | None:
         where: revision, subfolder and the like.
     """
     return cached_file(name, file, _raise_exceptions_for_missing_entries=False, **where)
+
+
+def offer_to_server(architecture: str, model_class: type | None = None) -> None:
+    """Let ``transformers serve`` find a model class; it takes a folder's architecture from transformers and nowhere else.
+
+    Nothing changes in a process that has not loaded the server.
+
+    Args:
+        architecture: as the folder's config.json names it.
+        model_class: what loads it; None, where nothing does yet, takes the auto class, which finds the code of a folder.
+    """
+    server = sys.modules.get(SERVER)
+    if server is not None and (model_class is not None or not hasattr(server.transformers, architecture)):
+        # not sys.modules["transformers"]: transformers runs its own __init__ twice, and the server may hold the first one
+        setattr(server.transformers, architecture, model_class or transformers.AutoModelForCausalLM)
 
 
 def save_without_push(trainer) -> None:

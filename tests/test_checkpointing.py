@@ -5,6 +5,7 @@ import torch
 from conftest import ARCHITECTURES, make_base, make_latent
 from peft import LoraConfig
 from reference import assert_close
+from scoring import AT_ANSWER
 from training import make_trainer
 
 from latent_trainer import LatentForCausalLM, LatentTrainingArguments
@@ -38,7 +39,7 @@ def batch() -> dict:
         labels = torch.where((ids < 97) & (torch.arange(ids.shape[1]) >= first), ids, -100)
         start = torch.full((3,), ids.shape[1] - 1)
         views[name] = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "answer_start": start}
-    return {"input_ids": prompt, "attention_mask": mask, "views": views, "output_hidden_states": True}
+    return {"input_ids": prompt, "attention_mask": mask, "views": views, "needs": AT_ANSWER}
 
 
 def gradients(model, checkpoint: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -50,7 +51,9 @@ def gradients(model, checkpoint: bool) -> tuple[torch.Tensor, dict[str, torch.Te
     model.train().zero_grad()
     torch.manual_seed(1)  # dropout draws the same masks
     outputs = model(**batch())
-    loss = sum(one.token_loss.sum() + sum(layer.pow(2).sum() for layer in one.hidden_states) for one in outputs.values())
+    loss = sum(
+        one.token_loss.sum() + sum(layer.pow(2).sum() for layer in one.hidden_states["answer"]) for one in outputs.values()
+    )
     loss.backward()
     return loss.detach(), {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
 

@@ -15,7 +15,7 @@ import torch
 from conftest import make_base, sharpen, take_exact_norms
 from peft import LoraConfig, get_peft_model
 from reference import assert_close
-from training import QUICK, history
+from training import QUICK, batch_of, history
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments, encode_prompts, load_problems
 from latent_trainer.data.tokenizer import train_tokenizer
@@ -181,7 +181,7 @@ def test_padding_invariant(run):
     rows = list(range(8))
 
     def outputs(indices):
-        batch = trainer._batch(indices, trainer.rows)
+        batch = batch_of(trainer, indices)
         counts = {name: (view["labels"] != -100).sum(1).tolist() for name, view in batch["views"].items()}
         if "steps" in batch:
             steps = batch["steps"]
@@ -199,8 +199,9 @@ def test_padding_invariant(run):
             start = sum(counts[name][:row])
             assert own[name] == [counts[name][row]] == [len(output.token_loss)]
             assert_close(output.token_loss, together[name].token_loss[start : start + own[name][0]], 1e-9)
-            for layer, others in zip(output.hidden_states or (), together[name].hidden_states or (), strict=True):
-                assert_close(layer[0], others[row], 1e-9)
+            for place, layers in (output.hidden_states or {}).items():
+                for layer, others in zip(layers, together[name].hidden_states[place], strict=True):
+                    assert_close(layer[0], others[row], 1e-9)
 
 
 def test_batch_and_accumulation(run, tmp_path):

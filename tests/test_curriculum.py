@@ -10,6 +10,7 @@ from latent_trainer import LatentTrainingArguments
 from latent_trainer.methods.curriculum import (
     CURRICULA,
     EVERYTHING,
+    Blank,
     FixedCurriculum,
     InternalizeCurriculum,
     Plan,
@@ -23,7 +24,7 @@ NO_CHANCE = random.Random(0)
 
 def plans(curriculum, num_steps: int) -> list[Plan]:
     """Return a row's plan at every stage and one beyond the last."""
-    return [curriculum.plan(stage, num_steps, NO_CHANCE) for stage in range(curriculum.num_stages + 1)]
+    return [curriculum.plan(stage, Blank(num_steps), NO_CHANCE) for stage in range(curriculum.num_stages + 1)]
 
 
 # Coconut with c = 2 and max_stage = 3: rows with 2 and with 5 steps, stages 0 to 5.
@@ -61,7 +62,7 @@ def test_coconut_everywhere():
                 curriculum = StagedCurriculum(c, most, padded)
                 for stage in range(curriculum.num_stages):
                     for num_steps in range(7):
-                        plan = curriculum.plan(stage, num_steps, NO_CHANCE)
+                        plan = curriculum.plan(stage, Blank(num_steps), NO_CHANCE)
                         latents, skip = published_coconut(stage, num_steps, c, most, padded)
                         steps = list(range(num_steps))
                         assert plan.latents == latents
@@ -72,11 +73,11 @@ def test_coconut_everywhere():
 def test_uniform_stages():
     """A row is drawn at a random stage of its own with the probability given; 0 and 1 draw none and all."""
     curriculum = StagedCurriculum(latents_per_step=1, max_stage=3, uniform_prob=0.25)
-    drawn = [curriculum.plan(3, 3, row_rng(0, 0, row)).latents for row in range(4000)]
+    drawn = [curriculum.plan(3, Blank(3), row_rng(0, 0, row)).latents for row in range(4000)]
     shares = [drawn.count(latents) / 4000 for latents in range(4)]
     assert shares == pytest.approx([1 / 16, 1 / 16, 1 / 16, 13 / 16], abs=0.02)
     everyone = StagedCurriculum(latents_per_step=1, max_stage=3, uniform_prob=1.0)
-    drawn = [everyone.plan(0, 5, row_rng(0, 0, row)) for row in range(4000)]
+    drawn = [everyone.plan(0, Blank(5), row_rng(0, 0, row)) for row in range(4000)]
     seen = {(plan.latents, plan.skip_steps) for plan in drawn}
     assert seen == {(0, 0), (1, 1), (2, 2), (3, 3), (3, EVERYTHING)}  # stages 4 and 5 lie beyond the last
 
@@ -86,7 +87,7 @@ def test_a_row_draws_the_same_stage_again():
     curriculum = StagedCurriculum(uniform_prob=0.5)
 
     def draw(seed, epoch, rows):
-        return {row: curriculum.plan(1, 6, row_rng(seed, epoch, row)) for row in rows}
+        return {row: curriculum.plan(1, Blank(6), row_rng(seed, epoch, row)) for row in rows}
 
     assert draw(0, 0, range(50)) == draw(0, 0, reversed(range(50)))
     assert draw(0, 0, range(50)) != draw(0, 1, range(50))
@@ -109,13 +110,13 @@ def test_internalize(unit):
 def test_internalize_smoothing():
     """The offset o >= 0 has probability proportional to exp(-lambda o); stage 0 and the last one have none."""
     curriculum = InternalizeCurriculum(per_stage=3, unit="token", max_stage=2, smoothing=1.0)
-    drawn = [curriculum.plan(1, 9, row_rng(0, 0, row)).skip_tokens - 3 for row in range(8000)]
+    drawn = [curriculum.plan(1, Blank(9), row_rng(0, 0, row)).skip_tokens - 3 for row in range(8000)]
     assert min(drawn) == 0
     for offset in range(4):
         expected = math.exp(-offset) * (1 - math.exp(-1))
         assert drawn.count(offset) / 8000 == pytest.approx(expected, abs=0.015)
-    assert {curriculum.plan(0, 9, row_rng(0, 0, row)) for row in range(100)} == {Plan()}
-    assert {curriculum.plan(3, 9, row_rng(0, 0, row)) for row in range(100)} == {Plan(skip_steps=EVERYTHING)}
+    assert {curriculum.plan(0, Blank(9), row_rng(0, 0, row)) for row in range(100)} == {Plan()}
+    assert {curriculum.plan(3, Blank(9), row_rng(0, 0, row)) for row in range(100)} == {Plan(skip_steps=EVERYTHING)}
 
 
 def test_fixed():

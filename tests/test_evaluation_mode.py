@@ -29,14 +29,14 @@ def test_loss(trainer, training):
 
 def test_latents_of_controls(trainer):
     trainer.model.train()
-    arguments = (trainer.model, trainer.processing_class, uneven_problems(4), 2, trainer.encoder.template)
+    arguments = (trainer.model, trainer.processing_class, uneven_problems(4), 2, trainer.batches.encoder.template)
     assert torch.equal(collect_latents(*arguments), collect_latents(*arguments))
     assert all(module.training for module in trainer.model.modules())
 
 
 def test_answers(trainer):
     trainer.model.train()
-    arguments = (trainer.model, trainer.processing_class, uneven_problems(8), 2, trainer.encoder.template, 4, 6)
+    arguments = (trainer.model, trainer.processing_class, uneven_problems(8), 2, trainer.batches.encoder.template, 4, 6)
     first, second = ([answer.text for answer in generate_answers(*arguments)] for _ in range(2))
     assert first == second and len(set(first)) > 1
     assert all(module.training for module in trainer.model.modules())

@@ -213,7 +213,7 @@ def test_defaults_of_the_configuration():
         ({"label": LABELS}, "no argument 'label'; did you mean 'labels'"),
         ({"latent_mask": IDS == 97}, "no argument 'latent_mask'"),
         ({"token_type_ids": IDS}, "no argument 'token_type_ids'"),
-        ({"steps": {}}, "steps are read beside views"),
+        ({"steps": {}}, "steps stand beside views"),
         ({"past_key_values": ((torch.zeros(1), torch.zeros(1)),)}, "past_key_values is a tuple"),
         ({"position_ids": torch.arange(8)}, r"position_ids have the shape \(8,\)"),
         ({"position_ids": torch.zeros(3, 1, 8).long()}, r"position_ids have the shape \(3, 1, 8\)"),

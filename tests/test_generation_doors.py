@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from conftest import make_latent, sharpen
+from conftest import make_base, make_latent, sharpen
 from reference import latent_columns, naive_embeds, naive_greedy, naive_logits
 from transformers import AutoTokenizer, GenerationConfig
 
 from latent_trainer import LatentForCausalLM
 from latent_trainer.data.encoding import pad_rows
+from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError
 
 PROMPTS = [[5, 6, 7, 98, 97, 97, 97, 99], [8, 98, 97, 99], [9, 10, 11, 12]]
@@ -106,6 +107,24 @@ def test_penalties_and_several_sequences():
     found = written(model, PROMPTS[:1], length_penalty=1.2, **settings)
     assert found == written(model, PROMPTS[:1], length_penalty=1.2, use_cache=False, **settings)
     assert len(found) == 3 and found != written(model, PROMPTS[:1], num_beams=4, num_return_sequences=3)
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_stop_strings(num_beams):
+    """A tokenizer, which stop strings and ``transformers serve`` need, is for generation and never reaches the model."""
+    tokenizer = train_tokenizer(["7 +3"], 260)
+    model = sharpen(LatentForCausalLM.from_base(make_base("gpt2", vocab_size=len(tokenizer)), tokenizer=tokenizer)).eval()
+    prompt = tokenizer("7 +3<|bot|><|latent|><|latent|><|eot|>", return_tensors="pt")
+    settings = {"max_new_tokens": NEW, "do_sample": False, "num_beams": num_beams, "pad_token_id": 0}
+    given = {"tokenizer": tokenizer, "assistant_tokenizer": tokenizer}
+    expected = model.generate(**prompt, **settings)
+    assert torch.equal(model.generate(**prompt, **settings, **given), expected)
+    if num_beams == 1:
+        new = expected[0, prompt["input_ids"].shape[1] :].tolist()
+        stops = [tokenizer.decode(one) for one in new]
+        place = next(place for place, stop in enumerate(stops) if stop.isascii() and place)
+        found = model.generate(**prompt, **settings, **given, stop_strings=[stops[place]])
+        assert found[0, prompt["input_ids"].shape[1] :].tolist() == new[: stops.index(stops[place]) + 1]
 
 
 @pytest.mark.parametrize("door", ["generate_batch", "init_continuous_batching", "continuous_batching_context_manager"])

@@ -15,7 +15,7 @@ from conftest import make_base
 from forked_python import forked_python
 from peft import LoraConfig
 from safetensors.torch import load_file
-from training import history, make_tokenizer, make_trainer, uneven_problems
+from training import batch_of, history, make_tokenizer, make_trainer, uneven_problems
 
 from latent_trainer import LatentTrainer
 from latent_trainer.cli import main
@@ -82,8 +82,8 @@ def test_rows_are_uneven(tmp_path):
     """What the other tests rely on: in one stage, rows differ in latents and in labelled tokens."""
     for stage, latents in ((3, {1, 2}), (1, {1})):
         trainer = make_trainer(tmp_path, first_stage=stage)
-        view = trainer._batch(list(range(20)), trainer.rows)["views"]["latent"]
-        assert set((view["input_ids"] == trainer.encoder.latent).sum(1).tolist()) == latents
+        view = batch_of(trainer, list(range(20)))["views"]["latent"]
+        assert set((view["input_ids"] == trainer.batches.encoder.latent).sum(1).tolist()) == latents
         assert len(set((view["attention_mask"]).sum(1).tolist())) > 1
     assert len(set((view["labels"] != -100).sum(1).tolist())) > 3
 
@@ -106,7 +106,7 @@ def test_every_epoch_has_every_row_in_a_new_order(tmp_path, strategy):
     changes = {"train_sampling_strategy": strategy, "num_train_epochs": 3}
     trainer = make_trainer(tmp_path, Recorder, per_device_train_batch_size=4, **changes)
     trainer.train()
-    tokens = [[token for token in prompt if token != trainer.encoder.pad] for prompt in trainer.prompts]
+    tokens = [[token for token in prompt if token != trainer.batches.encoder.pad] for prompt in trainer.prompts]
     epochs = [tokens[start : start + 20] for start in (0, 20, 40)]
     everything = sorted(row.prompt for row in trainer.rows)
     assert [sorted(epoch) for epoch in epochs] == [everything] * 3

@@ -24,7 +24,8 @@ LAYERS = [
     {"model"},
     {"evaluation"},
     {"analysis"},
-    {"training.training_args", "training.unread_settings", "training.inherited", "training.checkpoints"},
+    {"training.training_args", "training.named_options", "training.unread_settings", "training.inherited"}
+    | {"training.checkpoints"},
     {"hub"},
     {"training"},
     {"sweep"},
@@ -68,6 +69,40 @@ def complaint(name: str, source: str) -> str | None:
     return f"{name} (layer {LAYER[part]}) imports {sorted(above | beside)}" if above | beside else None
 
 
+def methods_of_the_model() -> set[str]:
+    """Return the names of what `LatentForCausalLM` defines itself; what it inherits lies below it."""
+    tree = ast.parse((ROOT / "model/modeling.py").read_text())
+    (model,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "LatentForCausalLM")
+    return {node.name for node in model.body if isinstance(node, ast.FunctionDef)} - {"__init__"}
+
+
+def calls_back(source: str) -> set[str]:
+    """Return the methods of `LatentForCausalLM` that a file looks up on a model it is handed, as ``model`` or as a part."""
+    tree, found = ast.parse(source), set()
+    handed = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and "model" in _parameters(node)]
+    for node in (part for function in handed for part in ast.walk(function)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "model":
+            found.add(node.attr)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self.model":
+            found.add(node.attr)
+    return found & methods_of_the_model()
+
+
+def _parameters(function: ast.FunctionDef) -> set[str]:
+    return {argument.arg for argument in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)}
+
+
+def below(module: str) -> set[str]:
+    """Return the library's modules that one needs, and those they need."""
+    found, waiting = set(), [module]
+    while waiting:
+        needed = imports((ROOT / MODULES[waiting[0]]).read_text(), waiting.pop(0)) - found
+        found |= needed
+        waiting += needed
+    return found
+
+
 def sibling_imports(name: str, source: str) -> set[str]:
     """Return what a plug-in imports from its own folder."""
     folder = str(Path(name).parent).replace("/", ".")
@@ -94,10 +129,18 @@ def test_nothing_imports_in_a_circle():
     assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
+def test_nothing_below_the_model_calls_it_back():
+    """A file that the model imports is handed what it needs, not the model: calls too run downwards only."""
+    needed = below("model.modeling")
+    assert {"model.views", "model.backbone", "rollout.ranks"} <= needed
+    assert {name: calls_back((ROOT / MODULES[name]).read_text()) for name in needed} == {name: set() for name in needed}
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if str(Path(name).parent) in PLUGINS])
 def test_plugins_do_not_import_each_other(name):
     if Path(name).name != "__init__.py":
-        assert not sibling_imports(name, (ROOT / name).read_text())
+        siblings = sibling_imports(name, (ROOT / name).read_text())
+        assert not [module for module in siblings if not module.endswith(".contract")]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -130,6 +173,14 @@ def test_only_rooms_and_what_all_of_them_use_lie_on_top():
 )
 def test_the_check_finds_imports_that_go_up(name, source):
     assert complaint(name, source).startswith(f"{name} (layer ")
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["def f(model, parts):\n    return model.run(parts)", "class A:\n    def f(self):\n        return self.model.run()"],
+)
+def test_the_check_finds_calls_that_go_up(source):
+    assert calls_back(source) == {"run"}
 
 
 def test_the_check_finds_siblings():

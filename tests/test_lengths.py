@@ -52,13 +52,17 @@ def encoder() -> Encoder:
     return Encoder(tokenizer, "plain")
 
 
-def longest_read(curriculum, row: Problem, **options) -> int:
+def longest_read(curriculum, row: Problem, explicit: bool = False, step_group: int | None = None) -> int:
     """Return the smallest context a problem can be read in."""
     own = encoder()
+
+    def views(encoded, plan):
+        return [own.latent_view(encoded, plan)] + [own.explicit_view(encoded)] * explicit
+
     rows, most = own.problems([row]), curriculum.latents(curriculum.num_stages - 1)
     for context in range(1, 200):
         try:
-            Room(own, context, most, 0).read(rows, curriculum.plans, **options)
+            Room(own, context, most, 0).read(rows, curriculum.plans, views, step_group=step_group)
         except InputError:
             continue
         return context
@@ -87,7 +91,7 @@ def test_no_stage_needs_more_than_what_counts(curriculum):
     longest = 0
     for stage in range(curriculum.num_stages):
         for seed in range(40):
-            plan = curriculum.plan(stage, 3, random.Random(seed))
+            plan = curriculum.plan(stage, encoded, random.Random(seed))
             longest = max(longest, len(encoded.prompt) + len(own.latent_view(encoded, plan).input_ids))
     assert longest_read(curriculum, row) == longest
 

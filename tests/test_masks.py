@@ -1,16 +1,21 @@
 """Masks made once for a rollout: equal to those the model builds itself, and none where it must build them itself."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import ARCHITECTURES, SMALL, make_base, make_latent, sharpen
-from reference import assert_close
+from reference import assert_close, same
 from test_checkpointing import batch
 from test_rollout import record_passes
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from latent_trainer import LatentForCausalLM
 from latent_trainer.errors import InputError
-from latent_trainer.rollout.masks import Continuation, Masks, takes_ready_mask
+from latent_trainer.rollout.columns import Columns, Continuation
+from latent_trainer.rollout.fast.ready_masks import ReadyMasks, takes_ready_mask
+from latent_trainer.rollout.passes import Passes
+from latent_trainer.rollout.reading import Reading
 
 JACOBI = {"rollout": "jacobi", "rollout_options": {"iterations": 2}}
 KINDS = {"one by one": {}, "jacobi": JACOBI, "last": {"backprop": "last"}}
@@ -25,7 +30,7 @@ def measured(model) -> tuple[dict, list]:
     passes = record_passes(model)
     outputs = model(**batch())
     values = {f"{name} losses": one.token_loss for name, one in outputs.items()}
-    values |= {f"{name} layers": torch.stack(one.hidden_states) for name, one in outputs.items()}
+    values |= {f"{name} layers": torch.stack(one.hidden_states["answer"]) for name, one in outputs.items()}
     sum(value.square().sum() for value in values.values()).backward()
     values |= {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     return {name: value.detach().clone() for name, value in values.items()}, list(passes)
@@ -125,11 +130,15 @@ def test_a_latent_in_the_prompt(kind):
 
 
 def test_continuations_need_a_ready_mask():
-    embeds = torch.zeros(1, 2, 32)
-    decoder, one = make_latent().get_decoder(), Continuation(embeds, torch.ones(1, 4).long())
-    assert Masks(decoder, torch.ones(1, 2).long(), embeds, continuations=[one]).square.shape == (1, 1, 4, 4)
+    """One that is made for all passes, and those are the fast ones."""
+    embeds, decoder = torch.zeros(1, 2, 32), make_latent().get_decoder()
+    one = Continuation(embeds, torch.ones(1, 4).long())
+    columns = Columns(embeds, torch.zeros(1, 2).bool(), torch.ones(1, 2).long(), torch.arange(2)[None], continuations=[one])
+    assert ReadyMasks(decoder, columns).square.shape == (1, 1, 4, 4)
     with pytest.raises(InputError, match="with a mask and an empty cache"):
-        Masks(decoder, None, embeds, continuations=[one])
+        ReadyMasks(decoder, replace(columns, attention_mask=None))
+    with pytest.raises(InputError, match="read with fast=True"):
+        Passes(columns, Reading(decoder, same))
 
 
 def test_a_view_of_one_token():

@@ -6,14 +6,16 @@ import pytest
 import torch
 from conftest import make_latent, sharpen
 from reference import assert_close, gradients
+from scoring import terms_of
 from test_rollout import record_passes
-from training import make_trainer, uneven_problems
+from training import batch_of, make_trainer, uneven_problems
 
 from latent_trainer import LatentForCausalLM
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
 from latent_trainer.errors import InputError
-from latent_trainer.methods.objectives import OBJECTIVES
+from latent_trainer.methods.objectives import OBJECTIVES, build_objective
+from latent_trainer.methods.step import make_step
 from latent_trainer.model.views import ViewOutput
 
 CASES = {
@@ -28,7 +30,7 @@ DISTILLATIONS = [case for case in CASES if case != "answer"]
 
 
 def make_objective(case: str):
-    return OBJECTIVES[case.split()[0]](**CASES[case])
+    return build_objective(case.split()[0], CASES[case])
 
 
 def row(number: int, scored: bool = True):
@@ -46,25 +48,9 @@ def row(number: int, scored: bool = True):
 
 def make_batch(objective, rows: list, fillers: int = 0) -> dict:
     rows = rows + [row(number, scored=False) for number in range(fillers)]
-    rows = [(prompt, {name: views[name] for name in objective.views}) for prompt, views in rows]
+    rows = [(prompt, {name: views[name] for name in objective.needs.views}) for prompt, views in rows]
     scored = [True] * (len(rows) - fillers) + [False] * fillers
     return {**LatentCollator(pad_token_id=0)(rows), "rows": torch.tensor(scored)}
-
-
-def terms_of(model, objective, batches: list[dict]) -> dict[str, torch.Tensor]:
-    """Return the terms added up over micro-batches, with the counts and statistics of all of them."""
-    counts = {"rows": sum(int(batch["rows"].sum()) for batch in batches)}
-    for view in objective.views:
-        counts[f"{view}_tokens"] = sum(int((batch["views"][view]["labels"] != -100).sum()) for batch in batches)
-    outputs = []
-    for batch in batches:
-        inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "views")}
-        outputs.append(model(**inputs, output_hidden_states=objective.needs_hidden_states))
-    pairs = list(zip(outputs, batches, strict=True))
-    if objective.statistics_view is not None:
-        counts["statistics"] = sum(objective.statistics(*pair) for pair in pairs)
-    parts = [objective(*pair, counts) for pair in pairs]
-    return {name: sum(part[name] for part in parts) for name in parts[0]}
 
 
 def make() -> LatentForCausalLM:
@@ -80,11 +66,11 @@ def test_every_objective_has_a_case():
 
 @pytest.mark.parametrize("case", CASES)
 def test_interface(case):
-    """What the trainer reads: the view with latents first, and statistics of a view that the batch has."""
+    """What the trainer reads: the view with latents first, and sums over a view that the batch has."""
     objective = make_objective(case)
-    assert objective.views[0] == "latent"
-    assert objective.statistics_view in (None, *objective.views)
-    assert isinstance(objective.needs_hidden_states, bool) and isinstance(objective.skip_last_step, bool)
+    assert objective.needs.views[0] == "latent"
+    assert objective.sums_needs is None or set(objective.sums_needs.views) <= set(objective.needs.views)
+    assert not objective.in_model and not objective.has_longer_views
     terms = terms_of(make(), objective, [make_batch(objective, ROWS)])
     assert terms and all(term.ndim == 0 and term.isfinite() for term in terms.values())
 
@@ -119,9 +105,9 @@ def test_fillers_change_nothing(case):
 
 
 def test_answer_is_the_mean_over_labelled_tokens():
-    objective, losses = OBJECTIVES["answer"](), torch.tensor([1.0, 2.0, 6.0])
+    objective, losses = build_objective("answer"), torch.tensor([1.0, 2.0, 6.0])
     outputs = {"latent": ViewOutput(token_loss=losses)}
-    assert objective(outputs, {}, {"latent_tokens": 6}) == {"answer": torch.tensor(1.5)}
+    assert objective(make_step(outputs, {}, {"latent_tokens": 6})) == {"answer": torch.tensor(1.5)}
 
 
 # ---- self-distillation ----
@@ -135,7 +121,7 @@ def random_outputs(rows: int = 5, layers: int = 3, hidden: int = 8) -> dict[str,
         states = [3 * torch.randn(rows, hidden, dtype=torch.float64) for _ in range(layers)]
         outputs[name] = ViewOutput(
             token_loss=torch.rand(tokens, dtype=torch.float64).requires_grad_(),
-            hidden_states=tuple(state.requires_grad_() for state in states),
+            hidden_states={"answer": tuple(state.requires_grad_() for state in states)},
         )
     return outputs
 
@@ -143,7 +129,8 @@ def random_outputs(rows: int = 5, layers: int = 3, hidden: int = 8) -> dict[str,
 def naive_distillation(outputs, distance="smooth_l1", embedding_layer=True, normalise=True):
     """One layer after the other, with the library's unbiased standard deviation."""
     losses = []
-    for student, teacher in zip(outputs["latent"].hidden_states, outputs["explicit"].hidden_states, strict=True):
+    layers = (outputs[name].hidden_states["answer"] for name in ("latent", "explicit"))
+    for student, teacher in zip(*layers, strict=True):
         difference = (student - teacher.detach()).abs()
         square = difference.pow(2)
         loss = square if distance == "l2" else torch.where(difference < 1, 0.5 * square, difference - 0.5)
@@ -157,13 +144,14 @@ def naive_distillation(outputs, distance="smooth_l1", embedding_layer=True, norm
 @pytest.mark.parametrize("normalise", [True, False])
 def test_self_distillation_equals_the_plain_version(distance, embedding_layer, normalise):
     options = {"distance": distance, "embedding_layer": embedding_layer, "normalise": normalise}
-    objective = OBJECTIVES["self_distillation"](factor=3.0, teacher_weight=0.5, **options)
+    objective = build_objective("self_distillation", {"factor": 3.0, "teacher_weight": 0.5, **options})
     outputs, batch = random_outputs(), {"rows": torch.ones(5, dtype=torch.bool)}
     counts = {"rows": 5, "latent_tokens": 7, "explicit_tokens": 11}
-    assert objective.statistics_view == ("explicit" if normalise else None)
+    assert (objective.sums_needs is not None) == normalise
+    step = make_step(outputs, batch, counts)
     if normalise:
-        counts["statistics"] = objective.statistics(outputs, batch)
-    terms = objective(outputs, batch, counts)
+        step.sums = objective.sums(step)
+    terms = objective(step)
     expected = {
         "student": outputs["latent"].token_loss.mean(),
         "teacher": 0.5 * outputs["explicit"].token_loss.mean(),
@@ -171,7 +159,7 @@ def test_self_distillation_equals_the_plain_version(distance, embedding_layer, n
     }
     assert_close(terms, expected)
     assert all(term > 0 for term in terms.values())
-    leaves = [outputs["latent"].token_loss, outputs["explicit"].token_loss, *outputs["latent"].hidden_states]
+    leaves = [outputs["latent"].token_loss, outputs["explicit"].token_loss, *outputs["latent"].hidden_states["answer"]]
     for ours, plain in zip(*(_gradients_of(sum(one.values()), leaves) for one in (terms, expected)), strict=True):
         assert_close(ours, plain)
 
@@ -185,12 +173,12 @@ def _gradients_of(loss, leaves):
 def test_the_teacher_learns_from_its_tokens_only(case):
     """The distance moves the student alone; the first layer counts unless it is left out."""
     objective, outputs, batch = make_objective(case), random_outputs(), {"rows": torch.ones(5, dtype=torch.bool)}
-    counts = {"rows": 5, "latent_tokens": 7, "explicit_tokens": 11, "statistics": None}
-    if objective.normalise:
-        counts["statistics"] = objective.statistics(outputs, batch)
-    sum(objective(outputs, batch, counts).values()).backward()
-    assert all(layer.grad is None for layer in outputs["explicit"].hidden_states)
-    moved = [layer.grad is not None and bool(layer.grad.any()) for layer in outputs["latent"].hidden_states]
+    step = make_step(outputs, batch, {"rows": 5, "latent_tokens": 7, "explicit_tokens": 11})
+    if objective.options.normalise:
+        step.sums = objective.sums(step)
+    sum(objective(step).values()).backward()
+    assert all(layer.grad is None for layer in outputs["explicit"].hidden_states["answer"])
+    moved = [layer.grad is not None and bool(layer.grad.any()) for layer in outputs["latent"].hidden_states["answer"]]
     assert moved == [CASES[case].get("embedding_layer", True), True, True]
     assert bool(outputs["explicit"].token_loss.grad.any()) == (CASES[case].get("teacher_weight", 1.0) > 0)
 
@@ -198,8 +186,9 @@ def test_the_teacher_learns_from_its_tokens_only(case):
 def test_a_single_row_has_a_deviation():
     """Over the units of one row, as the published code takes it for a batch of one."""
     objective, outputs, batch = make_objective("self_distillation"), random_outputs(rows=1), {"rows": torch.tensor([True])}
-    counts = {"rows": 1, "latent_tokens": 7, "explicit_tokens": 11, "statistics": objective.statistics(outputs, batch)}
-    assert_close(objective(outputs, batch, counts)["distill"], naive_distillation(outputs))
+    step = make_step(outputs, batch, {"rows": 1, "latent_tokens": 7, "explicit_tokens": 11})
+    step.sums = objective.sums(step)
+    assert_close(objective(step)["distill"], naive_distillation(outputs))
 
 
 def test_drop_last_step(tmp_path):
@@ -208,7 +197,7 @@ def test_drop_last_step(tmp_path):
         options = {"drop_last_step": drop}
         trainer = make_trainer(tmp_path, method="codi", objective_options=options, latents_per_step=None, max_stage=None)
         for encoded in trainer.rows:
-            view = trainer._views(encoded, trainer._plan(encoded, 0), scored=True)["explicit"]
+            view = trainer.batches.views(encoded, trainer.batches.plan(encoded, 0))["explicit"]
             steps = encoded.steps[:-1] if drop else encoded.steps
             assert view.input_ids == [*itertools.chain(*steps), *encoded.answer_prefix, *encoded.answer]
             assert view.labels == view.input_ids
@@ -226,7 +215,7 @@ def test_drop_last_step(tmp_path):
 )
 def test_options_are_checked(options, says):
     with pytest.raises(InputError, match=says):
-        OBJECTIVES["self_distillation"](**options)
+        build_objective("self_distillation", options)
 
 
 # ---- the work of a step ----
@@ -234,7 +223,7 @@ def test_options_are_checked(options, says):
 
 def widths(trainer) -> tuple[int, int, int]:
     """Return the columns read of the prompt, the latent and the explicit view of all rows in one batch."""
-    batch = trainer._batch(list(range(len(trainer.rows))), trainer.rows)
+    batch = batch_of(trainer, list(range(len(trainer.rows))))
     views = (batch["views"][name]["input_ids"] for name in ("latent", "explicit"))
     return batch["input_ids"].shape[1], *(ids.shape[1] - 1 for ids in views)  # the last predicts nothing
 
@@ -258,12 +247,12 @@ def test_the_question_is_encoded_once(tmp_path, method, passes_of_the_student):
         assert sum(one["positions"] for one in passes) == prompt + student + teacher + again
 
 
-def test_the_work_of_statistics(tmp_path):
+def test_the_work_of_sums(tmp_path):
     """A term that depends on batches to come costs one pass without gradient over prompt and teacher, and only then."""
     changes = {"number": 8, "max_steps": 1, "objective": "self_distillation", "first_stage": 3}
     changes |= {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
     trainer = make_trainer(tmp_path / "normalised", **changes)
-    batches = [trainer._batch(list(rows), trainer.rows) for rows in (range(4), range(4, 8))]
+    batches = [batch_of(trainer, list(rows)) for rows in (range(4), range(4, 8))]
     passes = record_passes(trainer.model)
     trainer.args.train_sampling_strategy = "sequential"
     trainer.train()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import make_latent, sharpen
 from reference import assert_close, gradients
+from scoring import AT_ANSWER
 
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View, pad_rows
@@ -105,9 +106,9 @@ def test_views(architecture, feedback, exact_norms):
     ]
 
     def outcome(rows, pad=0):
-        outputs = model(**LatentCollator(pad)(rows), output_hidden_states=True)
+        outputs = model(**LatentCollator(pad)(rows), needs=AT_ANSWER)
         index = rows.index(row)
-        hidden = [torch.stack([layer[index] for layer in output.hidden_states]) for output in outputs.values()]
+        hidden = [torch.stack([layer[index] for layer in output.hidden_states["answer"]]) for output in outputs.values()]
         losses = [output.token_loss for output in outputs.values()]
         loss = sum(losses[0]) + 0.5 * sum(losses[1]) + hidden[0].pow(2).sum() - hidden[1].pow(3).sum()
         return [*losses, *hidden], gradients(model, loss)

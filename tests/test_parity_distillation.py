@@ -2,6 +2,7 @@
 
 import parity
 import pytest
+import scoring
 import torch
 from parity import BOT, EOT, LATENT, cases
 from reference import gradients
@@ -9,7 +10,7 @@ from reference import gradients
 from latent_trainer import LatentForCausalLM
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
-from latent_trainer.methods.objectives import OBJECTIVES
+from latent_trainer.methods.objectives import build_objective
 
 FIXTURES = {
     "codi.json": ["codi-gpt2", "codi-gpt2-noprojection", "codi-gpt2-x20"],
@@ -49,20 +50,8 @@ def batch_of(case: dict, numbers=None) -> dict:
 
 def terms_of(model, case: dict, batches: list[dict]) -> dict[str, torch.Tensor]:
     """Return the objective's terms added up over micro-batches."""
-    objective = OBJECTIVES["self_distillation"](
-        factor=case.get("distill_factor", 1.0), embedding_layer=case["method"] == "codi"
-    )
-    counts = {"rows": sum(len(batch["rows"]) for batch in batches)}
-    for view in objective.views:
-        counts[f"{view}_tokens"] = sum(int((batch["views"][view]["labels"] != -100).sum()) for batch in batches)
-    outputs = [
-        model(**{key: batch[key] for key in ("input_ids", "attention_mask", "views")}, output_hidden_states=True)
-        for batch in batches
-    ]
-    pairs = list(zip(outputs, batches, strict=True))
-    counts["statistics"] = sum(objective.statistics(*pair) for pair in pairs)
-    parts = [objective(*pair, counts) for pair in pairs]
-    return {name: sum(part[name] for part in parts) for name in parts[0]}
+    options = {"factor": case.get("distill_factor", 1.0), "embedding_layer": case["method"] == "codi"}
+    return scoring.terms_of(model, build_objective("self_distillation", options), batches)
 
 
 def compare(case: dict, model, terms: dict[str, torch.Tensor]) -> None:

@@ -8,9 +8,9 @@ from test_rollout import batch_of
 
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
-from latent_trainer.model import backbone, views
+from latent_trainer.model.runner import Runner
 from latent_trainer.rollout import ranks
-from latent_trainer.rollout.sequential import count_passes
+from latent_trainer.rollout.ranks import count_passes
 from latent_trainer.sharding import gathered, is_sharded, whole_shape
 
 RANKS = {
@@ -64,18 +64,17 @@ def agree_with(monkeypatch):
     """Return a function that makes the ranks of a model agree with a rank that has other rows, or with nobody."""
 
     def agree_with(others):
-        def agree(model, parts, cache=None):
+        def agree(runner, parts, cache=None):
             if others is None:
                 return [None] * len(parts)
             numbers = []
             for own, other in zip(parts, others, strict=True):
-                masks = [model.thought_columns(ids)[0] for ids in (own, other)]
-                both = [count_passes(mask, model.config.backprop, False) for mask in masks]
+                masks = [runner.thought_columns(ids)[0] for ids in (own, other)]
+                both = [count_passes(mask, runner.config.backprop, False) for mask in masks]
                 numbers.append(tuple(map(max, zip(*both, strict=True))))
             return numbers
 
-        for module in (backbone, views):
-            monkeypatch.setattr(module, "agree", agree)
+        monkeypatch.setattr(Runner, "agree", agree)
 
     return agree_with
 
@@ -178,7 +177,7 @@ def test_the_count_is_what_the_rollout_runs(agree_with, settings):
 def test_a_single_process_agrees_on_nothing():
     model = make_latent()
     assert not is_sharded(model)
-    assert ranks.agree(model, [torch.tensor([[5, 98, 97, 99]])]) == [None]
+    assert model.runner.agree([torch.tensor([[5, 98, 97, 99]])]) == [None]
 
 
 def test_whole_parameters_are_left_as_they_are():

@@ -4,11 +4,14 @@ import pytest
 import torch
 from conftest import make_latent, sharpen
 from reference import assert_close, gradients, latent_columns, naive_embeds, naive_loss, same
+from scoring import AT_ANSWER
 
 from latent_trainer.compat import CACHE
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View, pad_rows
-from latent_trainer.rollout.sequential import rollout
+from latent_trainer.rollout.columns import Columns
+from latent_trainer.rollout.reading import Reading
+from latent_trainer.rollout.sequential import SequentialRollout
 
 WINDOWS = ["full", "last", "none", 0, 1, 2, 9]
 RAGGED = [
@@ -145,14 +148,14 @@ def test_views_return_the_hidden_states_that_predict_the_answer():
         ([5, 6, 7], {"latent": View([98, 97, 97, 99, 20], [-100] * 4 + [20], 4), "explicit": View([20], [20], 0)}),
         ([8], {"latent": View([98, 99, 21, 22], [-100, -100, 21, 22], 3), "explicit": View([31, 21], [31, 21], 1)}),
     ]
-    outputs = model(**LatentCollator(0)(rows), output_hidden_states=True)
+    outputs = model(**LatentCollator(0)(rows), needs=AT_ANSWER)
     for index, (prompt, views) in enumerate(rows):
         for name, view in views.items():
             row = prompt + view.input_ids
             embeds = naive_embeds(model.base, row, latent_columns(row))
             layers = model.base.base_model(inputs_embeds=embeds, output_hidden_states=True, use_cache=False).hidden_states
-            assert len(outputs[name].hidden_states) == len(layers) == 3
-            for found, layer in zip(outputs[name].hidden_states, layers, strict=True):
+            assert len(outputs[name].hidden_states["answer"]) == len(layers) == 3
+            for found, layer in zip(outputs[name].hidden_states["answer"], layers, strict=True):
                 assert_close(found[index], layer[0, len(prompt) + view.answer_start - 1])
 
 
@@ -269,7 +272,8 @@ def test_rollout_works_on_tensors_alone(window):
 
     embeds = torch.randn(1, 4, 2, dtype=torch.float64, requires_grad=True)
     mask = torch.tensor([[False, True, False, True]])
-    output = rollout(decoder, lambda hidden: 2 * hidden, embeds, mask, None, torch.arange(4)[None], backprop=window)
+    columns = Columns(embeds, mask, None, torch.arange(4)[None])
+    output = SequentialRollout().fill(columns, Reading(decoder, lambda hidden: 2 * hidden, backprop=window))
     first, third = embeds[0, 0], embeds[0, 2]
     expected = torch.stack([first, 3 * first, 3 * first + third, 9 * first + 3 * third])
     assert_close(output.hidden[0], expected)

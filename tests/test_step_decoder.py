@@ -20,7 +20,8 @@ from latent_trainer.data.problem import Problem
 from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.errors import InputError
 from latent_trainer.methods.curriculum import EVERYTHING, Plan, StagedCurriculum
-from latent_trainer.methods.objectives.steps import StepObjective
+from latent_trainer.methods.objectives.steps import StepObjective, StepOptions
+from latent_trainer.methods.step import Step
 from latent_trainer.model.adapters import latent_model
 
 KINDS = ["copy", "shared"]
@@ -71,7 +72,7 @@ def test_step_targets_of_staged_plans(encoder):
     row = encoder.problem(Problem("7", ("1", "2", "3"), "5", "x"))
     seen = []
     for stage in range(curriculum.num_stages):
-        targets = encoder.step_targets(row, curriculum.plan(stage, 3, None), 2)
+        targets = encoder.step_targets(row, curriculum.plan(stage, row), 2)
         seen.append([encoder.tokenizer.decode(target.input_ids[:-1]) for target in targets])
     assert seen == [[], ["1"], ["1", "2"], ["1", "2 3"]]
 
@@ -182,10 +183,10 @@ def test_other_views_are_left_alone(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_micro_batches_add_up(kind):
     """The term is a share of a global sum; a row without steps adds nothing, also in a micro-batch of its own."""
-    model, objective, counts = make(kind), StepObjective(weight=0.5), {"steps_tokens": 9}
-    whole = objective(outputs_of(model), {}, counts)["steps"]
+    model, objective, counts = make(kind), StepObjective(StepOptions(0.5)), {"steps_tokens": 9}
+    whole = objective(Step(outputs_of(model), {}, counts))["steps"]
     assert_close(whole, 0.5 * naive_losses(model).mean())
-    split = sum(objective(outputs_of(model, [number]), {}, counts)["steps"] for number in range(3))
+    split = sum(objective(Step(outputs_of(model, [number]), {}, counts))["steps"] for number in range(3))
     assert_close(split, whole)
     assert_close(gradients(model, split), gradients(model, whole))
 
@@ -194,7 +195,7 @@ def test_micro_batches_add_up(kind):
 def test_nothing_to_read(kind):
     """In the first stage no row has a step to decode: the term is zero, and the decoder runs all the same."""
     model = make(kind)
-    term = StepObjective()(outputs_of(model, [2]), {}, {"steps_tokens": 0})["steps"]
+    term = StepObjective()(Step(outputs_of(model, [2]), {}, {"steps_tokens": 0}))["steps"]
     assert term.item() == 0.0
     term.backward()
     assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.step_decoder.parameters())

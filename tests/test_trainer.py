@@ -8,7 +8,7 @@ import torch
 import yaml
 from conftest import make_base
 from peft import LoraConfig
-from training import QUICK, history, make_tokenizer, make_trainer, quick, uneven_problems
+from training import QUICK, batch_of, history, make_tokenizer, make_trainer, quick, uneven_problems
 from transformers import AutoTokenizer, TrainerCallback
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments, encode_prompts
@@ -73,8 +73,8 @@ def test_methods_differ(tmp_path):
     for method, preset in METHODS.items():
         last = 0 if preset.defaults["curriculum"] == "fixed" else 4
         trainer = make_trainer(tmp_path, **PRESET, method=method, first_stage=last)
-        encoder = trainer.encoder
-        view = trainer._batch([3], trainer.rows)["views"]["latent"]["input_ids"][0].tolist()
+        encoder = trainer.batches.encoder
+        view = batch_of(trainer, [3])["views"]["latent"]["input_ids"][0].tolist()
         seen[method] = (view.count(encoder.latent), view.count(encoder.bot), len(view))
     answer = 3  # "=", the digit and end of text
     assert seen["cot"] == (0, 0, 7 + answer)
@@ -386,7 +386,7 @@ def test_saved_model(tmp_path):
     model = LatentForCausalLM.from_pretrained(str(tmp_path / "out"))
     tokenizer = AutoTokenizer.from_pretrained(str(tmp_path / "out"))
     assert model.config.num_latents == 2
-    assert resolve_template(model.config.template) == trainer.encoder.template
+    assert resolve_template(model.config.template) == trainer.batches.encoder.template
     assert model.config.template["remaining_steps"] == "inside"
     assert model.generation_config.use_cache
     template = model.config.template
@@ -417,7 +417,7 @@ def assert_reloads(folder, trainer) -> LatentForCausalLM:
     loaded = LatentForCausalLM.from_pretrained(str(folder))
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     assert type(loaded) is LatentForCausalLM
-    template = trainer.encoder.template
+    template = trainer.batches.encoder.template
     assert resolve_template(loaded.config.template) == template
     assert loaded.config.num_latents == trained.config.num_latents
     assert loaded.config.feedback == trained.config.feedback

@@ -11,7 +11,7 @@ from test_masks import IDS, KINDS, measured
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from latent_trainer import LatentForCausalLM
-from latent_trainer.rollout import sequential as rollout
+from latent_trainer.rollout.fast import passes as fast_passes
 
 PROMPT = batch()["input_ids"].shape[1]
 
@@ -28,7 +28,7 @@ def rows_of(module) -> list[int]:
 def test_nothing_changes(monkeypatch, architecture, kind):
     model = make_latent(architecture, **KINDS[kind])
     part, _ = measured(model)
-    monkeypatch.setattr(rollout, "read_from", lambda decoder, column: contextlib.nullcontext())
+    monkeypatch.setattr(fast_passes, "read_from", lambda decoder, column: contextlib.nullcontext())
     whole, _ = measured(model)
     for name, value in whole.items():
         scale = 1 + value.abs().max()

@@ -10,8 +10,7 @@ from torch import nn
 
 from latent_trainer.model import views as view_passes
 from latent_trainer.model.adapters import add_adapters
-from latent_trainer.rollout import jacobi
-from latent_trainer.rollout import sequential as rollout
+from latent_trainer.rollout.fast import passes as fast_passes
 from latent_trainer.rollout.fast import weight_gradients
 from latent_trainer.rollout.fast.weight_gradients import WeightGradients
 
@@ -39,7 +38,7 @@ def test_equal_to_autograd(monkeypatch, architecture, feedback, backprop, adapte
     model.train()
     shared = gradients(model)
     twice = gradients(model, times=2)
-    monkeypatch.setattr(rollout, "WeightGradients", contextlib.nullcontext)
+    monkeypatch.setattr(fast_passes, "WeightGradients", contextlib.nullcontext)
     plain = gradients(model)
     assert shared.keys() == plain.keys()
     for name, gradient in plain.items():
@@ -64,7 +63,7 @@ def test_nothing_is_left_aside(monkeypatch, architecture, worth):
         weight_gradients._Gradient, "_multiply", lambda self, *parts: products.append(self) or multiply(self, *parts)
     )
     monkeypatch.setattr(weight_gradients, "WORTH", worth)
-    monkeypatch.setattr(rollout, "WeightGradients", Kept)
+    monkeypatch.setattr(fast_passes, "WeightGradients", Kept)
     model(input_ids=ROWS, labels=ROWS).loss.backward()
     (kept,) = made
     assert len(kept.shared) >= 8
@@ -72,7 +71,7 @@ def test_nothing_is_left_aside(monkeypatch, architecture, worth):
     # passes of 3 rows and 3, 1, 1 and 4 columns, backwards
     assert len(products) == {1: 4, 2: 4, 6: 3, 10_000: 1}[worth] * len(kept.shared)
     shared = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
-    monkeypatch.setattr(rollout, "WeightGradients", contextlib.nullcontext)
+    monkeypatch.setattr(fast_passes, "WeightGradients", contextlib.nullcontext)
     for name, gradient in gradients(model).items():  # several products add up
         torch.testing.assert_close(shared[name], gradient, rtol=1e-10, atol=1e-12)
 
@@ -98,7 +97,7 @@ def test_views_share(monkeypatch, architecture, kind, scored):
         return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
 
     shared = gradients_of_views()
-    for module in (rollout, jacobi, view_passes):
+    for module in (fast_passes, view_passes):
         monkeypatch.setattr(module, "WeightGradients", contextlib.nullcontext)
     plain = gradients_of_views()
     assert shared.keys() == plain.keys()

@@ -103,3 +103,8 @@ def history(trainer, *names: str) -> list[tuple]:
     """Return step, stage and the named values of every logged training step."""
     rows = [entry for entry in trainer.state.log_history if "loss" in entry]
     return [(row["step"], row["stage"], *(row[name] for name in names)) for row in rows]
+
+
+def batch_of(trainer, indices: list[int]) -> dict:
+    """Return a batch of a trainer's rows as training would put it together now."""
+    return trainer.batches.batch(indices, trainer.rows, trainer.stages.stage, trainer._epoch)

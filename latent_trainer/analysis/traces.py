@@ -116,7 +116,7 @@ def collect(
     plan = Plan(num_latents, EVERYTHING)
     room = Room(encoder, model.config.max_position_embeddings, num_latents, new_tokens(model))
     rows, _ = room.answered(encoder.problems(problems))
-    rows, _ = room.read(rows, lambda number: [plan])
+    rows, _ = room.read(rows, lambda row: [plan])
     problems = [row.problem for row in rows]
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,9 +17,8 @@ from latent_trainer.options import Bounds, Dropout, Positive, Seed, admits, chec
 
 # Mappings whose entries have types of their own, which tell what a word such as "no" means.
 TYPED = (
-    "objective_options",
-    "feedback_options",
-    "rollout_options",
+    *("objective", "feedback", "rollout", "curriculum"),
+    *("objective_options", "feedback_options", "rollout_options", "curriculum_options"),
     "dataset_options",
     "settings",
     "axes",

@@ -172,7 +172,7 @@ def train_one(name: str, argv: list[str]) -> dict:
         trainer.processing_class,
         _test_problems(),
         trainer.model.config.num_latents,
-        trainer.encoder.template,
+        trainer.batches.encoder.template,
         batch_size=250,
         max_new_tokens=trainer.args.max_new_tokens,
     )

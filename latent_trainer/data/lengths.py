@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from latent_trainer.data.encoding import EncodedProblem, Encoder
+from latent_trainer.data.encoding import EncodedProblem, Encoder, View
 from latent_trainer.errors import InputError
 from latent_trainer.methods.curriculum import Plan
 
@@ -31,31 +31,35 @@ class Room:
     def read(
         self,
         rows: list[EncodedProblem],
-        plans: Callable[[int], list[Plan]],
-        explicit: bool = False,
+        plans: Callable[[EncodedProblem], list[Plan]],
+        views: Callable[[EncodedProblem, Plan], Iterable[View]] | None = None,
+        longer: bool = False,
         step_group: int | None = None,
     ) -> Kept:
         """Return the problems that can be read with their answers, and the number of the others.
 
         Args:
             rows: the problems.
-            plans: number of steps -> every plan a row may get.
-            explicit: whether the row with every step written is read, too.
+            plans: row -> every plan it may get.
+            views: row and plan -> the views that are read of it; by default the one with latents.
+            longer: whether a view may be longer than prompt, steps, answer and latents together.
             step_group: latents from which a step decoder reads a step; None where there is none.
 
         Raises:
             InputError: there are rows, and none of them fits.
         """
 
+        views = views or (lambda row, plan: [self.encoder.latent_view(row, plan)])
+
         def tokens(row: EncodedProblem) -> int:
             most = row.longest + self.latents  # quick, and enough for nearly every row
-            return most if most <= self.context else self._longest(row, plans(len(row.steps)), explicit, step_group)
+            quick = not longer and most <= self.context
+            return most if quick else self._longest(row, plans(row), views, step_group)
 
         return self._that_fit(rows, tokens, "")
 
-    def _longest(self, row: EncodedProblem, plans: list[Plan], explicit: bool, step_group: int | None) -> int:
-        views = [self.encoder.latent_view(row, plan) for plan in plans] + [self.encoder.explicit_view(row)] * explicit
-        lengths = [len(row.prompt) + len(view.input_ids) for view in views]
+    def _longest(self, row: EncodedProblem, plans: list[Plan], views: Callable, step_group: int | None) -> int:
+        lengths = [len(row.prompt) + len(view.input_ids) for plan in plans for view in views(row, plan)]
         if step_group is not None:
             targets = [target for plan in plans for target in self.encoder.step_targets(row, plan, step_group)]
             lengths += [step_group + len(target.input_ids) for target in targets]

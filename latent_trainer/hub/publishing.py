@@ -48,7 +48,7 @@ class Publishing:
             The commit, on the first process; None on others.
         """
         args, output_dir = self.args, Path(self.args.output_dir)
-        self._drops_step_decoder = not args.keep_step_decoder
+        self._finishes = True
         save_without_push(self)  # a finished model, and no second push
         self.save_state()
         if not self.is_world_process_zero():

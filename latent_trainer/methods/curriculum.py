@@ -1,13 +1,19 @@
 """Curricula: how many latents a problem gets and which written steps it loses, stage by stage.
 
-A curriculum is a pure function of (stage, number of steps, a random source), so the same row at the same stage is the
-same on every process, worker and resumed run. Without a random source a row is as its stage schedules it: evaluation
-compares weights, which it could not over rows drawn anew each time.
+A curriculum is a dataclass of its options and a pure function of (stage, row, a random source), so the same row at the same
+stage is the same on every process, worker and resumed run. Without a random source a row is as its stage schedules it:
+evaluation compares weights, which it could not over rows drawn anew each time.
+
+It has ``num_stages`` and three functions: ``plan(stage, row, rng=None)`` of a row, ``plans(row)``, all it may get or the
+longest of them, and ``latents(stage)`` of a prompt at generation. It sees the token ids of a row, so that latents may stand
+for tokens as well as for steps.
 """
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 EVERYTHING = 10**9  # more steps or tokens than any problem has
 
@@ -27,6 +33,40 @@ class Plan:
     skip_tokens: int = 0
 
 
+class Row(Protocol):
+    """What a curriculum sees of a problem: token ids (`latent_trainer.data.encoding.EncodedProblem` is one).
+
+    Args:
+        prompt: of the question with its template text.
+        steps: one sequence a written step.
+        answer: of the answer and the end of text.
+    """
+
+    prompt: Sequence[int]
+    steps: Sequence[Sequence[int]]
+    answer: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Blank:
+    """A row of which only the number of steps is known; each has one token."""
+
+    num_steps: int = 0
+    prompt: Sequence[int] = (0,)
+    answer: Sequence[int] = (0,)
+
+    @property
+    def steps(self) -> list[list[int]]:
+        """One list a step."""
+        return [[0]] * self.num_steps
+
+
+def writes_steps(curriculum) -> bool:
+    """Return whether a run that starts at the first stage learns to write steps."""
+    plan = curriculum.plan(0, Blank())
+    return plan.skip_steps == 0
+
+
 @dataclass(frozen=True)
 class FixedCurriculum:
     """The same K latents at every stage, with all written steps kept or all dropped.
@@ -38,13 +78,13 @@ class FixedCurriculum:
 
     num_latents: int = 0
     keep_steps: bool = False
-    num_stages: int = 1
+    num_stages: ClassVar[int] = 1
 
-    def plan(self, stage: int, num_steps: int, rng: random.Random | None = None) -> Plan:
+    def plan(self, stage: int, row: Row, rng: random.Random | None = None) -> Plan:
         """Return the row's plan; the stage plays no part."""
-        return self.plans(num_steps)[0]
+        return self.plans(row)[0]
 
-    def plans(self, num_steps: int) -> list[Plan]:
+    def plans(self, row: Row) -> list[Plan]:
         """Return every plan a row may get."""
         return [Plan(self.num_latents, 0 if self.keep_steps else EVERYTHING)]
 
@@ -78,15 +118,15 @@ class StagedCurriculum:
         """Stages 0 .. max_stage + 1."""
         return self.max_stage + 2
 
-    def plan(self, stage: int, num_steps: int, rng: random.Random | None = None) -> Plan:
+    def plan(self, stage: int, row: Row, rng: random.Random | None = None) -> Plan:
         """Return the row's plan at ``stage`` (with ``rng``, a random one with probability ``uniform_prob``)."""
         if rng is not None and self.uniform_prob and rng.random() < self.uniform_prob:
-            stage = rng.randint(0, num_steps)
-        return self._at(stage, num_steps)
+            stage = rng.randint(0, len(row.steps))
+        return self._at(stage, len(row.steps))
 
-    def plans(self, num_steps: int) -> list[Plan]:
+    def plans(self, row: Row) -> list[Plan]:
         """Return every plan a row may get, at any stage."""
-        return [self._at(stage, num_steps) for stage in range(self.num_stages)]
+        return [self._at(stage, len(row.steps)) for stage in range(self.num_stages)]
 
     def _at(self, stage: int, num_steps: int) -> Plan:
         if stage > self.max_stage:
@@ -123,7 +163,7 @@ class InternalizeCurriculum:
         """Stages 0 .. max_stage + 1."""
         return self.max_stage + 2
 
-    def plan(self, stage: int, num_steps: int, rng: random.Random | None = None) -> Plan:
+    def plan(self, stage: int, row: Row, rng: random.Random | None = None) -> Plan:
         """Return the row's plan at ``stage``; the removal offset is drawn from ``rng``, and 0 without one."""
         if stage > self.max_stage:
             return Plan(skip_steps=EVERYTHING)
@@ -132,7 +172,7 @@ class InternalizeCurriculum:
             drop += int(-math.log(1.0 - rng.random()) / self.smoothing)
         return Plan(skip_tokens=drop) if self.unit == "token" else Plan(skip_steps=drop)
 
-    def plans(self, num_steps: int) -> list[Plan]:
+    def plans(self, row: Row) -> list[Plan]:
         """Return the plan that keeps most, which is that of stage 0; all others are shorter."""
         return [Plan()]
 

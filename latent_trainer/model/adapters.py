@@ -10,6 +10,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from latent_trainer.errors import InputError
+from latent_trainer.methods.objectives import Objective
 from latent_trainer.model.adapter_targets import default_targets
 from latent_trainer.model.modeling import LatentForCausalLM
 
@@ -39,7 +40,7 @@ def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel
             config.fan_in_fan_out = True  # Conv1D keeps its weight transposed
         if config.trainable_token_indices is None:
             _train_token_rows(model, config)
-    whole = [name for name in ("feedback", "step_decoder") if _has_parameters(getattr(model, name))]
+    whole = [name for name in ("feedback", "step_decoder", "objective") if _has_parameters(getattr(model, name))]
     if whole:
         config.modules_to_save = sorted({*(config.modules_to_save or ()), *whole})
     try:
@@ -82,13 +83,14 @@ def refuse_prompt_learning(config: PeftConfig) -> None:
         )
 
 
-def take_over(model: nn.Module, args, step_group: int) -> None:
-    """Give a model the feedback, rollout and step decoder its training arguments name.
+def take_over(model: nn.Module, args, step_group: int, objective: Objective) -> None:
+    """Give a model the feedback, rollout, step decoder and objective its training arguments name.
 
     Args:
         model: a latent model, or one in a `PeftModel`.
         args: `LatentTrainingArguments`.
         step_group: latents a step decoder reads for a step.
+        objective: becomes a part of the model where its terms are computed there.
 
     Raises:
         InputError: the model has adapters already, and what is new would train but not be saved with them.
@@ -98,12 +100,14 @@ def take_over(model: nn.Module, args, step_group: int) -> None:
     latent.configure(args.feedback, args.feedback_options, args.rollout, args.backprop, args.rollout_options)
     projects = latent.feedback is not feedback and _has_parameters(latent.feedback)
     copies = args.step_decoder == "copy" and latent.config.step_decoder != "copy"
-    if isinstance(model, PeftModel) and (projects or copies):
-        what = f"feedback={args.feedback}" if projects else "step_decoder=copy"
+    scores = objective.has_parameters and latent.objective is None
+    if isinstance(model, PeftModel) and (projects or copies or scores):
+        what = f"feedback={args.feedback}" if projects else "step_decoder=copy" if copies else f"objective={args.objective}"
         raise InputError(
             f"{what} adds weights that the model's adapters would not save; give LatentTrainer a peft_config instead"
         )
     latent.add_step_decoder(args.step_decoder, step_group)
+    latent.add_objective(args.objective, args.objective_options, objective if objective.in_model else None)
 
 
 def _is_target(name: str, targets: Iterable[str] | str) -> bool:
@@ -132,24 +136,31 @@ def _has_parameters(module: nn.Module | None) -> bool:
 
 
 @contextmanager
-def without_step_decoder(model: nn.Module):
-    """Take a step decoder with weights of its own out of a model and its adapter for as long as the block runs."""
+def without_parts(model: nn.Module, names: Iterable[str]):
+    """Take parts with weights of their own out of a model and its adapters for as long as the block runs.
+
+    Args:
+        model: a latent model, or one in a `PeftModel`.
+        names: "step_decoder", "objective".
+    """
     latent = latent_model(model)
-    if not _has_parameters(latent.step_decoder):
-        yield
-        return
-    decoder, kind = latent.step_decoder, latent.config.step_decoder
-    configs = list(model.peft_config.values()) if isinstance(model, PeftModel) else []
+    names = [name for name in names if _has_parameters(getattr(latent, name))]
+    parts = {name: (getattr(latent, name), getattr(latent.config, name)) for name in names}
+    configs = list(model.peft_config.values()) if isinstance(model, PeftModel) and names else []
     whole = [config.modules_to_save for config in configs]
-    latent.step_decoder = latent.config.step_decoder = None
+    for name in names:
+        setattr(latent, name, None)
+        setattr(latent.config, name, None)
     for config in configs:
-        config.modules_to_save = [name for name in config.modules_to_save or () if name != "step_decoder"] or None
+        config.modules_to_save = [name for name in config.modules_to_save or () if name not in names] or None
     try:
         yield
     finally:
-        latent.step_decoder, latent.config.step_decoder = decoder, kind
-        for config, names in zip(configs, whole, strict=True):
-            config.modules_to_save = names
+        for name, (part, setting) in parts.items():
+            setattr(latent, name, part)
+            setattr(latent.config, name, setting)
+        for config, saved in zip(configs, whole, strict=True):
+            config.modules_to_save = saved
 
 
 def latent_model(model: nn.Module) -> LatentForCausalLM:

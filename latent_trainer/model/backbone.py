@@ -18,7 +18,6 @@ from latent_trainer.model.forward_arguments import (
 )
 from latent_trainer.rollout.packing import ARGUMENTS as PACKING
 from latent_trainer.rollout.packing import packed_documents
-from latent_trainer.rollout.ranks import agree
 
 
 class Backbone(nn.Module):
@@ -90,27 +89,28 @@ class Backbone(nn.Module):
         attends = config.output_attentions if output_attentions is None else output_attentions
         if attends:
             check_attentions(config)
+        runner = model.runner
         if inputs_embeds is not None:
-            if model.form.reads_ids:
+            if runner.form.reads_ids:
                 raise InputError("inputs_embeds: this base model makes more of tokens than their embeddings; pass input_ids")
-            if model.feedback.sequential:
+            if runner.feedback.sequential:
                 placeholder = torch.tensor([[config.latent_token_id]], device=inputs_embeds.device)
-                refuse_placeholders(inputs_embeds, model.get_input_embeddings()(placeholder)[0, 0])
+                refuse_placeholders(inputs_embeds, runner.embedding(placeholder)[0, 0])
             input_ids = torch.full(inputs_embeds.shape[:2], -1, device=inputs_embeds.device)  # (B, T): no token of any kind
         documents = packed_documents(input_ids, attention_mask, position_ids, cache, packing)
         if documents is None:
-            use_cache = (config.use_cache and not model.training) if use_cache is None else use_cache
+            use_cache = (config.use_cache and not runner.training) if use_cache is None else use_cache
             use_cache = use_cache or cache is not None  # one that was handed in goes on
         else:
             if use_cache or attends or latents is not None:
                 what = "use_cache" if use_cache else "output_attentions" if attends else "latents"
                 raise InputError(f"{what} goes with no packed row; give every document a row of its own")
             if inputs_embeds is None:
-                inputs_embeds = model.get_input_embeddings()(input_ids)  # (B, T, H)
+                inputs_embeds = runner.embedding(input_ids)  # (B, T, H)
             input_ids, inputs_embeds = documents.apart(input_ids, -1), documents.apart(inputs_embeds)  # (D, W), (D, W, H)
             position_ids = None if position_ids is None else documents.apart(position_ids.expand(documents.shape))
             attention_mask, use_cache = documents.mask, False
-        output = model.run(
+        output = runner.run(
             input_ids,
             attention_mask,
             position_ids,
@@ -119,8 +119,8 @@ class Backbone(nn.Module):
             use_cache=use_cache,
             latents=latents,
             output_hidden_states=layers is not False and layers is not None,
-            least=agree(model, [input_ids], cache)[0],
-            **({"output_attentions": True} if attends else {}),
+            least=runner.agree([input_ids], cache)[0],
+            output_attentions=bool(attends),
         )
         hidden, hidden_states = output.hidden, output.hidden_states
         if documents is not None:

@@ -20,8 +20,10 @@ from latent_trainer.errors import InputError
 from latent_trainer.model.heads import linear_logits, own_logits
 from latent_trainer.rollout.base_form import STATES, USUAL, BaseForm, decoder_of, read
 from latent_trainer.rollout.cache import needs_own_cache
+from latent_trainer.rollout.columns import Columns
 from latent_trainer.rollout.fast.unread import read_from
-from latent_trainer.rollout.sequential import rollout
+from latent_trainer.rollout.reading import Reading
+from latent_trainer.rollout.sequential import SequentialRollout
 from latent_trainer.sharding import is_whole
 
 SAME = {torch.float64: 1e-5, torch.float32: 1e-4}  # the same operations on the same numbers, some of them in float32
@@ -192,9 +194,10 @@ class _Trial:
             mask[1, 0] = 0
             latent = torch.zeros_like(mask, dtype=torch.bool)
             latent[0, 2:4] = latent[1, 3:5] = True
-            named = {"form": form, "token_ids": behind[0] if form.reads_ids else None, "use_cache": True}
             positions = (mask.cumsum(1) - 1).clamp(min=0) + form.first_position
-            hidden = rollout(self.decoder, lambda hidden: hidden, behind[1], latent, mask, positions, **named).hidden
+            columns = Columns(behind[1], latent, mask, positions, behind[0] if form.reads_ids else None)
+            reading = Reading(self.decoder, lambda hidden: hidden, form, use_cache=True)
+            hidden = SequentialRollout().fill(columns, reading).hidden
             return torch.cat([hidden[:1, 2:], hidden[1:, 3:]], 1)
 
         for one in (form, replace(form, columnwise=True))[: 2 if form.own_cache else 1]:

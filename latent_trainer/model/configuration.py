@@ -4,12 +4,15 @@ from typing import ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from latent_trainer.compat import offer_to_server
 from latent_trainer.errors import check_choice
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.model.context import context_length
 from latent_trainer.options import check_options
 from latent_trainer.rollout.settings import check_rollout
 from latent_trainer.version import __version__
+
+ARCHITECTURE = "LatentForCausalLM"
 
 
 class LatentConfig(PreTrainedConfig):
@@ -30,6 +33,8 @@ class LatentConfig(PreTrainedConfig):
         backprop: through which latents gradient flows in training: "full", "last", "none" or the number of last latents.
         step_decoder: auxiliary decoder of the model, "copy", "shared" or None.
         step_decoder_group: latents it reads for a step.
+        objective: an objective with weights of its own that is a part of the model, a key of ``OBJECTIVES``; else None.
+        objective_options: its options.
         template: the prompt template (fields of `latent_trainer.data.Template`) the model was trained with.
         num_latents: latents a prompt gets at generation.
         stage: the curriculum's stage it was trained up to; None for a model nobody has trained, or an older version has.
@@ -56,6 +61,8 @@ class LatentConfig(PreTrainedConfig):
     backprop: str | int = "full"
     step_decoder: str | None = None
     step_decoder_group: int = 1
+    objective: str | None = None
+    objective_options: dict | None = None
     template: dict | None = None
     num_latents: int = 0
     stage: int | None = None
@@ -76,6 +83,8 @@ class LatentConfig(PreTrainedConfig):
             for name in ("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"):
                 kwargs.setdefault(name, getattr(text, name, None))
         super().__post_init__(**kwargs)
+        # a full model writes it anyway; beside an adapter there is nothing else that says which class loads it
+        self.architectures = self.architectures or [ARCHITECTURE]
 
     def get_text_config(self, decoder=None, encoder=None):
         """Return the base model's text configuration, so that caches and masks take its layers and windows."""
@@ -106,3 +115,7 @@ def check_feedback(feedback: str, options: dict) -> dict:
     """Return a feedback's options as it declares them; a one-line `InputError` where there is no such feedback or option."""
     check_choice("feedback", feedback, FEEDBACKS)
     return check_options(f"feedback '{feedback}'", FEEDBACKS[feedback], options, ("hidden_size",), "feedback_options")
+
+
+# here and not beside the model: of a folder's code, a server reads the configuration before it asks for the model's class
+offer_to_server(ARCHITECTURE)

@@ -9,6 +9,7 @@ from transformers import Cache
 
 from latent_trainer.compat import get_attention
 from latent_trainer.errors import InputError, nearest
+from latent_trainer.rollout import ROLLOUTS
 from latent_trainer.rollout.base_form import BaseForm
 from latent_trainer.rollout.cache import columns_in, is_filled
 from latent_trainer.rollout.packing import ARGUMENTS as PACKING
@@ -38,12 +39,15 @@ def refuse_unknown(arguments: dict, forward: Callable) -> None:
 
 
 def refuse_beside_views(arguments: dict, others: dict) -> None:
-    """Raise an `InputError` where a call with ``views`` has more than a prompt, its mask, steps and hidden states.
+    """Raise an `InputError` where a call with ``views`` has more than a prompt, its mask, and what objectives ask for.
 
     Args:
         arguments, others: of `LatentForCausalLM.forward`, by name.
     """
-    taken = ("self", "kwargs", "input_ids", "attention_mask", "views", "steps", "output_hidden_states", "label_smoothing")
+    taken = ("self", "kwargs", "input_ids", "attention_mask", "views", "steps", "needs", "scored")
+    taken += ("label_smoothing",)
+    if arguments.get("output_hidden_states"):
+        raise InputError("output_hidden_states has no meaning beside views; say in needs which hidden states are wanted")
     for name, value in {**arguments, **others}.items():
         default = value is None or (name == "logits_to_keep" and isinstance(value, int) and value == 0)
         if name not in taken and not default:
@@ -139,7 +143,7 @@ def check_attentions(config) -> None:
     implementation = get_attention(config.get_text_config())
     if implementation != "eager":
         raise InputError(f"output_attentions=True needs attn_implementation='eager'; it is {implementation}")
-    if config.rollout != "sequential":
+    if not ROLLOUTS[config.rollout].reads_once:
         raise InputError(f"output_attentions=True needs rollout=sequential: rollout={config.rollout} reads columns again")
 
 

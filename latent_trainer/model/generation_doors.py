@@ -10,6 +10,9 @@ from latent_trainer.model.asked_latents import say_other_number, thought_lengths
 from latent_trainer.model.context import refuse_prompts
 from latent_trainer.sharding import is_sharded
 
+# stock generation reads them and hands them on to the model, whose forward has no such argument
+OF_GENERATION = ("tokenizer", "assistant_tokenizer")
+
 
 class GenerationDoors:
     """What a latent model answers to stock generation; comes before `PreTrainedModel` and `GenerationMixin`."""
@@ -69,6 +72,8 @@ class GenerationDoors:
         first = kwargs.get("is_first_iteration") and mask is not None and mask.ndim == 2
         if first and not mask[:, -1].all():  # a device synchronisation, once
             raise InputError("a prompt ends in padding; set tokenizer.padding_side = 'left' before prompts are encoded")
+        for name in OF_GENERATION:
+            kwargs.pop(name, None)
         return super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
 
     def init_continuous_batching(self, *args, **kwargs):

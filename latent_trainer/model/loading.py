@@ -7,6 +7,7 @@ from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, is_peft_avai
 
 from latent_trainer.compat import find_adapter_config_file, stored_file
 from latent_trainer.errors import InputError
+from latent_trainer.methods.objectives import build_objective
 from latent_trainer.model.configuration import LatentConfig
 from latent_trainer.model.gguf import load_base, names_file
 from latent_trainer.model.tokens import fill_new_rows
@@ -114,6 +115,9 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
     if config is not None:
         model.configure(config.feedback, config.feedback_options, config.rollout, config.backprop, config.rollout_options)
         model.add_step_decoder(config.step_decoder, config.step_decoder_group)
+        if config.objective is not None:
+            own = build_objective(config.objective, config.objective_options, model.config)
+            model.add_objective(config.objective, config.objective_options, own)
         for kept in ("template", "num_latents", "stage"):
             setattr(model.config, kept, getattr(config, kept))
     model = PeftModel.from_pretrained(model, name, **where).merge_and_unload()

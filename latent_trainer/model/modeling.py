@@ -19,30 +19,28 @@ from latent_trainer.compat import (
 from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback import FEEDBACKS
+from latent_trainer.methods.objectives import build_objective
+from latent_trainer.methods.step import Needs, make_step
 from latent_trainer.model.backbone import WithBackbone
-from latent_trainer.model.configuration import LatentConfig, check_feedback
-from latent_trainer.model.context import refuse_beyond
-from latent_trainer.model.forward_arguments import check_ready_mask, refuse_beside_views
+from latent_trainer.model.configuration import LatentConfig
+from latent_trainer.model.forward_arguments import refuse_beside_views
 from latent_trainer.model.generation_doors import GenerationDoors
 from latent_trainer.model.gguf import load_base
 from latent_trainer.model.heads import causal_lm_loss
 from latent_trainer.model.loading import adapter_at, generation_config, load_adapter, refuse_pickled_adapter
+from latent_trainer.model.parts import WithParts
 from latent_trainer.model.step_decoder import StepDecoder
-from latent_trainer.model.tokens import fill_new_rows, place_latents, thinking_columns
+from latent_trainer.model.tokens import fill_new_rows
 from latent_trainer.model.views import ViewOutput, forward_views
 from latent_trainer.model.wrapped_base import WrappedBase
-from latent_trainer.rollout.cache import read_thought, with_room, write_thought
 from latent_trainer.rollout.checkpointing import RolloutCheckpointing
-from latent_trainer.rollout.jacobi import jacobi_rollout
-from latent_trainer.rollout.ranks import with_feedback
-from latent_trainer.rollout.sequential import RolloutOutput, count_positions, rollout
-from latent_trainer.rollout.settings import check_rollout
-from latent_trainer.sharding import Lookup, whole_shape
-
-ROLLOUTS = {"sequential": rollout, "jacobi": jacobi_rollout}
+from latent_trainer.rollout.output import RolloutOutput
+from latent_trainer.sharding import whole_shape
 
 
-class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin):
+class LatentForCausalLM(
+    WithBackbone, WrappedBase, WithParts, GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin
+):
     """A causal language model that thinks in continuous latents.
 
     ``input_ids`` holds the placeholder ``<|latent|>`` where a thought goes; `forward` replaces its embedding by
@@ -63,6 +61,7 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    fast = True  # False takes the plain path through a rollout, with the same results; not saved
 
     def __init__(self, config: LatentConfig, base: PreTrainedModel | None = None):
         attention = get_attention(config)  # None where the base model is to choose: not every one has sdpa
@@ -76,6 +75,9 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
         self.base = base
         self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **config.feedback_options)
         self.step_decoder = StepDecoder(config.base_config, config.step_decoder == "shared") if config.step_decoder else None
+        self.objective = (
+            None if config.objective is None else build_objective(config.objective, config.objective_options, config)
+        )
         self._no_split_modules = base._no_split_modules
         take_state(self, base)
         self.post_init()
@@ -176,73 +178,15 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
             return super().from_pretrained(name, *args, **kwargs)
         return load_adapter(cls, name, where, args, kwargs)
 
-    def configure(
-        self,
-        feedback: str,
-        feedback_options: dict | None = None,
-        rollout: str = "sequential",
-        backprop: str | int = "full",
-        rollout_options: dict | None = None,
-    ) -> None:
-        """Take over a method's settings; a feedback that is already in place keeps its weights.
-
-        Args:
-            feedback: a key of ``FEEDBACKS``.
-            feedback_options: its keyword arguments; None keeps those in place where the feedback stays the same.
-            rollout: one of ``ROLLOUTS``.
-            backprop: "full", "last", "none" or the number of last latents gradient flows through.
-            rollout_options: keyword arguments of the rollout.
-        """
-        config = self.config
-        if feedback_options is None:
-            feedback_options = config.feedback_options if feedback == config.feedback else {}
-        feedback_options = check_feedback(feedback, feedback_options)
-        rollout_options = check_rollout(rollout, rollout_options or {}, backprop)
-        if (feedback, feedback_options) != (config.feedback, config.feedback_options):
-            config.feedback = feedback
-            config.feedback_options = feedback_options
-            self.feedback = FEEDBACKS[feedback](config.hidden_size, **config.feedback_options)
-            self.feedback.to(device=self.device, dtype=self.dtype)
-        config.rollout, config.rollout_options, config.backprop = rollout, rollout_options, backprop
-
-    def add_step_decoder(self, kind: str | None, group: int = 1) -> None:
-        """Give the model a step decoder: a "copy" of the base model, or one "shared" with it; None takes it away.
-
-        Args:
-            kind: "copy", "shared" or None; a decoder of this kind that is already in place keeps its weights.
-            group: latents it reads for a step.
-        """
-        self.config.step_decoder_group = group
-        if kind != self.config.step_decoder:
-            self.step_decoder = StepDecoder(self.config.base_config, kind == "shared") if kind else None
-            self.config.step_decoder = kind
-            if kind:
-                self.step_decoder.copy_weights(self.base)
-
     def _next_embedding(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the latent (B, H) that follows ``hidden`` (B, H)."""
-        return self.feedback(hidden, Lookup(self.get_input_embeddings()), self._thought_logits)
-
-    def _thought_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits without the tokens that are never written, so that a soft latent does not mix them in."""
-        never = torch.tensor([self.config.latent_token_id, self.config.bot_token_id], device=hidden.device)
-        return self.logits_of(hidden).index_fill(-1, never, torch.finfo(hidden.dtype).min)
+        return self.runner.next_embedding(hidden)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise the feedback's layers; the base model initialises its own."""
         loaded = all(keeps_weights(parameter) for parameter in module.parameters(recurse=False))
         if isinstance(module, (nn.Linear, nn.LayerNorm)) and not loaded:
             module.reset_parameters()
-
-    def thought_columns(self, input_ids: torch.Tensor, closed: torch.Tensor | None = None) -> tuple:
-        """Return the columns (B, T) the rollout fills and those at which a thought is open.
-
-        Args:
-            input_ids: (B, T).
-            closed: (B,) whether the thought was closed before the first column; None means it was open.
-        """
-        thinking = thinking_columns(input_ids, self.config.bot_token_id, self.config.eot_token_id, closed)
-        return thinking & (input_ids == self.config.latent_token_id) & self.feedback.sequential, thinking
 
     def run(
         self,
@@ -252,65 +196,10 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
         past_key_values=None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool = False,
-        latents: torch.Tensor | None = None,
-        least: tuple[int, int] | None = None,
         **kwargs,
     ) -> RolloutOutput:
-        """Embed, fill the latents and return hidden states: what training and generation share.
-
-        Args:
-            input_ids: (B, T).
-            attention_mask: (B, P + T), 1 for real columns; None means all are.
-            position_ids: (B, T); by default counted over the real columns of each row.
-            past_key_values: cache of the P columns before.
-            inputs_embeds: (B, T, H); by default those of ``input_ids``.
-            use_cache: return a cache that also carries the thought.
-            latents: (B, K, H) as in `forward`.
-            least: what the ranks agreed on for these tokens (`latent_trainer.rollout.ranks.agree`).
-            kwargs: passed on to `latent_trainer.rollout.sequential.rollout`.
-        """
-        if self.training:
-            self.refuse_base_checkpointing()
-        form = self.form
-        if inputs_embeds is None:
-            inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, T, H)
-        thought, closed = read_thought(past_key_values)
-        latent_mask, thinking = self.thought_columns(input_ids, closed)
-        if latents is not None and thought is None:
-            places = thinking & (input_ids == self.config.latent_token_id)  # those of learned embeddings too
-            inputs_embeds, left = place_latents(inputs_embeds, places, latents)
-            latent_mask = latent_mask & left
-        if position_ids is None:
-            position_ids = count_positions(attention_mask, past_key_values, inputs_embeds)
-        beside = (one.attention_mask for one in kwargs.get("continuations", ()))
-        refuse_beyond(self.config, inputs_embeds.shape[1], attention_mask, *beside, cache=past_key_values)
-        if attention_mask is not None and attention_mask.ndim == 4:
-            check_ready_mask(self.config, form, attention_mask, latent_mask, past_key_values)
-        if form.first_position:
-            position_ids = position_ids + form.first_position
-        output = ROLLOUTS[self.config.rollout](
-            self.get_decoder(),
-            self._next_embedding,
-            inputs_embeds,
-            latent_mask,
-            attention_mask,
-            position_ids,
-            cache=with_room(past_key_values),
-            thought=thought,
-            backprop=self.config.backprop,
-            use_cache=use_cache,
-            checkpoint=self.gradient_checkpointing and self.training,
-            least=least,
-            form=form,
-            token_ids=input_ids.clamp(min=0) if form.reads_ids else None,
-            **self.config.rollout_options,
-            **kwargs,
-        )
-        if self.feedback.sequential:
-            output.hidden = with_feedback(self.feedback, self._next_embedding, output.hidden)
-        if use_cache:
-            write_thought(output.cache, output.hidden, ~thinking)
-        return output
+        """Return hidden states and latents; as `latent_trainer.model.runner.Runner.run`, which takes ``kwargs`` too."""
+        return self.runner.run(input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, **kwargs)
 
     @takes_either_cache
     def forward(
@@ -329,6 +218,8 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
         latents: torch.Tensor | None = None,
         views: dict[str, dict[str, torch.Tensor]] | None = None,
         steps: dict[str, torch.Tensor] | None = None,
+        needs: Needs | None = None,
+        scored: dict | None = None,
         **kwargs,
     ) -> CausalLMOutputWithPast | dict[str, ViewOutput]:
         """Run the model over tokens and latents.
@@ -351,6 +242,9 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
                 it is NaN the model thinks itself. A call that continues a thought takes none.
             views: continuations of the prompt in ``input_ids`` (docs/shapes.md); returns a `ViewOutput` for each.
             steps: with ``views``, what the step decoder reads; adds the output "steps".
+            needs: with ``views``, what is returned of them (`latent_trainer.methods.step.Needs`); by default losses alone.
+            scored: with ``views``, the ``rows`` (B,), ``counts`` and ``sums`` of a `latent_trainer.methods.step.Step`, with
+                which an objective that is a part of the model computes its terms; adds the output "terms".
             kwargs: ``return_dict``, ``output_attentions`` and what says where packed documents begin; see docs/clients.md.
                 With ``views``, ``label_smoothing``.
 
@@ -363,9 +257,15 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
         if views is not None:
             refuse_beside_views(locals(), kwargs)
             beside = {"label_smoothing": kwargs.get("label_smoothing", 0.0)}
-            return forward_views(self, input_ids, attention_mask, views, steps, bool(output_hidden_states), **beside)
-        if steps is not None:
-            raise InputError("steps are read beside views; give views too, or leave steps out")
+            results = forward_views(self.runner, input_ids, attention_mask, views, steps, self.step_decoder, needs, **beside)
+            if scored is not None:
+                batch = {"input_ids": input_ids, "attention_mask": attention_mask, "views": views, "rows": scored["rows"]}
+                step = make_step(results, batch, scored["counts"], scored["sums"], self)
+                results["terms"] = self.objective(step)
+            return results
+        for name, value in (("steps", steps), ("needs", needs), ("scored", scored)):
+            if value is not None:
+                raise InputError(f"{name} stand beside views; give views too, or leave {name} out")
         return_dict = kwargs.pop("return_dict", None)
         output = self.backbone(
             input_ids,

@@ -8,8 +8,10 @@ from latent_trainer.compat import CACHE, guard_torch_init_functions, keeps_weigh
 from latent_trainer.errors import InputError
 from latent_trainer.model.base_check import form_of, is_quickly_tried
 from latent_trainer.model.heads import logits_of
+from latent_trainer.model.runner import Runner
 from latent_trainer.rollout.base_form import BaseForm, decoder_of
 from latent_trainer.rollout.cache import hold_length
+from latent_trainer.sharding import is_sharded
 
 
 class WrappedBase:
@@ -54,6 +56,14 @@ class WrappedBase:
                 if model is not None:
                     model.own_head = self._form.own_head
         return self._form
+
+    @property
+    def runner(self) -> Runner:
+        """The model's parts as they are now, which think."""
+        checkpoint = self.gradient_checkpointing and self.training
+        return Runner(
+            self.config, self.base, self.form, self.feedback, self.training, checkpoint, is_sharded(self), self.fast
+        )
 
     @torch.no_grad()
     @guard_torch_init_functions()

@@ -1,1 +1,29 @@
-"""Rollouts: how the latents of a row are computed, pass by pass."""
+"""Rollouts: how the latents of a row are computed, pass by pass.
+
+One class a rollout, one line below. It derives from `latent_trainer.rollout.contract.Rollout` and has
+
+- ``Options``: a dataclass; its annotations state type and range of every option (`latent_trainer.options`), and
+- ``fill(columns, reading) -> RolloutOutput``: reads the T columns with every latent filled in.
+
+`latent_trainer.rollout.columns.Columns` says what is read, `latent_trainer.rollout.reading.Reading` how. Both go into the
+passes every rollout is made of, ``passes = self.passes(columns, reading)``, which know padding, positions, checkpoints and
+the forms of base models:
+
+- ``passes.first(piece, cache, keep)``: the first pass, over columns (B, n, H) from the first on; returns the decoder's
+  output and the cache with the first ``keep`` columns. Other views of a training step are read beside it, so every rollout
+  over an empty cache has one.
+- ``passes.one(piece, start, cache)``: any other pass, over columns (B, n, H) from ``start`` on, after those in ``cache``,
+  which it extends; returns the decoder's output.
+- ``passes.think(hidden)``: the latents that grow from hidden states (B, H) or (B, n, H).
+- ``passes.new_cache()``: an empty cache. `latent_trainer.rollout.cache.branch` makes a new one over another's first columns,
+  for columns that are to be read again.
+- ``passes.joined(outputs, filled, cache)``: the `RolloutOutput` of outputs over adjoining columns, (B, T) in all.
+
+`latent_trainer.rollout.sequential` is the plain example. A rollout states as class attributes what it cannot do: see
+`Rollout`.
+"""
+
+from latent_trainer.rollout.jacobi import JacobiRollout
+from latent_trainer.rollout.sequential import SequentialRollout
+
+ROLLOUTS = {"sequential": SequentialRollout, "jacobi": JacobiRollout}

@@ -55,11 +55,16 @@ class RolloutCheckpointing:
 
     def refuse_base_checkpointing(self) -> None:
         """Raise an `InputError` where the base model's layers checkpoint themselves."""
-        if any(getattr(module, "gradient_checkpointing", False) for module in self.base.modules()):
-            raise InputError(
-                "gradient checkpointing of the base model would silently drop the cache that latents need; turn it off "
-                "there (base.gradient_checkpointing_disable()) and on here (model.gradient_checkpointing_enable())"
-            )
+        refuse_own_checkpointing(self.base)
+
+
+def refuse_own_checkpointing(base: nn.Module) -> None:
+    """Raise an `InputError` where a base model's layers checkpoint themselves."""
+    if any(getattr(module, "gradient_checkpointing", False) for module in base.modules()):
+        raise InputError(
+            "gradient checkpointing of the base model would silently drop the cache that latents need; turn it off "
+            "there (base.gradient_checkpointing_disable()) and on here (model.gradient_checkpointing_enable())"
+        )
 
 
 def checkpointed_layers(decoder: nn.Module) -> list[nn.Module]:

@@ -2,9 +2,9 @@
 
 ZeRO-3 and FSDP2 gather the parameters of a layer from all ranks whenever the layer runs, forwards and backwards. A rank with
 fewer latents runs fewer passes, and the others would wait for it for ever. So before a forward call the ranks take the
-largest number of passes that any of them needs, in one small reduction, and those that need fewer fill up with idle ones
-(see `latent_trainer.rollout.sequential`). A single process, DDP, ZeRO-1 and ZeRO-2 keep whole parameters and agree on
-nothing; but ZeRO-1 and ZeRO-2 must have a gradient for the same weights on every rank, those of the feedback included.
+largest number of passes that any of them needs, in one small reduction, and those that need fewer fill up with idle ones.
+A single process, DDP, ZeRO-1 and ZeRO-2 keep whole parameters and agree on nothing; but ZeRO-1 and ZeRO-2 must have a
+gradient for the same weights on every rank, those of the feedback included.
 """
 
 from collections.abc import Callable
@@ -13,27 +13,72 @@ import torch
 from torch import distributed, nn
 
 from latent_trainer.compat import deepspeed_config
-from latent_trainer.rollout.cache import read_thought
-from latent_trainer.rollout.sequential import count_passes, with_unread
-from latent_trainer.sharding import is_sharded
+from latent_trainer.rollout.base_form import read
+from latent_trainer.rollout.columns import columns_of, constant_latents
+from latent_trainer.rollout.passes import Passes
 
 
-def agree(model, parts: list[torch.Tensor], cache=None) -> list[tuple[int, int] | None]:
-    """Return for each part of a forward call the passes its rollout has to run at least; None where ranks need not agree.
+def agree(masks: list[torch.Tensor], backprop: str | int, continues: bool) -> list[tuple[int, int]]:
+    """Return for each part of a forward call the passes its rollout has to run at least; every rank waits for the others.
 
     Args:
-        model: a `LatentForCausalLM`.
-        parts: token ids (B, T) of every call of ``model.run`` that the forward call makes.
-        cache: the cache the first part continues.
+        masks: (B, T) of every part, True where a latent goes.
+        backprop: as in `latent_trainer.rollout.reading.Reading`.
+        continues: whether there is a thought that the first part continues.
     """
-    if not is_sharded(model):
-        return [None] * len(parts)
-    thought, closed = read_thought(cache)
-    masks = [model.thought_columns(ids, closed if part == 0 else None)[0] for part, ids in enumerate(parts)]
-    own = [count_passes(mask, model.config.backprop, part == 0 and thought is not None) for part, mask in enumerate(masks)]
-    most = torch.tensor(own, device=parts[0].device)  # (parts, 2)
+    own = [count_passes(mask, backprop, part == 0 and continues) for part, mask in enumerate(masks)]
+    most = torch.tensor(own, device=masks[0].device)  # (parts, 2)
     distributed.all_reduce(most, distributed.ReduceOp.MAX)
     return [tuple(numbers) for numbers in most.tolist()]
+
+
+def count_passes(latent_mask: torch.Tensor, backprop: str | int, continues: bool) -> tuple[int, int]:
+    """Return the passes of a sequential rollout that begin with a latent, without and with gradient.
+
+    Args:
+        latent_mask: (B, T), True where a latent goes.
+        backprop: as in `latent_trainer.rollout.reading.Reading`.
+        continues: whether there is a thought to continue; then the first column counts as a latent wherever there is one.
+    """
+    columns = set(columns_of(latent_mask))
+    without: list[int] = []
+    if backprop != "full" and torch.is_grad_enabled():
+        constant = constant_latents(latent_mask, backprop)
+        constant_columns = columns_of(constant)
+        if constant_columns:
+            without = [column for column in columns if column <= constant_columns[-1]]
+            columns = set(columns_of(latent_mask & ~constant))
+    return len(without), len(columns | {0}) if columns and continues else len(columns)
+
+
+@torch.no_grad()
+def idle_before(passes: Passes, number: int) -> None:
+    """Run ``number`` passes over one column, each followed by the feedback, and forget them."""
+    embed = passes.columns.embeds[:1, 0]  # (1, H)
+    for _ in range(number):
+        embed = passes.think(_alone(passes, embed))
+
+
+def idle_after(passes: Passes, hidden: torch.Tensor, number: int) -> torch.Tensor:
+    """Run ``number`` latents of one row and column, and return ``hidden`` (B, T, H) unchanged.
+
+    Nothing of the idle passes is read, but back-propagation walks through them, with a gradient of zero.
+    """
+    if number <= 0:
+        return hidden
+    thought = hidden[:1, -1]  # (1, H)
+    for _ in range(number):
+        thought = _alone(passes, passes.think(thought))
+    return _with_idle(hidden, thought)
+
+
+def _alone(passes: Passes, embed: torch.Tensor) -> torch.Tensor:
+    """Return the hidden state (1, H) of a pass over one column that neither reads nor writes a cache."""
+    columns, reading = passes.columns, passes.reading
+    ids = None if columns.token_ids is None else columns.token_ids[:1, :1]
+    position_ids = columns.position_ids[:1, :1]
+    output = read(reading.decoder, reading.form, embed.unsqueeze(1), ids, None, position_ids, None)
+    return output.last_hidden_state[:, 0]
 
 
 def with_feedback(feedback: nn.Module, latent_after: Callable, hidden: torch.Tensor) -> torch.Tensor:
@@ -51,4 +96,9 @@ def with_feedback(feedback: nn.Module, latent_after: Callable, hidden: torch.Ten
         return hidden
     if not any(parameter.requires_grad for parameter in feedback.parameters()):
         return hidden
-    return with_unread(hidden, latent_after(hidden[:1, -1]))
+    return _with_idle(hidden, latent_after(hidden[:1, -1]))
+
+
+def _with_idle(hidden: torch.Tensor, idle: torch.Tensor) -> torch.Tensor:
+    """Return ``hidden`` (B, T, H) unchanged; back-propagation reaches what ``idle`` (1, H) came from with zeros."""
+    return torch.where(hidden.new_zeros((), dtype=torch.bool), idle.to(hidden.dtype).unsqueeze(1), hidden)

@@ -18,7 +18,7 @@ from latent_trainer.evaluation.record import data_hash
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.methods.objectives import OBJECTIVES
 from latent_trainer.model.adapters import latent_model
-from latent_trainer.rollout.settings import ROLLOUTS
+from latent_trainer.rollout import ROLLOUTS
 
 RECORD = "run_record.json"
 NOTHING = "unset"
@@ -30,6 +30,7 @@ OWN = (
     "step_decoder",
     "step_decoder_weight",
     "curriculum",
+    "curriculum_options",
     "num_latents",
     "keep_steps",
     "latents_per_step",
@@ -101,9 +102,9 @@ def make_record(trainer) -> dict:
     values["dtype"] = str(latent.dtype)
     values |= {"feedback": config.feedback, "rollout": config.rollout}
     for name, call, options in (
-        ("objective_options", OBJECTIVES[args.objective], args.objective_options),
+        ("objective_options", OBJECTIVES[args.objective].Options, args.objective_options),
         ("feedback_options", FEEDBACKS[config.feedback], config.feedback_options),
-        ("rollout_options", ROLLOUTS[config.rollout], config.rollout_options),
+        ("rollout_options", ROLLOUTS[config.rollout].Options, config.rollout_options),
     ):
         values |= _under(name, {**_defaults(call), **(options or {})})
     values |= _under("template", args.make_template().to_dict())

@@ -1,27 +1,24 @@
 """`LatentTrainer`: the Hugging Face `Trainer` over problems, stages and views."""
 
-import contextlib
 import itertools
 
-import torch
 from datasets import Dataset
 from peft import PeftConfig
 from torch import nn
 from transformers import PreTrainedTokenizerBase, Trainer
 
-from latent_trainer.compat import evaluate_as_in_training, prepared, train_batch_size
-from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
-from latent_trainer.data.lengths import Room
+from latent_trainer.compat import evaluate_as_in_training, train_batch_size
 from latent_trainer.data.thought_tokens import pad_on_the_left
-from latent_trainer.errors import InputError, TrainingError
+from latent_trainer.errors import InputError
 from latent_trainer.evaluation.record import data_hash
 from latent_trainer.hub.publishing import Publishing
-from latent_trainer.methods.curriculum import Plan, row_rng
-from latent_trainer.methods.objectives import OBJECTIVES
-from latent_trainer.methods.objectives.steps import StepObjective
-from latent_trainer.model.adapters import add_adapters, latent_model, take_over, without_step_decoder
+from latent_trainer.methods.objectives import build_objective
+from latent_trainer.methods.objectives.steps import StepObjective, StepOptions
+from latent_trainer.methods.step import Totals
+from latent_trainer.model.adapters import add_adapters, latent_model, take_over, without_parts
 from latent_trainer.model.modeling import LatentForCausalLM
-from latent_trainer.training.checkpoints import check_data, last_good, refuse_other_run, resumed_checkpoint
+from latent_trainer.training.batches import Batches
+from latent_trainer.training.checkpoints import check_data, refuse_other_run, resumed_checkpoint
 from latent_trainer.training.inherited import refuse_arguments
 from latent_trainer.training.interruption import StopOnSignal
 from latent_trainer.training.kernels import use_kernels
@@ -29,6 +26,7 @@ from latent_trainer.training.launching import refuse_adapters, refuse_launch
 from latent_trainer.training.resuming import SameRun
 from latent_trainer.training.samplers import EpochSampler, RowNumbers
 from latent_trainer.training.saving import WholeCheckpoints, locked
+from latent_trainer.training.scoring import Scoring
 from latent_trainer.training.seeding import seed, starting_model
 from latent_trainer.training.stages import StageCallback
 from latent_trainer.training.trainer_evaluation import Evaluation, read_again
@@ -36,7 +34,7 @@ from latent_trainer.training.training_args import LatentTrainingArguments
 from latent_trainer.training.trials import Trials
 
 
-class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Trials, Trainer):
+class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, Trials, Trainer):
     """Train a latent model on problems with any combination of objective, feedback, curriculum and rollout.
 
     Args:
@@ -75,22 +73,17 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Trials, T
             raise InputError("LatentTrainer needs the tokenizer; give it as processing_class")
         pad_on_the_left(processing_class)
         self.args, self.processing_class, self.peft_config = args, processing_class, peft_config
-        self.curriculum = args.make_curriculum()
-        # `Trainer` calls what a search looks for ``objective``
-        self.train_objective = OBJECTIVES[args.objective](**(args.objective_options or {}))
-        self.step_objective = StepObjective(args.step_decoder_weight) if args.step_decoder else None
+        self.step_objective = StepObjective(StepOptions(args.step_decoder_weight)) if args.step_decoder else None
         self.step_group = args.step_decoder_group or args.latents_per_step or 1
         model = self._first_model(model, kwargs)
-        self.encoder = Encoder(processing_class, args.make_template())
-        self.collator = LatentCollator(self.encoder.pad)
-        latent = latent_model(model)
-        most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
-        self.room = Room(self.encoder, latent.config.max_position_embeddings, most_latents, args.max_new_tokens)
-        rows = [] if train_dataset is None else self._encode(train_dataset, "train")
-        self.rows, self.dropped = self._that_can_be_read(rows)
+        context = latent_model(model).config.max_position_embeddings
+        group = None if self.step_objective is None else self.step_group
+        self.batches = Batches(args, processing_class, self.train_objective, context, group)
+        self.curriculum = self.batches.curriculum
+        rows = [] if train_dataset is None else self.batches.encoded(train_dataset, "train")
+        self.rows, self.dropped = self.batches.that_can_be_read(rows)
         self.stages = StageCallback(args, self.curriculum.num_stages, self._on_stage, lambda: evaluate_as_in_training(self))
-        self._term_sums: dict[str, torch.Tensor] = {}
-        self._steps_summed = 0
+        self._forget_terms()
         if args.advance_at is not None and (eval_dataset is None or isinstance(eval_dataset, dict)):
             raise InputError(f"advance_at={args.advance_at} needs one eval_dataset to measure accuracy on; give one")
         if kwargs.get("compute_metrics") is not None and not args.generate_in_eval:
@@ -146,62 +139,18 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Trials, T
                 f"model is {type(latent).__name__}; LatentTrainer needs a LatentForCausalLM, or a base model to wrap"
             )
         latent.refuse_base_checkpointing()
-        take_over(model, args, self.step_group)
+        # `Trainer` calls what a search looks for ``objective``
+        self.train_objective = build_objective(args.objective, args.objective_options, latent.config)
+        if args.keep_objective and not self.train_objective.has_parameters:
+            raise InputError(f"keep_objective=True keeps nothing: objective={args.objective} has no weights; leave it out")
+        take_over(model, args, self.step_group, self.train_objective)
+        self.train_objective = latent.objective or self.train_objective  # the model's own, where it has its weights already
         latent.config.template = args.make_template().to_dict()
         latent.generation_config.max_new_tokens = args.max_new_tokens
         refuse_adapters(model, self.peft_config, args)
         return model if self.peft_config is None else add_adapters(model, self.peft_config)
 
-    # ---- problems to batches ----
-
-    def _encode(self, problems, split: str) -> list[EncodedProblem]:
-        problems = as_problems(problems)
-        if not problems:
-            raise InputError(f"the {split} dataset is empty; give it at least one problem")
-        writes_steps = self.curriculum.plan(0, 0, row_rng(0, 0, 0)).skip_steps == 0
-        return self.encoder.problems(problems, writes_steps)
-
-    def _that_can_be_read(self, rows: list[EncodedProblem]) -> tuple[list[EncodedProblem], int]:
-        """Return the problems that fit the context at every stage and in every view, and the number of the others."""
-        group = None if self.step_objective is None else self.step_group
-        return self.room.read(rows, self.curriculum.plans, "explicit" in self.train_objective.views, group)
-
-    def _plan(self, row: EncodedProblem, index: int | None = None) -> Plan:
-        """Return what a row looks like at the current stage; as training draws it where its number is given."""
-        rng = None if index is None else row_rng(self.args.seed, self._epoch, index)
-        return self.curriculum.plan(self.stages.stage, len(row.steps), rng)
-
-    def _views(self, row: EncodedProblem, plan: Plan, scored: bool) -> dict[str, View]:
-        """Return the views of a row; without labels where it only fills up a batch."""
-        views = {"latent": self.encoder.latent_view(row, plan)}
-        if "explicit" in self.train_objective.views:
-            views["explicit"] = self.encoder.explicit_view(row, self.train_objective.skip_last_step)
-        if scored:
-            return views
-        return {name: View(view.input_ids, [-100] * len(view.labels), view.answer_start) for name, view in views.items()}
-
-    def _batch(self, indices: list[int], rows: list[EncodedProblem], draws: bool = True) -> dict:
-        """Put a batch together; an index past the end stands for a filler (see `EpochSampler`).
-
-        Args:
-            indices: numbers of rows.
-            rows: all there are.
-            draws: whether the curriculum may draw at random, as in training.
-        """
-        chosen = [(rows[index % len(rows)], index < len(rows)) for index in indices]
-        numbers = [index % len(rows) if draws else None for index in indices]
-        plans = [self._plan(row, number) for number, (row, _) in zip(numbers, chosen, strict=True)]
-        views = [self._views(row, plan, scored) for (row, scored), plan in zip(chosen, plans, strict=True)]
-        batch = self.collator([(row.prompt, own) for (row, _), own in zip(chosen, views, strict=True)])
-        batch["rows"] = torch.tensor([scored for _, scored in chosen])
-        batch["ids"] = [row.problem.id for row, scored in chosen if scored]
-        if self.step_objective is not None:
-            targets = [
-                self.encoder.step_targets(row, plan, self.step_group) if scored else []
-                for (row, scored), plan in zip(chosen, plans, strict=True)
-            ]
-            batch["steps"] = self.collator.steps(targets, self.step_group)
-        return batch
+    # ---- batches ----
 
     @property
     def _epoch(self) -> int:
@@ -219,98 +168,17 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Trials, T
             raise InputError(f"dataloader_drop_last=True leaves none of {len(self.rows)} rows in batches of {global_batch}")
         return EpochSampler(len(self.rows), global_batch, seed, lambda: self._epoch, shuffle, lengths, drop_last)
 
-    def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list[dict], dict]:
-        """Return the batches of one optimizer step at the current stage, and the global counts their terms share."""
+    def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list[dict], Totals]:
+        """Return the batches of one optimizer step at the current stage, and the totals their terms share."""
         self.stages.before_batch(self.args, self.state, self.optimizer, self.lr_scheduler)
-        batches = [self._batch(indices, self.rows) for indices in itertools.islice(epoch_iterator, num_batches)]
+        stage, epoch = self.stages.stage, self._epoch
+        batches = [
+            self.batches.batch(indices, self.rows, stage, epoch) for indices in itertools.islice(epoch_iterator, num_batches)
+        ]
         if self.state.global_step == 0:  # a run that begins, perhaps anew with a smaller batch
-            self._term_sums, self._steps_summed = {}, 0
+            self._forget_terms()
         self._steps_summed += 1
-        counts = self._counts(batches)
-        if self.train_objective.statistics_view is not None and len(batches) > 1:
-            counts["statistics"] = self._statistics(self.model_wrapped, batches)
-        return batches, counts
-
-    def _counts(self, batches: list[dict]) -> dict[str, int]:
-        """Count rows and labelled tokens per view over all processes and accumulation steps."""
-        counts = {"rows": sum(int(batch["rows"].sum()) for batch in batches)}
-        for view in self.train_objective.views:
-            labels = (batch["views"][view]["labels"] for batch in batches)
-            counts[f"{view}_tokens"] = sum(int((label != -100).sum()) for label in labels)
-        if self.step_objective is not None:
-            counts["steps_tokens"] = sum(int((batch["steps"]["labels"] != -100).sum()) for batch in batches)
-        total = torch.tensor(list(counts.values()), device=self.args.device)
-        total = self.accelerator.reduce(total, "sum").tolist()
-        return dict(zip(counts, total, strict=True))
-
-    @torch.no_grad()
-    def _statistics(self, model, batches: list[dict]) -> torch.Tensor:
-        """Add up the objective's statistics over several batches and all processes, in passes of their own.
-
-        Needed only where the terms of a batch depend on batches that come after it; a single batch takes its statistics from
-        the outputs it has anyway.
-        """
-        total = 0.0
-        for batch in batches:
-            views = {self.train_objective.statistics_view: batch["views"][self.train_objective.statistics_view]}
-            inputs = prepared(self, {**batch, "views": views, "steps": None})
-            total += self.train_objective.statistics(self._outputs(model, inputs), inputs)
-        return self.accelerator.reduce(total, "sum")
-
-    # ---- loss ----
-
-    def _outputs(self, model, batch: dict) -> dict:
-        """Return the model's outputs per view of a batch on the device."""
-        return model(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            views=batch["views"],
-            steps=batch.get("steps"),
-            output_hidden_states=self.train_objective.needs_hidden_states,
-            label_smoothing=self.args.label_smoothing_factor,
-        )
-
-    def _track_num_input_tokens(self, inputs: dict) -> None:
-        super()._track_num_input_tokens(_columns(inputs))
-
-    def floating_point_ops(self, inputs: dict) -> int:
-        """Return the operations of a training step, estimated from all columns it reads."""
-        return super().floating_point_ops(_columns(inputs))
-
-    def _terms(self, outputs: dict, batch: dict, counts: dict) -> dict[str, torch.Tensor]:
-        """Return the objective's terms, and the step decoder's where there is one."""
-        terms = self.train_objective(outputs, batch, counts)
-        return terms if self.step_objective is None else terms | self.step_objective(outputs, batch, counts)
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Return the sum of the objective's terms, scaled so that averaging over processes gives the global loss."""
-        outputs = self._outputs(model, inputs)
-        counts = num_items_in_batch
-        if self.train_objective.statistics_view is not None and "statistics" not in counts:
-            counts = {
-                **counts,
-                "statistics": self.accelerator.reduce(self.train_objective.statistics(outputs, inputs), "sum"),
-            }
-        terms = self._terms(outputs, inputs, counts)
-        for name, term in terms.items():
-            self._term_sums[name] = self._term_sums.get(name, 0.0) + term.detach()
-        loss = sum(terms.values()) * self.accelerator.num_processes
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1}, problems {inputs['ids']}; "
-                f"begin a run with a lower learning_rate or without those problems; {last_good(self.args.output_dir)}"
-            )
-        return (loss, outputs) if return_outputs else loss
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the stage, and the objective's terms where there is more than one, to what is logged."""
-        logs["stage"] = self.stages.stage
-        if "loss" in logs:
-            if len(self._term_sums) > 1:
-                for name, total in self._term_sums.items():
-                    logs[f"loss_{name}"] = self.accelerator.reduce(total, "sum").item() / self._steps_summed
-            self._term_sums, self._steps_summed = {}, 0
-        super().log(logs, start_time)
+        return batches, self._totals(self.model_wrapped, batches, one_by_one=True)
 
     # ---- stages, training and saving ----
 
@@ -351,25 +219,23 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Trials, T
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model; a step decoder's weights stay in checkpoints and leave the finished model unless it is kept."""
-        self._drops_step_decoder = not (_internal_call or self.args.keep_step_decoder)
+        """Save the model; weights that only training needs stay in checkpoints and leave the finished model unless kept."""
+        self._finishes = not _internal_call
         super().save_model(output_dir, _internal_call)
 
+    @property
+    def _left_out(self) -> list[str]:
+        """Parts of the model that leave it when it is finished."""
+        kept = {"step_decoder": self.args.keep_step_decoder, "objective": self.args.keep_objective}
+        return [name for name, keep in kept.items() if self._finishes and not keep]
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Save the model, without tied heads and, where it goes, without the step decoder."""
+        """Save the model, without tied heads and without what only training needs."""
         model = self.accelerator.unwrap_model(self.model)
         if state_dict is not None:  # gathered from all ranks, where a tied head is a second tensor
             tied = latent_model(model).all_tied_weights_keys
-            state_dict = {name: value for name, value in state_dict.items() if name not in tied}
-        with without_step_decoder(model) if self._drops_step_decoder else contextlib.nullcontext():
-            if self._drops_step_decoder and state_dict is not None:
-                state_dict = {name: value for name, value in state_dict.items() if "step_decoder." not in name}
+            leave = [f"{name}." for name in self._left_out]
+            gone = [name for name in state_dict if name in tied or any(one in name for one in leave)]
+            state_dict = {name: value for name, value in state_dict.items() if name not in gone}
+        with without_parts(model, self._left_out):
             super()._save(output_dir, state_dict)
-
-
-def _columns(batch: dict) -> dict[str, torch.Tensor]:
-    """Return token ids and mask of all columns a model reads of a batch: prompts and views; fillers count as padding."""
-    parts = [batch, *batch["views"].values()]
-    masks = [part["attention_mask"] * batch["rows"].unsqueeze(1) for part in parts]
-    ids = [part["input_ids"].flatten() for part in parts]
-    return {"input_ids": torch.cat(ids), "attention_mask": torch.cat([mask.flatten() for mask in masks])}

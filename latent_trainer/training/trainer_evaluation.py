@@ -135,12 +135,12 @@ class Evaluation:
 
     def _that_can_be_evaluated(self, problems) -> tuple[list[EncodedProblem], list[EncodedProblem], dict[str, int]]:
         """Return the problems of the loss, those that are answered, and the numbers of those left out and out of reach."""
-        rows = self._encode(problems, "evaluation")
-        read, unread = self._that_can_be_read(rows)
+        rows = self.batches.encoded(problems, "evaluation")
+        read, unread = self.batches.that_can_be_read(rows)
         if not self.args.generate_in_eval:
             return read, [], {"dropped": unread}
-        answered, dropped = self.room.answered(rows)
-        unreachable, line = self.room.beyond_reach(answered)
+        answered, dropped = self.batches.room.answered(rows)
+        unreachable, line = self.batches.room.beyond_reach(answered)
         if unreachable:
             logger.warning_once(line)
         return read, answered, {"dropped": dropped, "dropped_from_loss": unread, "unreachable": unreachable}
@@ -151,14 +151,13 @@ class Evaluation:
         mine = self._mine(rows)
         size = self.args.per_device_eval_batch_size
         starts = range(0, len(mine), size)
-        batches = [self._batch(list(mine[start : start + size]), rows, draws=False) for start in starts]
-        counts = self._counts(batches)
-        if self.train_objective.statistics_view is not None:
-            counts["statistics"] = self._statistics(model, batches)
+        stage = self.stages.stage
+        batches = [self.batches.batch(list(mine[start : start + size]), rows, stage, epoch=None) for start in starts]
+        totals = self._totals(model, batches)
         total = torch.zeros((), device=self.args.device)
         for batch in tqdm(batches, desc="loss", unit="batch", leave=False, disable=not self._shows_progress):
             inputs = prepared(self, batch)
-            total += sum(self._terms(self._outputs(model, inputs), inputs, counts).values())
+            total += sum(self._scored(model, inputs, totals)[1].values())
         return self.accelerator.reduce(total, "sum").item()
 
     def _generate(self, model, rows: list[EncodedProblem]) -> tuple[list[Answer], list[list[int]]]:
@@ -169,7 +168,7 @@ class Evaluation:
             self.processing_class,
             [rows[index % len(rows)].problem for index in mine],
             self.curriculum.latents(self.stages.stage),
-            self.encoder.template,
+            self.batches.encoder.template,
             batch_size=self.args.per_device_eval_batch_size,
             max_new_tokens=self.args.max_new_tokens,
             show_progress=self._shows_progress,
@@ -181,13 +180,15 @@ class Evaluation:
 
     def _written(self, rows: list[EncodedProblem], tokens: list[list[int]]) -> EvalPrediction:
         """Return the tokens written for rows, those they are trained on at this stage, and the prompts if asked for."""
-        labels = [
-            [label for label in self._views(row, self._plan(row), True)["latent"].labels if label != -100] for row in rows
-        ]
+        labels = [[label for label in self._labels(row) if label != -100] for row in rows]
         latents, inputs = self.curriculum.latents(self.stages.stage), None
         if "inputs" in self.args.include_for_metrics:
-            inputs = _padded([self.encoder.prompt(row.problem.question, latents) for row in rows])
+            inputs = _padded([self.batches.encoder.prompt(row.problem.question, latents) for row in rows])
         return EvalPrediction(predictions=_padded(tokens), label_ids=_padded(labels), inputs=inputs)
+
+    def _labels(self, row: EncodedProblem) -> list[int]:
+        """Return the labels of a row with its latents at the current stage."""
+        return self.batches.encoder.latent_view(row, self.batches.plan(row, self.stages.stage)).labels
 
     def _own_metrics(self, written: EvalPrediction, metrics: dict, prefix: str) -> dict:
         """Return what ``compute_metrics`` makes of what was written.

@@ -10,14 +10,16 @@ from latent_trainer.data.template import TEMPLATES, Template, resolve_template
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.methods.curriculum import CURRICULA, FixedCurriculum, InternalizeCurriculum, StagedCurriculum
 from latent_trainer.methods.feedback import FEEDBACKS
-from latent_trainer.methods.objectives import OBJECTIVES
+from latent_trainer.methods.objectives import OBJECTIVES, check_objective
 from latent_trainer.methods.presets import METHODS
 from latent_trainer.model.configuration import check_feedback
-from latent_trainer.options import Bounds, Count, Positive, Share, Weight, admits, check_fields, check_options, parse_json
+from latent_trainer.options import Bounds, Count, Positive, Share, Weight, admits, check_fields, parse_json
 from latent_trainer.process_group import leave_at_exit
-from latent_trainer.rollout.settings import ROLLOUTS, check_rollout
+from latent_trainer.rollout import ROLLOUTS
+from latent_trainer.rollout.settings import check_rollout
 from latent_trainer.training.checkpoints import resumption
 from latent_trainer.training.inherited import refuse_fields
+from latent_trainer.training.named_options import PARTS, unfold, unfold_curriculum
 from latent_trainer.training.unread_settings import asked_for, settle_unread
 
 DEFAULTS = {
@@ -68,11 +70,11 @@ class LatentTrainingArguments(TrainingArguments):
     )
 
     method: str = _option("Preset that fills in the fields below that are left unset.", "coconut", METHODS)
-    objective: str | None = _option("What a step is scored on.", choices=OBJECTIVES)
+    objective: dict | str | None = _option("What a step is scored on.", choices=OBJECTIVES)
     objective_options: dict | str | None = _option("Keyword arguments of the objective, as a mapping or JSON.")
-    feedback: str | None = _option("How a hidden state becomes the next latent.", choices=FEEDBACKS)
+    feedback: dict | str | None = _option("How a hidden state becomes the next latent.", choices=FEEDBACKS)
     feedback_options: dict | str | None = _option("Keyword arguments of the feedback, as a mapping or JSON.")
-    rollout: str | None = _option("How the latents are computed.", choices=ROLLOUTS)
+    rollout: dict | str | None = _option("How the latents are computed.", choices=ROLLOUTS)
     rollout_options: dict | str | None = _option("Keyword arguments of the rollout, as a mapping or JSON.")
     backprop: int | str | None = _option("Latents gradient flows through: full, last, none or the number of last latents.")
 
@@ -81,7 +83,10 @@ class LatentTrainingArguments(TrainingArguments):
     step_decoder_group: Positive | None = _option("Latents that stand for a step; by default latents_per_step.")
     keep_step_decoder: bool = _option("Keep the step decoder in the saved model, to explain its latents.", False)
 
-    curriculum: str | None = _option("How latents and steps change over training.", choices=CURRICULA)
+    keep_objective: bool = _option("Keep the objective's own weights in the saved model, to train it on.", False)
+
+    curriculum: dict | str | None = _option("How latents and steps change over training.", choices=CURRICULA)
+    curriculum_options: dict | str | None = _option("Keyword arguments of the curriculum, as a mapping or JSON.")
     num_latents: Count | None = _option("Fixed curriculum: latents K of every row.")
     keep_steps: bool | None = _option("Fixed curriculum: whether the written steps stay.")
     latents_per_step: Positive | None = _option("Staged curriculum: latents that replace one step.")
@@ -115,6 +120,8 @@ class LatentTrainingArguments(TrainingArguments):
         self._parse_mappings()
         if self.prediction_loss_only:
             self.generate_in_eval = False
+        unfold(self)
+        unfold_curriculum(self)
         check_choice("method", self.method, METHODS)
         asked = asked_for(self)
         self._take_preset()
@@ -139,7 +146,7 @@ class LatentTrainingArguments(TrainingArguments):
         preset = {**DEFAULTS, **METHODS[self.method].defaults}
         if self.steps_per_stage is not None or self.advance_at is not None:
             preset.pop("epochs_per_stage", None)
-        for name in ("objective", "feedback", "rollout"):
+        for name in PARTS:
             if getattr(self, name) not in (None, preset[name]):
                 preset.pop(f"{name}_options", None)
         epochs = preset.pop("num_train_epochs")
@@ -153,12 +160,12 @@ class LatentTrainingArguments(TrainingArguments):
         """Return the epochs that train every stage as long as another; 0 where stages do not end by epochs."""
         if self.epochs_per_stage is None or self.curriculum not in CURRICULA or self.curriculum == "fixed":
             return 0
-        last = self.max_stage + 1 if self.last_stage is None else self.last_stage
+        last = self.make_curriculum().num_stages - 1 if self.last_stage is None else self.last_stage
         return self.epochs_per_stage * (last - self.first_stage + 1)
 
     def _parse_mappings(self):
         """Turn mappings that are given as JSON into mappings; a stock field may hold the name of a file instead."""
-        hints, own = get_type_hints(type(self)), ("objective_options", "feedback_options", "rollout_options")
+        hints, own = get_type_hints(type(self)), tuple(f"{part}_options" for part in PARTS)
         for one in fields(self):
             value = getattr(self, one.name)
             is_text = isinstance(value, str) and admits(hints[one.name], dict)
@@ -183,9 +190,7 @@ class LatentTrainingArguments(TrainingArguments):
         if self.feedback_options is not None:
             self.feedback_options = check_feedback(self.feedback, self.feedback_options)
         if self.objective_options is not None:
-            self.objective_options = check_options(
-                f"objective '{self.objective}'", OBJECTIVES[self.objective], self.objective_options, (), "objective_options"
-            )
+            self.objective_options = check_objective(self.objective, self.objective_options)
 
     def _check_combination(self):
         """Refuse combinations that make no sense, with the reason."""
@@ -266,9 +271,11 @@ class LatentTrainingArguments(TrainingArguments):
             return FixedCurriculum(self.num_latents, self.keep_steps)
         if self.curriculum == "staged":
             return StagedCurriculum(self.latents_per_step, self.max_stage, self.pad_latent_to_max, self.uniform_prob)
-        return InternalizeCurriculum(
-            self.internalize_per_stage, self.internalize_unit, self.max_stage, self.internalize_smoothing
-        )
+        if self.curriculum == "internalize":
+            return InternalizeCurriculum(
+                self.internalize_per_stage, self.internalize_unit, self.max_stage, self.internalize_smoothing
+            )
+        return CURRICULA[self.curriculum](**(self.curriculum_options or {}))
 
     def make_template(self) -> Template:
         """Return the prompt template with the changes these arguments make."""

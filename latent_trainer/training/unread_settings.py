@@ -48,7 +48,7 @@ def settle_unread(args, asked: dict, defaults: dict) -> None:
 def unread(args) -> dict[str, str]:
     """Return the settings that the others leave unread, each with the setting that does."""
     curriculum = args.make_curriculum()
-    own = OF_CURRICULUM[args.curriculum]
+    own = OF_CURRICULUM.get(args.curriculum, STAGES)
     found = dict.fromkeys(set().union(*OF_CURRICULUM.values()) - own, f"curriculum={args.curriculum}")
     if args.max_stage == 0 and args.curriculum != "fixed":
         found |= dict.fromkeys(BY_STEPS + BY_COUNT, "max_stage=0")

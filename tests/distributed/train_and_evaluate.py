@@ -15,14 +15,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType, gather_object
 from peft import LoraConfig
+from reader_objective import ReaderObjective
 from training import make_trainer, uneven_problems
 from transformers import AutoModelForCausalLM
 
 from latent_trainer import encode_prompts
 from latent_trainer.cli import main
 from latent_trainer.errors import InputError
+from latent_trainer.methods.objectives import OBJECTIVES
 from latent_trainer.rollout import ranks
 
+OBJECTIVES["reader"] = ReaderObjective
 DEEPSPEED = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
 FSDP = os.environ.get("ACCELERATE_USE_FSDP") == "true"
 
@@ -48,6 +51,7 @@ RUNS = {
     "truncated": {**UNEVEN, "backprop": 1, "feedback_options": {"norm": "embedding"}},
     "jacobi": {**UNEVEN, **DISTILLED, "rollout": "jacobi", "rollout_options": {"iterations": 2}, "feedback": "soft"},
     "steps": {**UNEVEN, "step_decoder": "copy"},
+    "objective with weights": {**UNEVEN, "objective": "reader"},
     "adapters": {**UNEVEN, "feedback": "projection", "peft_config": LoraConfig(r=4, trainable_token_indices={})},
     "adapters and rows": {**UNEVEN, "feedback": "projection", "peft_config": LoraConfig(r=4)},
     # the last one: under ZeRO-3 a model that is loaded before its arguments are made takes the number type of the run before
@@ -96,7 +100,7 @@ def written(trainer) -> list[list[int]]:
     tokens = []
     for index in range(trainer.args.process_index, 2, processes()):
         question = uneven_problems(2)[index].question
-        batch = encode_prompts([question], trainer.processing_class, 2 * index, trainer.encoder.template)
+        batch = encode_prompts([question], trainer.processing_class, 2 * index, trainer.batches.encoder.template)
         new = model.generate(**batch, max_new_tokens=2 + 3 * index, do_sample=False)[:, batch["input_ids"].shape[1] :]
         tokens += new.tolist()
     return gather_object(tokens)

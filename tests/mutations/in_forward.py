@@ -116,14 +116,14 @@ FORWARD = [
         "a document that goes on where another ends is not told from it",
     ),
     Mutation(
-        "latent_trainer/model/modeling.py",
+        "latent_trainer/model/runner.py",
         "write_thought(output.cache, output.hidden, ~thinking)",
         "write_thought(output.cache, output.hidden, thinking)",
         "tests/test_generation.py -k 'test_written_latents_equal_given_ones or test_thought_tokens_are_never_written'",
         "a cache says of open thoughts that they are closed",
     ),
     Mutation(
-        "latent_trainer/model/modeling.py",
+        "latent_trainer/model/runner.py",
         "never, torch.finfo(hidden.dtype).min)",
         "never, 0.0)",
         "tests/test_feedback.py -k test_soft_never_mixes_in_thought_tokens",

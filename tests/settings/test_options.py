@@ -15,9 +15,9 @@ from latent_trainer.cli.arguments import DataArguments, ModelArguments
 from latent_trainer.data import DATASETS
 from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback import FEEDBACKS
-from latent_trainer.methods.objectives import OBJECTIVES
+from latent_trainer.methods.objectives import OBJECTIVES, build_objective
 from latent_trainer.options import Bounds, admits, check_fields, check_options, checked, conform
-from latent_trainer.rollout.settings import ROLLOUTS
+from latent_trainer.rollout import ROLLOUTS
 from latent_trainer.training.training_args import STOCK_BOUNDS
 
 COMMANDS = [
@@ -26,9 +26,9 @@ COMMANDS = [
     *(probe.ProbeArguments, push.PushArguments, sweep.SweepArguments),
 ]
 PLUGINS = {
-    **{f"objective {name}": (call, ()) for name, call in OBJECTIVES.items()},
+    **{f"objective {name}": (kind.Options, ()) for name, kind in OBJECTIVES.items()},
     **{f"feedback {name}": (call, ("hidden_size",)) for name, call in FEEDBACKS.items()},
-    **{f"rollout {name}": (call, ()) for name, call in ROLLOUTS.items()},
+    **{f"rollout {name}": (call.Options, ()) for name, call in ROLLOUTS.items()},
     **{f"dataset {name}": (call, ("split", "path", "seed")) for name, call in DATASETS.items()},
 }
 
@@ -264,7 +264,7 @@ def test_models_and_data_sets():
         "layer_norm": False
     }
     assert "temperature=0 must be above 0" in refusal(lambda: FEEDBACKS["soft"](8, temperature=0))
-    assert "factor=-1 must be at least 0" in refusal(lambda: OBJECTIVES["self_distillation"](factor=-1))
+    assert "factor=-1 must be at least 0" in refusal(lambda: build_objective("self_distillation", {"factor": -1}))
     assert "dataset_options.size='5'" in refusal(lambda: load_problems("arithmetic", size="5"))
     assert "dataset_options.operations=True" in refusal(lambda: load_problems("arithmetic", operations=True))
     assert "operations=-1 must lie between 1 and 1000" in refusal(lambda: load_problems("arithmetic", operations=-1))

@@ -36,6 +36,7 @@ ASKED = {
 }
 ALWAYS = {
     *("method", "objective", "objective_options", "rollout_options", "step_decoder", "keep_step_decoder", "curriculum"),
+    *("keep_objective", "curriculum_options"),
     *("first_stage", "last_stage", "template", "markers", "score_answer_prefix", "generate_in_eval", "max_new_tokens"),
 }
 LATENTS = {"feedback", "feedback_options", "rollout", "backprop"}

@@ -6,7 +6,7 @@ import numpy
 import pytest
 import torch
 from conftest import make_base
-from training import history, make_tokenizer, make_trainer, uneven_problems
+from training import batch_of, history, make_tokenizer, make_trainer, uneven_problems
 from transformers import TrainerCallback
 
 from latent_trainer.evaluation.generation import generate_answers
@@ -114,7 +114,7 @@ def test_the_loss_is_that_of_the_stage(tmp_path, drawing):
     for epoch in range(3):
         trainer.state.epoch = float(epoch)
         losses.append(trainer.evaluate(uneven_problems(16))["eval_loss"])
-        batches.append(trainer._batch(list(range(16)), trainer.rows)["views"]["latent"]["input_ids"].tolist())
+        batches.append(batch_of(trainer, list(range(16)))["views"]["latent"]["input_ids"].tolist())
     assert losses[0] == losses[1] == losses[2]
     assert batches[0] != batches[1]
     scheduled = {**settings, "uniform_prob": 0.0, "internalize_smoothing": 0.0}

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from training import history, make_trainer, uneven_problems
+from training import batch_of, history, make_trainer, uneven_problems
 from transformers import EarlyStoppingCallback, SchedulerType, TrainerCallback
 from transformers.training_args import OptimizerNames
 
@@ -145,7 +145,7 @@ def test_tokens_seen(tmp_path):
     seen, operations = {}, set()
     for kind in ("all", "non_padding"):
         trainer = make_trainer(tmp_path / kind, include_num_input_tokens_seen=kind, **settings)
-        batch = trainer._batch(list(range(8)), trainer.rows)
+        batch = batch_of(trainer, list(range(8)))
         trainer.train()
         seen[kind] = trainer.state.num_input_tokens_seen
         operations.add(trainer.state.total_flos)

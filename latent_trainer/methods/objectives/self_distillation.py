@@ -1,22 +1,22 @@
 """Self-distillation: one model is teacher on the written steps and student on the latents."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import nn
 
-from latent_trainer.options import Weight, checked
+from latent_trainer.methods.objectives.contract import Objective
+from latent_trainer.methods.step import Needs, Step
+from latent_trainer.options import Weight
+
+DISTANCES = {"smooth_l1": nn.functional.smooth_l1_loss, "l2": nn.functional.mse_loss}
+TEACHER = Needs(views=("explicit",), hidden_states=("answer",))
 
 
-class SelfDistillationObjective:
-    """loss = CE(student) + teacher_weight x CE(teacher) + factor x D.
-
-    D compares student and teacher at the last token of the answer prefix, where the teacher has read every step and the
-    student only its latents: the mean over layers l of the mean over rows and units of d(s_l - t_l) / sigma_l. The teacher
-    t_l is detached, sigma_l is the standard deviation of the teacher's (rows, H) slice over the whole global batch.
-
-    Inputs: ``outputs[view].token_loss`` (N,) and ``outputs[view].hidden_states``, one (B, H) a layer, for both views. To the
-    `AnswerObjective` it adds the teacher; both views share one encoding of the prompt.
+@dataclass
+class SelfDistillationOptions:
+    """Options of self-distillation.
 
     Args:
         factor: weight of D.
@@ -25,50 +25,65 @@ class SelfDistillationObjective:
         embedding_layer: whether the embedding output counts as a layer, as CODI has it and PCCoT has not.
         normalise: whether to divide by sigma_l.
         drop_last_step: leave the last written step out of the teacher's view, so that the answer does not merely repeat it.
+    """
+
+    factor: Weight = 1.0
+    teacher_weight: Weight = 1.0
+    distance: Literal["smooth_l1", "l2"] = "smooth_l1"
+    embedding_layer: bool = True
+    normalise: bool = True
+    drop_last_step: bool = False
+
+
+class SelfDistillationObjective(Objective):
+    """loss = CE(student) + teacher_weight x CE(teacher) + factor x D.
+
+    D compares student and teacher at the last token of the answer prefix, where the teacher has read every step and the
+    student only its latents: the mean over layers l of the mean over rows and units of d(s_l - t_l) / sigma_l. The teacher
+    t_l is detached, sigma_l is the standard deviation of the teacher's (rows, H) slice over the whole global batch.
+
+    Reads ``token_loss`` (N,) and ``hidden_states["answer"]``, one (B, H) a layer, of both views. To the `AnswerObjective` it
+    adds the teacher; both views share one encoding of the prompt.
 
     Source: Shen et al. 2025 (CODI), equations 2 to 5; Wu et al. 2025 (PCCoT), section 3.3.
     """
 
-    views = ("latent", "explicit")
-    needs_hidden_states = True
+    Options = SelfDistillationOptions
+    needs = Needs(views=("latent", "explicit"), hidden_states=("answer",))
+    longer_views = False
 
-    @checked
-    def __init__(
-        self,
-        factor: Weight = 1.0,
-        teacher_weight: Weight = 1.0,
-        distance: Literal["smooth_l1", "l2"] = "smooth_l1",
-        embedding_layer: bool = True,
-        normalise: bool = True,
-        drop_last_step: bool = False,
-    ):
-        self.factor = factor
-        self.teacher_weight = teacher_weight
-        self.distance = nn.functional.smooth_l1_loss if distance == "smooth_l1" else nn.functional.mse_loss
-        self.first_layer = 0 if embedding_layer else 1
-        self.normalise = normalise
-        self.skip_last_step = drop_last_step
-        self.statistics_view = "explicit" if normalise else None
+    def __init__(self, options: SelfDistillationOptions | None = None, config=None):
+        super().__init__(options, config)
+        self.first_layer = 0 if self.options.embedding_layer else 1
+        self.sums_needs = TEACHER if self.options.normalise else None
 
-    def statistics(self, outputs: dict, batch: dict) -> torch.Tensor:
-        """Return sums (layers, 2) of the teacher's slice, first and second power, to be added up over the global batch."""
-        slices = torch.stack(outputs["explicit"].hidden_states[self.first_layer :]).detach().double()  # (layers, B, H)
-        slices = slices[:, batch["rows"]]
-        return torch.stack([slices.sum((1, 2)), slices.square().sum((1, 2))], 1)  # (layers, 2)
+    def make_views(self, encoder, row, plan) -> dict:
+        """Return the student's view and the teacher's."""
+        explicit = encoder.explicit_view(row, self.options.drop_last_step)
+        return {"latent": encoder.latent_view(row, plan), "explicit": explicit}
 
-    def __call__(self, outputs: dict, batch: dict, counts: dict) -> dict[str, torch.Tensor]:
+    def sums(self, step: Step) -> dict[str, torch.Tensor]:
+        """Return ``teacher_moments`` (layers, 2): sums of the teacher's slice and of its squares."""
+        slices = self._slices(step, "explicit").detach().double()  # (layers, B, H)
+        return {"teacher_moments": torch.stack([slices.sum((1, 2)), slices.square().sum((1, 2))], 1)}
+
+    def forward(self, step: Step) -> dict[str, torch.Tensor]:
         """Return the terms ``student``, ``teacher`` and ``distill``."""
-        rows = batch["rows"]
-        student = torch.stack(outputs["latent"].hidden_states[self.first_layer :])[:, rows]  # (layers, B, H)
-        teacher = torch.stack(outputs["explicit"].hidden_states[self.first_layer :])[:, rows].detach()
+        student, teacher = self._slices(step, "latent"), self._slices(step, "explicit").detach()  # (layers, B, H)
+        counts, views = step.counts, step.views
         elements = counts["rows"] * student.shape[-1]
-        per_layer = self.distance(student, teacher, reduction="none").sum((1, 2)) / elements  # (layers,)
-        if self.normalise:
-            total, squares = counts["statistics"].unbind(1)  # over the global batch
+        distance = DISTANCES[self.options.distance]
+        per_layer = distance(student, teacher, reduction="none").sum((1, 2)) / elements  # (layers,)
+        if self.options.normalise:
+            total, squares = step.sums["teacher_moments"].unbind(1)  # over the global batch
             deviation = ((squares - total.square() / elements) / (elements - 1)).clamp(min=0).sqrt()
             per_layer = per_layer / deviation.to(per_layer.dtype)
         return {
-            "student": outputs["latent"].token_loss.sum() / counts["latent_tokens"],
-            "teacher": self.teacher_weight * outputs["explicit"].token_loss.sum() / counts["explicit_tokens"],
-            "distill": self.factor * per_layer.mean(),
+            "student": views["latent"].token_loss.sum() / counts["latent_tokens"],
+            "teacher": self.options.teacher_weight * views["explicit"].token_loss.sum() / counts["explicit_tokens"],
+            "distill": self.options.factor * per_layer.mean(),
         }
+
+    def _slices(self, step: Step, view: str) -> torch.Tensor:
+        """Return the hidden states (layers, B, H) of a view before its answer, without rows that fill up a batch."""
+        return torch.stack(step.views[view].hidden_states["answer"][self.first_layer :])[:, step.rows]

@@ -1,1 +1,1 @@
-"""What makes a rollout fast and changes no result."""
+"""What makes a rollout fast and changes no result; the plain path (``fast=False``) runs none of it."""

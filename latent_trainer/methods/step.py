@@ -1,0 +1,113 @@
+"""What an objective is given of a training step, and how it says what it needs.
+
+Letters in shapes: B rows, Tp tokens of the prompt, Tv tokens of a view, K latents, H hidden size, L layers.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+PLACES = ("answer", "latents", "before_latents", "columns")
+IN_CACHE = ("latents", "columns")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective asks of a step. Nothing is computed that nobody asks for.
+
+    Places of a view are:
+
+    - ``answer``: the column that predicts the first answer token, (B, H);
+    - ``latents``: the columns of the latents, (B, K, H);
+    - ``before_latents``: the columns that the latents grow from, (B, K, H);
+    - ``columns``: column t predicts the view's column t, (B, Tv, H). Keys and values of ``columns`` are those of the view's
+      own column t, (B, heads, Tv - 1, D), as nobody reads the last one.
+
+    Args:
+        views: the views the model reads, the one with latents first. An objective may put more into a batch than is read.
+        hidden_states: places whose hidden states are returned, of every layer, embedding output first.
+        keys_values: places ("latents", "columns") whose keys and values are returned, of every layer.
+        latents: whether the latents themselves are returned.
+        model: whether the terms call the model, its embedding or its head for instance. They are then computed within its
+            forward call, as those of an objective with parameters are, so that parameters that ranks share out are at hand.
+    """
+
+    views: tuple[str, ...] = ("latent",)
+    hidden_states: tuple[str, ...] = ()
+    keys_values: tuple[str, ...] = ()
+    latents: bool = False
+    model: bool = False
+
+    def __post_init__(self):
+        unknown = [place for place in self.hidden_states if place not in PLACES]
+        unknown += [place for place in self.keys_values if place not in IN_CACHE]
+        if unknown or not self.views:
+            raise ValueError(
+                f"needs name a place '{unknown[0]}'; hidden_states are of {', '.join(PLACES)}, keys_values of "
+                f"{', '.join(IN_CACHE)}"
+                if unknown
+                else "needs name no view; name at least the one with latents"
+            )
+
+    @property
+    def columns_of_latents(self) -> bool:
+        """Whether the columns of latents have to be found."""
+        return self.latents or bool({"latents", "before_latents"} & {*self.hidden_states, *self.keys_values})
+
+
+@dataclass
+class Totals:
+    """What a global batch adds up to, over all processes and accumulation steps.
+
+    Args:
+        counts: name -> number: ``rows``, ``<view>_tokens`` and what an objective counts.
+        sums: name -> tensor that an objective has added up over model outputs; None where they are still to be taken.
+    """
+
+    counts: dict[str, int]
+    sums: dict[str, torch.Tensor] | None = None
+
+
+@dataclass
+class Step:
+    """One training step as an objective sees it.
+
+    Args:
+        views: name -> what the model returned for a view (`latent_trainer.model.views.ViewOutput`): ``token_loss`` (N,) of
+            its labelled tokens, and what `Needs` asked for: ``hidden_states[place]`` and ``keys_values[place]``, one entry a
+            layer.
+        batch: the tensors of the batch. ``input_ids`` and ``attention_mask`` (B, Tp) are the prompts, ``views`` holds
+            ``input_ids``, ``attention_mask``, ``labels`` (B, Tv) and ``answer_start`` (B,) of every view, and ``rows`` (B,)
+            is False for rows that only fill up a batch, which no term may count.
+        counts: name -> number over the whole global batch, that is over all processes and accumulation steps: ``rows``,
+            ``<view>_tokens``, and what the objective's own `count` adds.
+        sums: name -> tensor over the whole global batch, as the objective's own `sums` takes them.
+        latents: (B, K, H) if asked for; rows with fewer latents hold zeros behind them.
+        latent_mask: (B, K), True where there is a latent.
+        model: the latent model if asked for.
+    """
+
+    views: dict[str, Any]
+    batch: dict[str, Any]
+    counts: dict[str, int] = field(default_factory=dict)
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    latents: torch.Tensor | None = None
+    latent_mask: torch.Tensor | None = None
+    model: Any = None
+
+    @property
+    def prompt(self) -> dict[str, torch.Tensor]:
+        """The prompts: ``input_ids`` and ``attention_mask`` (B, Tp), padded on the left."""
+        return {name: self.batch[name] for name in ("input_ids", "attention_mask")}
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """(B,) bool, False for rows that only fill up a batch."""
+        return self.batch["rows"]
+
+
+def make_step(outputs: dict, batch: dict, counts: dict, sums: dict | None = None, model=None) -> Step:
+    """Return the step of a model's outputs over views; the arguments are the fields of `Step`."""
+    first = next(iter(outputs.values()))
+    return Step(outputs, batch, counts, sums or {}, first.latents, first.latent_mask, model)

@@ -1,0 +1,64 @@
+"""A part by its name with its options in one mapping: ``objective: {name: self_distillation, factor: 2}``."""
+
+from latent_trainer.errors import InputError
+from latent_trainer.methods.curriculum import CURRICULA
+from latent_trainer.options import check_options
+
+PARTS = ("objective", "feedback", "rollout", "curriculum")
+# The options of the library's own curricula are fields of the training arguments, under these names where they differ.
+AS_FIELDS = {
+    "internalize": {
+        "per_stage": "internalize_per_stage",
+        "unit": "internalize_unit",
+        "smoothing": "internalize_smoothing",
+    },
+}
+OWN_CURRICULA = ("fixed", "staged", "internalize")
+
+
+def unfold(args) -> None:
+    """Turn mappings with a name into a name and its options, as the arguments hold them.
+
+    Args:
+        args: `LatentTrainingArguments`; changed in place.
+
+    Raises:
+        InputError: a mapping without a name, or options that are given beside it too; in one line.
+    """
+    for part in PARTS:
+        given = getattr(args, part)
+        if not isinstance(given, dict):
+            continue
+        options = dict(given)
+        name = options.pop("name", None)
+        if not isinstance(name, str):
+            raise InputError(f"{part}={given} has no name; write {part}: {{name: ..., option: value}}")
+        setattr(args, part, name)
+        if options and getattr(args, f"{part}_options"):
+            raise InputError(f"options of {part} stand in {part} and in {part}_options; keep one of them")
+        if options:
+            setattr(args, f"{part}_options", options)
+
+
+def unfold_curriculum(args) -> None:
+    """Take the options of one of the library's own curricula over into the fields that hold them, and check all others.
+
+    Raises:
+        InputError: an option the curriculum does not have, a value it does not admit, or one that is given twice.
+    """
+    options = args.curriculum_options
+    if options is None or args.curriculum not in CURRICULA:
+        return
+    curriculum = CURRICULA[args.curriculum]
+    checked = check_options(f"curriculum '{args.curriculum}'", curriculum, options, setting="curriculum_options")
+    if args.curriculum not in OWN_CURRICULA:
+        args.curriculum_options = checked
+        return
+    names = AS_FIELDS.get(args.curriculum, {})
+    for option, value in checked.items():
+        name = names.get(option, option)
+        usual = type(args).__dataclass_fields__[name].default
+        if getattr(args, name) not in (usual, value):
+            raise InputError(f"{name}={getattr(args, name)} and {value} in curriculum_options are both given; keep one")
+        setattr(args, name, value)
+    args.curriculum_options = None
