@@ -4,6 +4,18 @@ from latent_trainer.data import encode_prompts, load_problems
 from latent_trainer.model.classification import LatentForSequenceClassification
 from latent_trainer.model.configuration import LatentConfig
 from latent_trainer.model.modeling import LatentForCausalLM
+from latent_trainer.plugins import (
+    load_plugin,
+    register_control,
+    register_curriculum,
+    register_dataset,
+    register_feedback,
+    register_method,
+    register_objective,
+    register_probe,
+    register_rollout,
+    register_template,
+)
 from latent_trainer.training.trainer import LatentTrainer
 from latent_trainer.training.training_args import LatentTrainingArguments
 from latent_trainer.version import __version__
@@ -16,5 +28,15 @@ __all__ = [
     "LatentTrainingArguments",
     "__version__",
     "encode_prompts",
+    "load_plugin",
     "load_problems",
+    "register_control",
+    "register_curriculum",
+    "register_dataset",
+    "register_feedback",
+    "register_method",
+    "register_objective",
+    "register_probe",
+    "register_rollout",
+    "register_template",
 ]

@@ -1,7 +1,7 @@
 """Errors a user can act on: one line that names what clashes and what to change."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 
 class InputError(ValueError):
@@ -19,7 +19,14 @@ def nearest(value: str, choices: Iterable[str]) -> str:
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    """Raise a one-line `InputError` that lists the choices unless ``value`` is one of them."""
-    choices = list(choices)
+    """Raise a one-line `InputError` that lists the choices unless ``value`` is one of them.
+
+    Args:
+        name: what a message calls the setting.
+        value: what somebody set it to.
+        choices: the values it takes; a registry, which may find a value in a plug-in, is listed after it was asked.
+    """
+    choices = choices if isinstance(choices, Container) else list(choices)
     if value not in choices:
+        choices = list(choices)
         raise InputError(f"{name}={str(value)!r} is not one of {', '.join(choices)}{nearest(value, choices)}")

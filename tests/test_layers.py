@@ -18,7 +18,7 @@ MODULES = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."):
 # what a run was told, and the trainer pushes.
 LAYERS = [
     {"errors", "version", "compat", "sharding", "process_group", "local_names", "bundled"},
-    {"options", "whole_files"},
+    {"options", "registry", "whole_files"},
     {"methods"},
     {"data", "rollout"},  # neither knows the other
     {"model"},
@@ -29,6 +29,7 @@ LAYERS = [
     {"hub"},
     {"training"},
     {"sweep"},
+    {"plugins"},
     {"cli"},
     {"__main__", "__init__"},
 ]

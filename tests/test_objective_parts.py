@@ -12,7 +12,7 @@ from reference import assert_close
 from safetensors import safe_open
 from training import batch_of, history, make_tokenizer, make_trainer, quick, uneven_problems
 
-from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments, encode_prompts
+from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments, encode_prompts, register_objective
 from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.errors import InputError
 from latent_trainer.methods.objectives import OBJECTIVES
@@ -23,8 +23,10 @@ KINDS = pytest.mark.parametrize("adapters", [False, True], ids=["full", "lora"])
 
 
 @pytest.fixture(autouse=True)
-def reader(monkeypatch):
-    monkeypatch.setitem(OBJECTIVES, "reader", ReaderObjective)
+def reader():
+    register_objective("reader", ReaderObjective)
+    yield
+    OBJECTIVES.forget("reader")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from conftest import make_latent, sharpen
 from reference import assert_close
 from test_masks import measured
 
+from latent_trainer import register_rollout
 from latent_trainer.errors import InputError
 from latent_trainer.model.configuration import LatentConfig
 from latent_trainer.options import Positive
@@ -48,8 +49,10 @@ class Anew(Rollout):
 
 
 @pytest.fixture(autouse=True)
-def anew(monkeypatch):
-    monkeypatch.setitem(ROLLOUTS, "anew", Anew)
+def anew():
+    register_rollout("anew", Anew)
+    yield
+    ROLLOUTS.forget("anew")
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from latent_trainer.analysis import attention, lens, linear, norms, patching, pca, pursuit, similarity
+from latent_trainer.errors import InputError
+from latent_trainer.registry import Registry
 
 
 @dataclass
@@ -66,7 +68,16 @@ class Probe(NamedTuple):
     figures: dict[str, Callable]
 
 
-PROBES = {
+def take_probe(name: str, entry) -> Probe:
+    """Return a probe that a plug-in registers, or of a function that measures without drawing."""
+    if callable(entry) and not isinstance(entry, Probe | type):
+        entry = Probe(entry, {})
+    if not isinstance(entry, Probe) or not callable(entry.measure) or not all(map(callable, entry.figures.values())):
+        raise InputError(f"probe '{name}' must be Probe(measure, figures), or the function measure(subject); got {entry!r}")
+    return entry
+
+
+OWN = {
     "lens": Probe(lens.measure, {"lens": lens.draw}),
     "pursuit": Probe(pursuit.measure, {"pursuit": pursuit.draw}),
     "similarity": Probe(similarity.measure, {"similarity": similarity.draw}),
@@ -78,3 +89,4 @@ PROBES = {
         attention.measure, {"attention-answer": attention.draw, "attention-question": attention.draw_question}
     ),
 }
+PROBES = Registry("probe", OWN, take_probe)

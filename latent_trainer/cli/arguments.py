@@ -14,6 +14,8 @@ from latent_trainer.data import load_problems
 from latent_trainer.data.forms import parse_columns
 from latent_trainer.errors import InputError, check_choice, nearest
 from latent_trainer.options import Bounds, Dropout, Positive, Seed, admits, check_fields, conform, parse_json, truth
+from latent_trainer.plugins import load_plugin
+from latent_trainer.registry import REGISTRIES
 
 # Mappings whose entries have types of their own, which tell what a word such as "no" means.
 TYPED = (
@@ -26,6 +28,7 @@ TYPED = (
     "search",
 )
 DTYPES = ("float32", "bfloat16", "float16")
+SEVERAL = {"controls": "control", "probes": "probe"}  # options that name more than one
 NAME = re.compile(r"[\w.]+")  # of a module; anything else is PEFT's word all-linear or a regular expression
 
 
@@ -60,6 +63,15 @@ class _Parser(HfArgumentParser):
             settings["type"] = ours[settings["type"]]
         return super().add_argument(*names, **settings)
 
+    def format_help(self) -> str:
+        """Return the help, with the names that plug-ins have added."""
+        for action in self._actions:
+            registry = REGISTRIES.get(SEVERAL.get(action.dest, action.dest))
+            added = [name for name in registry.names() if registry.origin(name)] if registry else []
+            if added:
+                action.help += f" From plug-ins: {', '.join(added)}."
+        return super().format_help()
+
     def error(self, message: str):
         """Raise in one line instead of printing every option."""
         raise InputError(" ".join(message.split()))
@@ -68,7 +80,9 @@ class _Parser(HfArgumentParser):
 def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
     """Return one instance of each class, from ``--config FILE.yaml`` and overrides on the command line.
 
-    An option that the command line gives several times is refused: which of its values is meant nobody can tell.
+    Plug-ins are loaded first, those under ``plugins`` in the file and those of every ``--plugin``, since options name what
+    they register. An option that the command line gives several times is refused: which of its values is meant nobody can
+    tell.
 
     Raises:
         InputError: an unknown key or option (names the nearest valid one), a value of the wrong type, or a malformed file.
@@ -76,13 +90,20 @@ def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
     """
     before = _Parser(add_help=False, allow_abbrev=False)
     before.add_argument("--config", action="append", default=[])
+    before.add_argument("--plugin", action="append", default=[])
     given, argv = before.parse_known_args(argv)
     if len(given.config) > 1:
         raise InputError(f"--config is given {len(given.config)} times; give one file, and options that differ from it")
+    written = read_config(given.config[0]) if given.config else {}
+    for plugin in [*_plugins(written, given.config), *given.plugin]:
+        load_plugin(plugin)
     parser = _Parser(classes, prog=f"latent-trainer {command}", allow_abbrev=False)
     parser.add_argument("--config", help="YAML file of options; options on the command line win.")
+    parser.add_argument(
+        "--plugin", help="Python file or module that registers names of its own; may be given several times."
+    )
     known = {one.name for cls in classes for one in fields(cls) if one.init}
-    settings = _settings(given.config[0], parser, classes, known) if given.config else {}
+    settings = _settings(written, given.config[0], parser, classes, known) if given.config else {}
     _refuse_twice(argv, known)
     try:
         *instances, rest = parser.parse_args_into_dataclasses(
@@ -100,13 +121,23 @@ def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
     return tuple(instances[: len(classes)])
 
 
-def _settings(path: str, parser: _Parser, classes: tuple[type, ...], known: set[str]) -> dict:
-    """Return the options in a file; refuse unknown keys, and a list or a mapping where the option takes none."""
-    settings = read_config(path)
+def _plugins(settings: dict, config: list[str]) -> list[str]:
+    """Take the plug-ins out of a file's options and return them."""
+    plugins = settings.pop("plugins", None)
+    plugins = [plugins] if isinstance(plugins, str) else plugins or []
+    if not isinstance(plugins, list) or not all(isinstance(one, str) for one in plugins):
+        raise InputError(f"{config[0]}: plugins={plugins}: expected a list of Python files or modules")
+    return plugins
+
+
+def _settings(settings: dict, path: str, parser: _Parser, classes: tuple[type, ...], known: set[str]) -> dict:
+    """Return the options of a file; refuse unknown keys, and a list or a mapping where the option takes none."""
     lists = {action.dest for action in parser._actions if action.nargs == "+"}
     hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
     for key, value in settings.items():
         if key not in known:
+            if key == "plugin":
+                raise InputError(f"{path}: plug-ins stand in a list; write plugins: [{value}]")
             raise InputError(f"unknown key '{key}' in {path}{nearest(key, known)}")
         if isinstance(value, list) and key not in lists:
             raise InputError(f"{path}: {key}={value}: expected one value, found a list")

@@ -17,9 +17,10 @@ from transformers import (
 
 from latent_trainer.cli.arguments import ModelArguments
 from latent_trainer.compat import find_adapter_config_file
-from latent_trainer.data.template import CHAT, Template, chat_form, resolve_template
+from latent_trainer.data.template import CHAT, TEMPLATES, Template, chat_form, resolve_template
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError, nearest
+from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.model.configuration import check_feedback
 from latent_trainer.model.gguf import file_options, load_base, located, named
 from latent_trainer.model.loading import refuse_pickled_adapter
@@ -139,9 +140,10 @@ def load_any(
             plain base model without a feedback.
     """
     if feedback is not None:  # before anything is loaded
+        FEEDBACKS.choose("feedback", feedback)
         feedback_options = check_feedback(feedback, feedback_options or {})
     if template not in (None, CHAT):
-        resolve_template(template)
+        TEMPLATES.choose("template", template)
     if not _is_latent(path):
         if thinks and feedback is None:
             raise InputError(f"'{path}' is a plain base model; train it, or let it think untrained with feedback=soft")

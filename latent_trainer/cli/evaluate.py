@@ -67,9 +67,12 @@ class EvaluateArguments:
             record_file("output", self.output, ("accuracy", "versions"))
         check_choice("split", self.split, sorted({*SPLITS[1:], *(name for more in MORE_SPLITS.values() for name in more)}))
         if self.controls == ["all"]:
-            self.controls = list(CONTROLS)
+            self.controls = CONTROLS.names()
         for name in self.controls:
-            check_choice("control", name, [*CONTROLS, "all"])
+            if ":" in name:
+                CONTROLS.choose("control", name)
+            else:
+                check_choice("control", name, [*CONTROLS.names(), "all"])
         if self.temperature is None and (self.num_samples > 1 or self.top_k or self.top_p != 1.0):
             raise InputError("num_samples, top_k and top_p sample answers; give temperature too")
         if self.num_samples > 1 and (self.controls or self.pause_model):

@@ -15,7 +15,6 @@ from latent_trainer.analysis.traces import collect
 from latent_trainer.cli.arguments import DataArguments, parse
 from latent_trainer.cli.build import load_saved, model_id
 from latent_trainer.data import CONTINUATIONS, as_problems
-from latent_trainer.errors import check_choice
 from latent_trainer.evaluation.record import peak_memory, write_record
 from latent_trainer.model.asked_latents import say_other_number
 from latent_trainer.options import Bounds, Count, Positive, Seed, check_fields
@@ -51,7 +50,7 @@ class ProbeArguments:
         if self.probes is None:
             self.probes = [name for name in PROBES if name != "attention"]
         for name in self.probes:
-            check_choice("probe", name, PROBES)
+            PROBES.choose("probe", name)
 
 
 def run(argv: list[str]) -> None:
@@ -95,7 +94,8 @@ def run(argv: list[str]) -> None:
             results[name] = PROBES[name].measure(subject)
             for figure, draw in PROBES[name].figures.items():
                 save_figure(draw, results[name], out / figure)
-        console.print(f"{name}: {', '.join(f'{out / figure}.png' for figure in PROBES[name].figures)}", soft_wrap=True)
+        drawn = [f"{out / figure}.png" for figure in PROBES[name].figures]
+        console.print(f"{name}: {', '.join(drawn) or 'numbers in the record'}", soft_wrap=True)
     record = Path(f"{out}.json")
     config = {**vars(args), **vars(data_args), "num_latents": number, "model": Path(args.model).name}
     config = {name: value for name, value in config.items() if name not in ("out", "traces")}

@@ -17,6 +17,7 @@ from latent_trainer.cli.arguments import DataArguments, ModelArguments, as_words
 from latent_trainer.cli.train import make_trainer
 from latent_trainer.errors import InputError, TrainingError, check_choice, nearest
 from latent_trainer.options import Count, Positive, Scale, Seed, check_fields, parse_json
+from latent_trainer.plugins import loaded_files
 from latent_trainer.sweep.launch import LocalLauncher, SlurmLauncher
 from latent_trainer.sweep.loop import run_sweep
 from latent_trainer.sweep.points import Run, Space
@@ -108,6 +109,7 @@ def _go_on(args: SweepArguments, folder: Path, base: Path) -> None:
         "common": args.settings or {},
         "metric": args.metric,
         "cores": args.cores if args.executor == "local" else None,
+        "plugins": loaded_files(),
         "study": str(state.path) if args.search else None,
     }
     console = Console()
@@ -155,7 +157,7 @@ def train_point(spec: dict) -> dict:
 
     Args:
         spec: ``base`` recipe, ``common`` and own ``settings``, ``seed``, ``folder``, ``metric``, ``cores`` (threads; None
-            leaves them), ``study`` (file of a search, or None) and ``trial_id``.
+            leaves them), ``plugins`` (what the sweep was given), ``study`` (file of a search, or None) and ``trial_id``.
 
     Raises:
         optuna.TrialPruned: the search has stopped it.
@@ -168,7 +170,8 @@ def train_point(spec: dict) -> dict:
     folder = Path(spec["folder"])
     own = {**spec["common"], **spec["settings"], "seed": spec["seed"], "output_dir": str(folder / "model"), "do_eval": True}
     own |= {"resume_from_checkpoint": True, "disable_tqdm": True}
-    trainer, resume = make_trainer(["--config", spec["base"], *as_words(own)])
+    plugins = [word for plugin in spec["plugins"] for word in ("--plugin", plugin)]
+    trainer, resume = make_trainer(["--config", spec["base"], *plugins, *as_words(own)])
     callback = None
     if spec["study"]:
         trial = optuna.trial.Trial(open_study(Path(spec["study"])), spec["trial_id"])

@@ -10,6 +10,7 @@ from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
 from latent_trainer.cli.build import build_model
 from latent_trainer.errors import InputError
 from latent_trainer.hub.settings import DATA_FILE, write_settings
+from latent_trainer.registry import origins
 from latent_trainer.training.checkpoints import refuse_other_run
 from latent_trainer.training.stages import refuse_unreachable
 from latent_trainer.training.trainer import LatentTrainer
@@ -57,7 +58,9 @@ class KeepDataArguments(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         """Write them, on the first process."""
         if state.is_world_process_zero:
-            write_settings(vars(self.data_args), Path(args.output_dir) / DATA_FILE)
+            plugins = origins(dataset=self.data_args.dataset)
+            settings = {**vars(self.data_args), **({"plugins": plugins} if plugins else {})}
+            write_settings(settings, Path(args.output_dir) / DATA_FILE)
 
 
 def _without_resume(argv: list[str]) -> list[str]:

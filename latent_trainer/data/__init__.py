@@ -4,6 +4,7 @@ One file a data set, one line below. A loader is ``load(split, path=None, seed=0
 files says in `forms.FORMS` what its rows look like.
 """
 
+import inspect
 from dataclasses import fields
 
 from datasets import Dataset
@@ -18,6 +19,7 @@ from latent_trainer.data.splits import SPLITS
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.options import check_options
+from latent_trainer.registry import Registry
 
 __all__ = [
     "CONTINUATIONS",
@@ -35,7 +37,19 @@ __all__ = [
     "resolve_template",
 ]
 
-DATASETS = {
+
+def take_dataset(name: str, entry):
+    """Return a loader that a plug-in registers: a function ``load(split, path=None, seed=0, **options)``."""
+    taken = list(inspect.signature(entry).parameters) if callable(entry) and not isinstance(entry, type) else []
+    missing = [one for one in ("split", "path", "seed") if one not in taken]
+    if missing:
+        raise InputError(
+            f"dataset '{name}' must be a function load(split, path=None, seed=0, **options); {missing[0]} is missing"
+        )
+    return entry
+
+
+OWN = {
     "aqua": aqua.load,
     "arithmetic": arithmetic.load,
     "auto": auto.load,
@@ -50,6 +64,7 @@ DATASETS = {
     "svamp": svamp.load,
     "textbook": textbook.load,
 }
+DATASETS = Registry("dataset", OWN, take_dataset)
 # of a problem from another value of a step, where it can be computed
 CONTINUATIONS = {"arithmetic": arithmetic.continued, "stories": stories.continued}
 MORE_SPLITS = {
@@ -62,7 +77,7 @@ def load_problems(name: str, split: str = "train", path: str | None = None, seed
     """Load the problems of a data set.
 
     Args:
-        name: a key of ``DATASETS``.
+        name: a key of ``DATASETS``, or ``package.module:load``.
         split: train, validation, test, or one of the data set's ``MORE_SPLITS``.
         path: local file or folder instead of the Hub, where the loader has one.
         seed: decides generated problems and the carved validation split.
@@ -74,10 +89,12 @@ def load_problems(name: str, split: str = "train", path: str | None = None, seed
     Raises:
         ValueError: unknown name or split, an option the loader does not have, or no problems.
     """
-    check_choice("dataset", name, DATASETS)
+    DATASETS.choose("dataset", name)
     check_choice("split", split, SPLITS + MORE_SPLITS.get(name, ()))
     options = check_options(f"dataset '{name}'", DATASETS[name], options, ("split", "path", "seed"), "dataset_options")
     problems = DATASETS[name](split, path=path, seed=seed, **options)
+    if DATASETS.origin(name) is not None:
+        problems = as_problems(problems)  # a plug-in may return dictionaries
     if not problems and split == "validation" and path is not None:
         raise InputError(f"{path} has too few different questions to hold one out; give dataset_validation_path")
     if not problems:

@@ -9,6 +9,7 @@ from jinja2 import TemplateError
 from latent_trainer.data.problem import Problem
 from latent_trainer.data.strict import AnswerForm
 from latent_trainer.errors import InputError, check_choice
+from latent_trainer.registry import Registry
 
 NOT_FINITE = re.compile(r"[-+]?(?:nan|inf)", re.IGNORECASE)  # what Python makes of a number that is none
 ONLY_MARKUP = re.compile(r"(?:\\(?:boxed|text)\s*\{\s*\}|\\[()\[\]]|[$*`_#.\s])+")
@@ -130,7 +131,19 @@ def _shown(text: str | None) -> str:
 
 MARK = "\ue000Question\ue000"  # stands for a question where no template has such a text of its own
 CHAT = "chat"  # the form of a model's own chat template
-TEMPLATES = {
+
+
+def take_template(name: str, entry) -> Template:
+    """Return a template that a plug-in registers, or that a function without parameters returns."""
+    entry = entry() if callable(entry) and not isinstance(entry, type) else entry
+    if not isinstance(entry, Template):
+        raise InputError(f"template '{name}' must be a Template, or a function that returns one; got {entry!r}")
+    if name == CHAT:
+        raise InputError(f"template '{CHAT}' is the model's own chat template; give another name")
+    return entry
+
+
+OWN = {
     "coconut": Template(),
     "plain": Template(question="{question} ", step="{step} ", answer_prefix="= "),
     "r1": Template(
@@ -144,6 +157,7 @@ TEMPLATES = {
         markers=False,
     ),
 }
+TEMPLATES = Registry("template", OWN, take_template)
 
 
 def resolve_template(template: "str | dict | Template", **changes) -> Template:

@@ -1,5 +1,6 @@
 """Controls: the same model and problems, other latents. Do the latents do anything?"""
 
+import inspect
 import random
 import zlib
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from latent_trainer.data.encoding import encode_prompts
 from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import Template
 from latent_trainer.errors import InputError
+from latent_trainer.registry import Registry
 
 
 @torch.no_grad()
@@ -73,7 +75,18 @@ def frozen(latents: torch.Tensor, problems: list[Problem], seed: int) -> torch.T
 
 
 Control = Callable[[torch.Tensor, list[Problem], int], torch.Tensor]
-CONTROLS: dict[str, Control] = {"zero": zeroed, "noise": noised, "shuffle": shuffled, "frozen": frozen}
+
+
+def take_control(name: str, entry) -> Control:
+    """Return a control that a plug-in registers: a function (latents, problems, seed) -> latents."""
+    if isinstance(entry, type) or not callable(entry) or len(inspect.signature(entry).parameters) != 3:
+        raise InputError(f"control '{name}' must be a function (latents, problems, seed) -> latents; got {entry!r}")
+    if name in ("all", "intact", "pause"):
+        raise InputError(f"control '{name}' has another meaning in evaluate; give another name")
+    return entry
+
+
+CONTROLS = Registry("control", {"zero": zeroed, "noise": noised, "shuffle": shuffled, "frozen": frozen}, take_control)
 
 
 def check_controls(names: list[str], num_latents: int, problems: int) -> None:

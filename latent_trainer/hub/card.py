@@ -128,7 +128,18 @@ def _method(found: Published) -> str:
     config = found.config
     how = f"Feedback `{config.feedback}`, rollout `{config.rollout}`."
     method = found.training.get("method")
-    return f"Method `{method}`: {escaped(METHODS[method].citation)}. {how}" if method in METHODS else how
+    how = f"Method `{method}`: {escaped(METHODS[method].citation)}. {how}" if method in METHODS else how
+    return " ".join([how, *_plugins(found)])
+
+
+def _plugins(found: Published) -> list[str]:
+    """Return a sentence for everything that a plug-in has defined."""
+    needed = found.config.plugins or {}
+    return [
+        f"The {kind} `{escaped(said['name'])}` is code of plug-in `{escaped(said['file'])}`, which "
+        + ("travels with the model." if kind in needed else "running the model does not need.")
+        for kind, said in {**found.training.get("plugins", {}), **found.data.get("plugins", {}), **needed}.items()
+    ]
 
 
 def _records(found: Published) -> list[dict]:
@@ -192,6 +203,7 @@ def _training_rows(found: Published) -> list[list[str]]:
     usual = {one.name: one.default for one in fields(LatentTrainingArguments) if one.name not in ALWAYS}
     chosen = {name: value for name, value in found.training.items() if value != usual.get(name)}
     settings = {**found.data, **chosen, **{title: run[name] for name, title in names.items() if name in run}}
+    settings.pop("plugins", None)  # a sentence of its own
     return [[escaped(name), escaped(value)] for name, value in settings.items() if value not in (None, {}, [])]
 
 

@@ -2,13 +2,17 @@
 
 transformers loads a repository's code from flat files that import each other relatively, so every module that
 `LatentForCausalLM` needs becomes one file, named without its room: ``latent_trainer/methods/feedback/soft.py`` is pushed as
-``latent_feedback_soft.py``.
+``latent_feedback_soft.py``. The file of a plug-in that the model needs goes with it, as ``latent_plugin_NAME.py``, and the
+file of its registry registers it.
 """
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
 
 from latent_trainer.compat import known_releases
+from latent_trainer.errors import InputError
+from latent_trainer.hub.plugin_code import Travelling, foreign_imports
 from latent_trainer.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,16 +27,64 @@ HEADER = (
 )
 
 
-def modelling_code() -> dict[str, str]:
-    """Return the files, name -> source, that a model needs where the library is not installed."""
-    files, waiting = {}, ["model.modeling"]
+HOMES = {
+    "feedback": ("methods.feedback", "FEEDBACKS"),
+    "objective": ("methods.objectives", "OBJECTIVES"),
+    "rollout": ("rollout", "ROLLOUTS"),
+}
+PLUGIN_HEADER = f"# Code of {{origin}}, which the model needs; pushed with it by {LIBRARY} {__version__}.\n"
+REGISTERS = """
+from .{file} import {attribute} as plugin_{kind}
+{registry}.add({name!r}, plugin_{kind}, {origin!r})
+"""
+
+
+def modelling_code(plugins: Sequence[Travelling] = ()) -> dict[str, str]:
+    """Return the files, name -> source, that a model needs where the library is not installed.
+
+    Args:
+        plugins: entries of plug-ins that the model is made of.
+
+    Raises:
+        InputError: a plug-in imports a module of the library that needs other packages; in one line.
+    """
+    files = _library_code(["model.modeling"])
+    for plugin in plugins:
+        name = f"latent_plugin_{plugin.module.rpartition('.')[2]}"
+        at = f"{plugin.kind}={plugin.name} is code of {plugin.module}, which cannot travel with the model: "
+        try:
+            source, needed = flatten(plugin.source)
+        except RuntimeError as error:
+            raise InputError(f"{at}{error}") from None
+        for module in needed:
+            more = _library_code([module])
+            foreign = [package for file in more.values() for package in foreign_imports(file)]
+            if foreign:
+                raise InputError(f"{at}it imports {LIBRARY}.{module}, which needs {foreign[0]}; leave that import out")
+            files = {**more, **files}
+        files[f"{name}.py"] = PLUGIN_HEADER.format(origin=plugin.origin) + source
+        module, registry = HOMES[plugin.kind]
+        files[f"{_flat_name(module)}.py"] += REGISTERS.format(
+            file=name,
+            attribute=plugin.attribute,
+            kind=plugin.kind,
+            registry=registry,
+            name=plugin.name,
+            origin=tuple(plugin.origin),
+        )
+    return dict(sorted(files.items()))
+
+
+def _library_code(waiting: list[str]) -> dict[str, str]:
+    """Return the files of modules and of all that they import of the library."""
+    files = {}
     while waiting:
         module = waiting.pop()
         if _flat_name(module) + ".py" not in files:
             source, needed = flatten(_path(module).read_text(encoding="utf-8"))
             files[_flat_name(module) + ".py"] = HEADER + source
             waiting += needed
-    return dict(sorted(files.items()))
+    return files
 
 
 def flatten(source: str) -> tuple[str, list[str]]:

@@ -8,11 +8,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from latent_trainer.errors import InputError
 from latent_trainer.hub.chat import set_chat_template
-from latent_trainer.hub.code import AUTO_MAP, LIBRARY, modelling_code
+from latent_trainer.hub.code import AUTO_MAP, modelling_code
+from latent_trainer.hub.plugin_code import travelling
 from latent_trainer.hub.settings import DATA_FILE, TRAINING_FILE, to_json
 from latent_trainer.local_names import ENDINGS, hub_id, names_hub, without_folders
-from latent_trainer.methods.feedback import FEEDBACKS
-from latent_trainer.methods.objectives import OBJECTIVES
 from latent_trainer.model.configuration import LatentConfig
 from latent_trainer.model.modeling import LatentForCausalLM
 from latent_trainer.whole_files import read_json
@@ -20,7 +19,6 @@ from latent_trainer.whole_files import read_json
 ADAPTER = "adapter_config.json"
 TOKENIZER = "tokenizer_config.json"
 LOADED_FROM = ("_name_or_path", "name_or_path")
-FOLDERS = {"feedback": "feedback", "objective": "objectives"}
 BINARY = (".safetensors", ".png")
 SHALLOW = 2  # parts of a path too common to look for, such as /root
 CURVE = "learning_curve.png"
@@ -60,8 +58,8 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
         scratch: an empty folder for the files that are written anew; must outlive the push.
 
     Raises:
-        InputError: no latent model there, weights that are a pickle, an adapter whose base is on this machine only, or
-            nothing to merge.
+        InputError: no latent model there, weights that are a pickle, an adapter whose base is on this machine only, a
+            plug-in's feedback or rollout whose code cannot travel, or nothing to merge.
     """
     if read_json(folder / "config.json").get("model_type") != LatentConfig.model_type:
         raise InputError(f"{folder} holds no latent model (config.json with model_type latent); give a folder training left")
@@ -76,7 +74,6 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
     kind = "adapter" if adapter and not merge else "model"
     files: dict[str, Path | bytes] = dict(_weights(source, kind))
     settings = _clean_config(read_json(source / "config.json"), folder, kind)
-    _refuse_foreign_code("feedback", settings.get("feedback", "hidden"), FEEDBACKS)
     files["config.json"] = to_json(settings, folder).encode()
     if kind == "adapter":
         files[ADAPTER] = to_json(_clean_adapter(read_json(folder / ADAPTER), folder), folder).encode()
@@ -99,13 +96,11 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
     files |= {path.name: path for path in (scratch / "tokenizer").iterdir()}
     own = read_json(scratch / "tokenizer" / TOKENIZER)
     files[TOKENIZER] = (json.dumps(_clean_tokenizer(own, folder), indent=2, ensure_ascii=False) + "\n").encode()
-    files |= {name: code.encode() for name, code in modelling_code().items()}
+    files |= {name: code.encode() for name, code in modelling_code(travelling(config)).items()}
     found = Published(files, kind, config, tokenizer)
     found.training = without_folders(read_json(folder / TRAINING_FILE), folder)
     found.data = without_folders(read_json(folder / DATA_FILE), folder)
     found.results = without_folders(_results(folder), folder)
-    if "objective" in found.training:
-        _refuse_foreign_code("objective", found.training["objective"], OBJECTIVES)
     found.history = read_json(folder / "trainer_state.json").get("log_history", [])
     for name, settings in ((TRAINING_FILE, found.training), (DATA_FILE, found.data)):
         if settings:
@@ -129,16 +124,6 @@ def refuse_leaks(files: dict[str, Path | bytes], folder: Path) -> None:
         found = next((place for place in here if place in text or json.dumps(place)[1:-1] in text), None)
         if found is not None:
             raise InputError(f"{name} would publish {found}, a folder of this machine; take it out of what is in {folder}")
-
-
-def _refuse_foreign_code(kind: str, name: str, known: dict) -> None:
-    """Raise an `InputError` where a feedback or an objective is no class of the library, whose code alone travels."""
-    module = known[name].__module__ if name in known else "a module that is not loaded here"
-    if module.split(".")[0] != LIBRARY:
-        raise InputError(
-            f"{kind}={name} is code of {module}, which would not travel with the model; move it to "
-            f"latent_trainer/{FOLDERS[kind]}/ and register it there"
-        )
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:

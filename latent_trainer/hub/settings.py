@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers import TrainingArguments
 
 from latent_trainer.local_names import without_folders
+from latent_trainer.registry import REGISTRIES, origins
 from latent_trainer.whole_files import replacing
 
 TRAINING_FILE = "training_arguments.json"
@@ -42,7 +43,9 @@ def write_training_arguments(args: TrainingArguments, folder: str) -> None:
     stock = {one.name for one in fields(TrainingArguments)}
     own = [one.name for one in fields(args) if one.name not in stock]
     values = {**args.to_dict(), "world_size": args.world_size}
-    write_settings({name: values[name] for name in (*own, *STOCK)}, Path(folder) / TRAINING_FILE)
+    chosen = {name: values[name] for name in (*own, *STOCK)}
+    plugins = origins(**{kind: values.get(kind) for kind in REGISTRIES if isinstance(values.get(kind), str)})
+    write_settings(chosen | ({"plugins": plugins} if plugins else {}), Path(folder) / TRAINING_FILE)
 
 
 def write_settings(settings: dict, path: Path) -> None:

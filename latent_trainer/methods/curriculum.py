@@ -9,11 +9,15 @@ longest of them, and ``latents(stage)`` of a prompt at generation. It sees the t
 for tokens as well as for steps.
 """
 
+import inspect
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import ClassVar, Protocol
+
+from latent_trainer.errors import InputError
+from latent_trainer.registry import Registry
 
 EVERYTHING = 10**9  # more steps or tokens than any problem has
 
@@ -181,7 +185,26 @@ class InternalizeCurriculum:
         return 0
 
 
-CURRICULA = {"fixed": FixedCurriculum, "staged": StagedCurriculum, "internalize": InternalizeCurriculum}
+def take_curriculum(name: str, entry) -> type:
+    """Return a curriculum that a plug-in registers, an `InputError` in one line where it breaks the contract."""
+    if not isinstance(entry, type) or not is_dataclass(entry):
+        raise InputError(f"curriculum '{name}': {getattr(entry, '__name__', entry)} must be a dataclass of its options")
+    at = f"curriculum '{name}': {entry.__name__}"
+    if not hasattr(entry, "num_stages") and "num_stages" not in {one.name for one in fields(entry)}:
+        raise InputError(f"{at} has no num_stages; say how many stages there are")
+    for call, taken in (("plan", "stage, row, rng=None"), ("plans", "row"), ("latents", "stage")):
+        if not callable(getattr(entry, call, None)):
+            raise InputError(f"{at} has no {call}({taken}); write it")
+        if len(inspect.signature(getattr(entry, call)).parameters) != 2 + taken.count(","):
+            raise InputError(f"{at}.{call} must take ({taken})")
+    return entry
+
+
+CURRICULA = Registry(
+    "curriculum",
+    {"fixed": FixedCurriculum, "staged": StagedCurriculum, "internalize": InternalizeCurriculum},
+    take_curriculum,
+)
 
 
 def row_rng(seed: int, epoch: int, row: int) -> random.Random:

@@ -5,6 +5,9 @@ Any field can be set by hand, so combinations nobody has published also train.
 
 from dataclasses import dataclass, field
 
+from latent_trainer.errors import InputError
+from latent_trainer.registry import Registry
+
 
 @dataclass(frozen=True)
 class Method:
@@ -19,7 +22,17 @@ class Method:
     defaults: dict = field(default_factory=dict)
 
 
-METHODS = {
+def take_method(name: str, entry) -> Method:
+    """Return a preset that a plug-in registers, or that a function without parameters returns."""
+    entry = entry() if callable(entry) and not isinstance(entry, type) else entry
+    if not isinstance(entry, Method) or not isinstance(entry.citation, str) or not isinstance(entry.defaults, dict):
+        raise InputError(
+            f"method '{name}' must be Method(citation, defaults), or a function that returns one; got {entry!r}"
+        )
+    return entry
+
+
+OWN = {
     "cot": Method(
         "Wei et al. 2022, Chain-of-Thought Prompting Elicits Reasoning in Large Language Models",
         {"curriculum": "fixed", "num_latents": 0, "keep_steps": True, "markers": False},
@@ -90,3 +103,4 @@ METHODS = {
         },
     ),
 }
+METHODS = Registry("method", OWN, take_method)

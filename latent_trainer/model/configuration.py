@@ -5,10 +5,11 @@ from typing import ClassVar
 from transformers import AutoConfig, PreTrainedConfig
 
 from latent_trainer.compat import offer_to_server
-from latent_trainer.errors import check_choice
+from latent_trainer.errors import InputError, check_choice
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.model.context import context_length
 from latent_trainer.options import check_options
+from latent_trainer.registry import not_loaded, origins
 from latent_trainer.rollout.settings import check_rollout
 from latent_trainer.version import __version__
 
@@ -40,6 +41,7 @@ class LatentConfig(PreTrainedConfig):
         stage: the curriculum's stage it was trained up to; None for a model nobody has trained, or an older version has.
         base_form: how the base model wants to be called, as `latent_trainer.model.base_check` found it, and under which
             transformers; None before the first use.
+        plugins: which plug-ins define feedback, rollout or objective, if they are not the library's (`registry.origins`).
         use_cache: whether generation keeps a key-value cache.
         latent_trainer_version: version of the library that wrote the configuration.
     """
@@ -67,6 +69,7 @@ class LatentConfig(PreTrainedConfig):
     num_latents: int = 0
     stage: int | None = None
     base_form: dict | None = None
+    plugins: dict | None = None
     use_cache: bool = True
     latent_trainer_version: str = __version__
 
@@ -76,6 +79,10 @@ class LatentConfig(PreTrainedConfig):
             self.base_config = AutoConfig.for_model(base.pop("model_type"), **base)
         self.feedback_options = self.feedback_options or {}
         self.rollout_options = self.rollout_options or {}
+        for kind in ("feedback", "rollout", "objective"):
+            why = not_loaded(kind, getattr(self, kind), self.plugins)
+            if why is not None:
+                raise InputError(why)
         self.feedback_options = check_feedback(self.feedback, self.feedback_options)
         self.rollout_options = check_rollout(self.rollout, self.rollout_options, self.backprop)
         if self.base_config is not None:
@@ -85,6 +92,11 @@ class LatentConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         # a full model writes it anyway; beside an adapter there is nothing else that says which class loads it
         self.architectures = self.architectures or [ARCHITECTURE]
+
+    def to_dict(self) -> dict:
+        """Return the fields as they are saved, with the plug-ins that define what the model is made of."""
+        plugins = origins(feedback=self.feedback, rollout=self.rollout, objective=self.objective)
+        return {**super().to_dict(), "plugins": plugins or None}
 
     def get_text_config(self, decoder=None, encoder=None):
         """Return the base model's text configuration, so that caches and masks take its layers and windows."""

@@ -23,7 +23,25 @@ the forms of base models:
 `Rollout`.
 """
 
+from dataclasses import is_dataclass
+
+from latent_trainer.errors import InputError
+from latent_trainer.registry import Registry
+from latent_trainer.rollout.contract import Rollout
 from latent_trainer.rollout.jacobi import JacobiRollout
 from latent_trainer.rollout.sequential import SequentialRollout
 
-ROLLOUTS = {"sequential": SequentialRollout, "jacobi": JacobiRollout}
+
+def take_rollout(name: str, entry) -> type[Rollout]:
+    """Return a rollout that a plug-in registers, an `InputError` in one line where it breaks the contract."""
+    if not (isinstance(entry, type) and issubclass(entry, Rollout)):
+        raise InputError(f"rollout '{name}' must be a class derived from {Rollout.__module__}.Rollout; got {entry!r}")
+    at = f"rollout '{name}': {entry.__name__}"
+    if not is_dataclass(entry.Options):
+        raise InputError(f"{at}.Options must be a dataclass; got {entry.Options!r}")
+    if entry.fill is Rollout.fill:
+        raise InputError(f"{at} has no fill(self, columns, reading) -> RolloutOutput; write it")
+    return entry
+
+
+ROLLOUTS = Registry("rollout", {"sequential": SequentialRollout, "jacobi": JacobiRollout}, take_rollout)

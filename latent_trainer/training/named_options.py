@@ -40,6 +40,12 @@ def unfold(args) -> None:
             setattr(args, f"{part}_options", options)
 
 
+def as_fields(curriculum: str, options: dict) -> dict:
+    """Return options of one of the library's own curricula under the names of the training arguments that hold them."""
+    names = AS_FIELDS.get(curriculum, {})
+    return {names.get(option, option): value for option, value in options.items()}
+
+
 def unfold_curriculum(args) -> None:
     """Take the options of one of the library's own curricula over into the fields that hold them, and check all others.
 
@@ -54,9 +60,7 @@ def unfold_curriculum(args) -> None:
     if args.curriculum not in OWN_CURRICULA:
         args.curriculum_options = checked
         return
-    names = AS_FIELDS.get(args.curriculum, {})
-    for option, value in checked.items():
-        name = names.get(option, option)
+    for name, value in as_fields(args.curriculum, checked).items():
         usual = type(args).__dataclass_fields__[name].default
         if getattr(args, name) not in (usual, value):
             raise InputError(f"{name}={getattr(args, name)} and {value} in curriculum_options are both given; keep one")

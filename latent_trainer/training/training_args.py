@@ -7,7 +7,7 @@ import torch
 from transformers import TrainingArguments
 
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
-from latent_trainer.errors import InputError, check_choice
+from latent_trainer.errors import InputError, check_choice, nearest
 from latent_trainer.methods.curriculum import CURRICULA, FixedCurriculum, InternalizeCurriculum, StagedCurriculum
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.methods.objectives import OBJECTIVES, check_objective
@@ -19,9 +19,16 @@ from latent_trainer.rollout import ROLLOUTS
 from latent_trainer.rollout.settings import check_rollout
 from latent_trainer.training.checkpoints import resumption
 from latent_trainer.training.inherited import refuse_fields
-from latent_trainer.training.named_options import PARTS, unfold, unfold_curriculum
+from latent_trainer.training.named_options import OWN_CURRICULA, PARTS, as_fields, unfold, unfold_curriculum
 from latent_trainer.training.unread_settings import asked_for, settle_unread
 
+NAMED = {  # what a person may also name as package.module:Class
+    "objective": OBJECTIVES,
+    "feedback": FEEDBACKS,
+    "rollout": ROLLOUTS,
+    "curriculum": CURRICULA,
+    "template": TEMPLATES,
+}
 DEFAULTS = {
     "objective": "answer",
     "feedback": "hidden",
@@ -120,9 +127,14 @@ class LatentTrainingArguments(TrainingArguments):
         self._parse_mappings()
         if self.prediction_loss_only:
             self.generate_in_eval = False
+        METHODS.choose("method", self.method)
         unfold(self)
+        for name, registry in NAMED.items():
+            if getattr(self, name) is not None:
+                registry.choose(name, getattr(self, name))
+        if self.curriculum is None:
+            self.curriculum = {**DEFAULTS, **METHODS[self.method].defaults}["curriculum"]
         unfold_curriculum(self)
-        check_choice("method", self.method, METHODS)
         asked = asked_for(self)
         self._take_preset()
         self.backprop = int(self.backprop) if str(self.backprop).lstrip("-").isdigit() else self.backprop
@@ -142,17 +154,28 @@ class LatentTrainingArguments(TrainingArguments):
             raise InputError("fp16 changes nothing on a CPU, where accelerate has no float16; set bf16=True or leave it out")
 
     def _take_preset(self):
-        """Fill in what was left unset: options of a choice only beside that choice, and epochs enough for every stage."""
+        """Fill in what was left unset: options of a choice only beside that choice, and epochs enough for every stage.
+
+        A field counts as unset where it has its own default.
+        """
         preset = {**DEFAULTS, **METHODS[self.method].defaults}
+        usual = {one.name: one.default for one in fields(self) if one.init}
+        for name in preset:
+            if name not in usual or name in ("method", "output_dir"):
+                raise InputError(f"method '{self.method}' sets {name}, which a method cannot set{nearest(name, usual)}")
         if self.steps_per_stage is not None or self.advance_at is not None:
             preset.pop("epochs_per_stage", None)
         for name in PARTS:
             if getattr(self, name) not in (None, preset[name]):
                 preset.pop(f"{name}_options", None)
+        if self.curriculum in OWN_CURRICULA:
+            preset |= as_fields(self.curriculum, preset.pop("curriculum_options", None) or {})
         epochs = preset.pop("num_train_epochs")
         for name, value in preset.items():
-            if getattr(self, name) is None:
+            if getattr(self, name) in (None, usual[name]):
                 setattr(self, name, value)
+        if METHODS.origin(self.method) is not None:  # values nobody has checked yet
+            check_fields(self, STOCK_BOUNDS)
         if self.num_train_epochs is None:
             self.num_train_epochs = float(max(epochs, self._epochs_of_all_stages()))
 
@@ -173,14 +196,11 @@ class LatentTrainingArguments(TrainingArguments):
                 setattr(self, one.name, parse_json(one.name, value))
 
     def _check_choices(self):
+        for name, registry in NAMED.items():
+            registry.choose(name, getattr(self, name))
         for name, choices in (
-            ("objective", OBJECTIVES),
-            ("feedback", FEEDBACKS),
-            ("rollout", ROLLOUTS),
-            ("curriculum", CURRICULA),
             ("internalize_unit", ("step", "token")),
             ("reset_optimizer", ("never", "stage", "epoch")),
-            ("template", TEMPLATES),
             ("train_sampling_strategy", ("random", "sequential", "group_by_length")),
         ):
             check_choice(name, getattr(self, name), choices)

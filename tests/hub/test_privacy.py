@@ -11,10 +11,6 @@ from transformers import CONFIG_MAPPING, GPT2Config
 from latent_trainer.errors import InputError
 from latent_trainer.hub import export_folder, push_folder
 from latent_trainer.local_names import hub_id, is_local, names_hub, without_folders
-from latent_trainer.methods.feedback import FEEDBACKS
-from latent_trainer.methods.feedback.hidden import HiddenFeedback
-from latent_trainer.methods.objectives import OBJECTIVES
-from latent_trainer.methods.objectives.answer import AnswerObjective
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
@@ -118,25 +114,6 @@ def test_names():
     }
     kept = {"model": "me/base", "template": "a/b/c", "date": "1/2/3", "text": "a\n/b", "number": 1}
     assert without_folders(kept) == kept
-
-
-class Mine(HiddenFeedback):
-    """A feedback of a user's own."""
-
-
-class MyObjective(AnswerObjective):
-    """An objective of a user's own."""
-
-
-@pytest.mark.parametrize("kind", ["feedback", "objective"])
-def test_code_that_would_not_travel(trained, tmp_path, monkeypatch, kind):
-    place = Path(shutil.copytree(trained / "full", tmp_path / "run"))
-    registry, own = (FEEDBACKS, Mine) if kind == "feedback" else (OBJECTIVES, MyObjective)
-    monkeypatch.setitem(registry, "mine", own)
-    change(place / ("config.json" if kind == "feedback" else "training_arguments.json"), **{kind: "mine"})
-    with pytest.raises(InputError, match=rf"{kind}=mine is code of test_privacy, which would not travel"):
-        export_folder(place, tmp_path / "to")
-    assert not (tmp_path / "to").exists()
 
 
 class MyConfig(GPT2Config):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from training import make_trainer
 
-from latent_trainer import LatentTrainingArguments
+from latent_trainer import LatentTrainingArguments, register_curriculum
 from latent_trainer.cli.arguments import parse
 from latent_trainer.errors import InputError
 from latent_trainer.methods.curriculum import CURRICULA, Plan, StagedCurriculum
@@ -115,8 +115,15 @@ class ByTokens:
         return 4 if stage else 0
 
 
-def test_a_curriculum_that_sees_tokens(tmp_path, monkeypatch):
-    monkeypatch.setitem(CURRICULA, "by_tokens", ByTokens)
+@pytest.fixture
+def by_tokens():
+    register_curriculum("by_tokens", ByTokens)
+    yield
+    CURRICULA.forget("by_tokens")
+
+
+@pytest.mark.usefixtures("by_tokens")
+def test_a_curriculum_that_sees_tokens(tmp_path):
     changes = {"curriculum": "by_tokens", "curriculum_options": {"ratio": 3}, "latents_per_step": None, "max_stage": None}
     trainer = make_trainer(tmp_path, **changes, steps_per_stage=[1], max_steps=2)
     assert trainer.curriculum == ByTokens(3)

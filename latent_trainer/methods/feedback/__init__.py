@@ -8,14 +8,38 @@ annotations of its constructor state type and range of every option (`latent_tra
   maps token ids to input embeddings, ``head`` maps hidden states to logits.
 """
 
+import inspect
+
+from torch import nn
+
+from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback.hidden import HiddenFeedback
 from latent_trainer.methods.feedback.learned import LearnedFeedback
 from latent_trainer.methods.feedback.projection import ProjectionFeedback
 from latent_trainer.methods.feedback.soft import SoftFeedback
+from latent_trainer.registry import Registry
 
-FEEDBACKS = {
-    "hidden": HiddenFeedback,
-    "learned": LearnedFeedback,
-    "projection": ProjectionFeedback,
-    "soft": SoftFeedback,
-}
+
+def take_feedback(name: str, entry) -> type[nn.Module]:
+    """Return a feedback that a plug-in registers, an `InputError` in one line where it keeps not to the contract."""
+    if not (isinstance(entry, type) and issubclass(entry, nn.Module)):
+        raise InputError(f"feedback '{name}' must be a class derived from torch.nn.Module; got {entry!r}")
+    if not isinstance(getattr(entry, "sequential", None), bool):
+        raise InputError(f"feedback '{name}': {entry.__name__} must say sequential = True or False in its class")
+    if "hidden_size" not in inspect.signature(entry).parameters:
+        raise InputError(f"feedback '{name}': {entry.__name__}.__init__ must take hidden_size")
+    if entry.forward is nn.Module.forward or len(inspect.signature(entry.forward).parameters) != 4:
+        raise InputError(f"feedback '{name}': {entry.__name__} must define forward(self, hidden, embed, head)")
+    return entry
+
+
+FEEDBACKS = Registry(
+    "feedback",
+    {
+        "hidden": HiddenFeedback,
+        "learned": LearnedFeedback,
+        "projection": ProjectionFeedback,
+        "soft": SoftFeedback,
+    },
+    take_feedback,
+)

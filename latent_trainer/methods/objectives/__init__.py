@@ -4,19 +4,50 @@ One file an objective, one line below. An objective is a subclass of `contract.O
 dataclass, says in ``needs`` what it reads of a step (`latent_trainer.methods.step`), and turns a `Step` into named terms.
 """
 
+import inspect
+from dataclasses import is_dataclass
+
+from latent_trainer.errors import InputError, check_choice
 from latent_trainer.methods.objectives.answer import AnswerObjective
 from latent_trainer.methods.objectives.contract import Objective
 from latent_trainer.methods.objectives.self_distillation import SelfDistillationObjective
+from latent_trainer.methods.step import Needs
 from latent_trainer.options import check_options
+from latent_trainer.registry import Registry
 
-OBJECTIVES = {
-    "answer": AnswerObjective,
-    "self_distillation": SelfDistillationObjective,
-}
+
+def take_objective(name: str, entry) -> type[Objective]:
+    """Return an objective that a plug-in registers, an `InputError` in one line where it breaks the contract."""
+    if not (isinstance(entry, type) and issubclass(entry, Objective)):
+        raise InputError(f"objective '{name}' must be a class derived from {Objective.__module__}.Objective; got {entry!r}")
+    at = f"objective '{name}': {entry.__name__}"
+    if entry.forward is Objective.forward:
+        raise InputError(f"{at} has no forward(self, step) -> dict of terms; write it")
+    if not is_dataclass(entry.Options):
+        raise InputError(f"{at}.Options must be a dataclass; got {entry.Options!r}")
+    if not isinstance(entry.needs, Needs | property):
+        raise InputError(f"{at}.needs must be Needs(...); got {entry.needs!r}")
+    for call, taken in (("__init__", 3), ("forward", 2), ("make_views", 4), ("count", 2), ("sums", 2)):
+        found = inspect.signature(getattr(entry, call)).parameters
+        if len(found) != taken and not any(one.kind is one.VAR_POSITIONAL for one in found.values()):
+            wanted = ", ".join(inspect.signature(getattr(Objective, call)).parameters)
+            raise InputError(f"{at}.{call} takes ({', '.join(found)}); it must take ({wanted})")
+    return entry
+
+
+OBJECTIVES = Registry(
+    "objective",
+    {
+        "answer": AnswerObjective,
+        "self_distillation": SelfDistillationObjective,
+    },
+    take_objective,
+)
 
 
 def check_objective(name: str, options: dict) -> dict:
-    """Return an objective's options as it declares them; a one-line `InputError` where there is no such option."""
+    """Return an objective's options as it declares them, or raise a one-line `InputError` that says what there is not."""
+    check_choice("objective", name, OBJECTIVES)
     return check_options(f"objective '{name}'", OBJECTIVES[name].Options, options, (), "objective_options")
 
 
@@ -31,5 +62,6 @@ def build_objective(name: str, options: dict | None = None, config=None) -> Obje
     Raises:
         InputError: an option it does not have, or a value that its annotation does not admit.
     """
+    options = check_objective(name, options or {})
     kind = OBJECTIVES[name]
-    return kind(kind.Options(**check_objective(name, options or {})), config)
+    return kind(kind.Options(**options), config)

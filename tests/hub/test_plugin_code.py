@@ -1,0 +1,222 @@
+"""A plug-in's code that a model needs travels with it when it can run on its own elsewhere; otherwise nothing is pushed."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hub_machines import QUESTION, clean_machine, run_program
+from transformers import AutoTokenizer
+
+from latent_trainer import LatentForCausalLM, encode_prompts, load_plugin, register_feedback
+from latent_trainer.errors import InputError
+from latent_trainer.hub import export_folder, push_folder
+from latent_trainer.hub.plugin_code import without_doors
+from latent_trainer.methods.feedback import FEEDBACKS
+from latent_trainer.methods.feedback.hidden import HiddenFeedback
+
+pytest_plugins = ["hub_fixtures", "plugin_fixtures"]
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
+
+# A feedback, built on one of the library's, in the file of a whole method.
+PLUGIN = '''
+"""Mine."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+
+import latent_trainer
+from latent_trainer import register_dataset, register_objective
+from latent_trainer.data.problem import Problem
+from latent_trainer.methods.feedback.hidden import HiddenFeedback
+from latent_trainer.methods.objectives.answer import AnswerObjective
+from latent_trainer.options import Scale, checked
+
+
+@latent_trainer.register_feedback(
+    "tanh",
+)
+class Tanh(HiddenFeedback):
+    """z = scale x tanh(h)."""
+
+    @checked
+    def __init__(self, hidden_size, scale: Scale = 1.0, norm: Scale | Literal["embedding"] | None = None):
+        super().__init__(hidden_size, norm)
+        self.scale = scale * math.sqrt(4.0)
+
+    def forward(self, hidden, embed, head):
+        return self.scale * super().forward(hidden, embed, head).tanh()
+
+
+@register_objective("mine")
+class Mine(AnswerObjective):
+    def forward(self, step):
+        return {"answer": torch.tensor(2.0) * super().forward(step)["answer"]}
+
+
+@register_dataset("none")
+def load(split, path=None, seed=0):
+    return [Problem("1", (), "1")]
+
+
+register_objective("again")(Mine)
+'''
+
+# Loads a repository with transformers alone; prints the logits of a question.
+PROGRAM = """
+import importlib.util, json, sys
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+assert importlib.util.find_spec("latent_trainer") is None
+name, question = sys.argv[1:]
+model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained(name)
+chat = [{"role": "user", "content": question}]
+batch = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+with torch.no_grad():
+    logits = model(**batch).logits[0].tolist()
+model.save_pretrained("again")
+print()  # a question about remote code, which nobody answered, may stand on this line
+print(json.dumps([type(model.feedback).__module__, logits, json.load(open("again/config.json"))["plugins"]]))
+"""
+
+
+def change(path: Path, **settings) -> None:
+    """Change settings of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+
+
+def line(call) -> str:
+    with pytest.raises(InputError) as caught:
+        call()
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.fixture
+def place(trained, tmp_path):
+    """Return a copy of a trained folder."""
+    return Path(shutil.copytree(trained / "full", tmp_path / "run"))
+
+
+def test_a_feedback_travels(hub, place, door, tmp_path, request):
+    """The pushed folder loads with transformers alone, has the same logits and says what is a plug-in's."""
+    load_plugin(door("tanhs.py", PLUGIN))
+    model = LatentForCausalLM.from_pretrained(str(place))
+    model.configure("tanh", {"scale": 1.5})
+    model.save_pretrained(place)
+    objective = {"objective": {"name": "mine", "module": "tanhs", "file": "tanhs.py"}}
+    change(place / "training_arguments.json", objective="mine", feedback="tanh", plugins=objective)
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    batch = encode_prompts([QUESTION], tokenizer, model.config.num_latents, model.config.template)
+    with torch.no_grad():
+        expected = model(**batch).logits[0]
+        model.configure("hidden")
+        assert (model(**batch).logits[0] - expected).abs().max() > 1e-3
+    push_folder(place, "me/tanh")
+    files = hub.files("me/tanh")
+    assert json.loads(files["config.json"])["plugins"] == {
+        "feedback": {"name": "tanh", "module": "tanhs", "file": "tanhs.py"}
+    }
+    code = files["latent_plugin_tanhs.py"].decode()
+    assert "class Tanh" in code and "register_" not in code and "latent_trainer." not in code.split("\n", 1)[1]
+    card = files["README.md"].decode()
+    assert "The feedback `tanh` is code of plug-in `tanhs.py`, which travels with the model." in card
+    assert "The objective `mine` is code of plug-in `tanhs.py`, which running the model does not need." in card
+    python = clean_machine(request.config.cache.mkdir("hub-transformers"), "torch", "transformers")
+    words = ["me/tanh", QUESTION]
+    module, logits, plugins = run_program(PROGRAM, *words, python=python, server=hub, folder=tmp_path, library=False)
+    assert module.startswith("transformers_modules.") and module.endswith(".latent_plugin_tanhs")
+    assert plugins == json.loads(files["config.json"])["plugins"]
+    torch.testing.assert_close(torch.tensor(logits), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_only_trained_the_model_hinders_nothing(place, tmp_path):
+    """A plug-in's objective, curriculum, template and data set need not even be loaded."""
+    said = {kind: {"name": "mine", "module": "mine", "file": "mine.py"} for kind in ("objective", "curriculum", "template")}
+    change(place / "training_arguments.json", objective="mine", curriculum="mine", template="mine", plugins=said)
+    change(place / "data_arguments.json", dataset="mine", plugins={"dataset": said["objective"]})
+    to = export_folder(place, tmp_path / "to")
+    assert not [path for path in to.iterdir() if path.name.startswith("latent_plugin_")]
+    assert json.loads((to / "training_arguments.json").read_text())["plugins"] == said
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("import numpy", "line 1 imports numpy; use torch, transformers and Python's own modules"),
+        ("from .beside import x", "line 1 imports a file beside it; keep everything in one file"),
+        ("import latent_trainer.data.problem", "line 1 imports latent_trainer.data.problem as a whole; write from"),
+        (
+            "from latent_trainer import LatentConfig",
+            "line 1 imports LatentConfig from latent_trainer; name the module that has it",
+        ),
+        ("import latent_trainer as lt\nC = lt.LatentConfig", "line 2 uses lt for something else than registering"),
+        ("from latent_trainer import register_feedback as r\nf = r", "line 2 uses r for something else than registering"),
+        (
+            "from latent_trainer import register_feedback\nF = register_feedback('x')(object)",
+            "line 2 registers something in the middle of a statement; use a decorator",
+        ),
+    ],
+)
+def test_code_that_cannot_travel(source, says):
+    assert line(lambda: without_doors(source, "at: ")).startswith(f"at: {says}")
+
+
+def test_lines_keep_their_numbers():
+    left = without_doors(PLUGIN, "at: ")
+    assert left.count("\n") == PLUGIN.count("\n") and "register_" not in left and "import latent_trainer\n" not in left
+    wanted, found = PLUGIN.splitlines(), left.splitlines()
+    assert all(one == other or not other for one, other in zip(wanted, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("import numpy as np\n", "line 1 imports numpy"),
+        ("from latent_trainer.data import load_problems\n", "it imports latent_trainer.data, which needs datasets"),
+        ("if True:\n    import latent_trainer.options\n", "imports latent_trainer.options as a whole"),
+    ],
+)
+def test_a_push_that_is_refused(place, door, tmp_path, source, says):
+    """Nothing is written."""
+    body = PLUGIN.replace('"""Mine."""\n', "").lstrip()
+    load_plugin(door("heavy.py", source + body))
+    change(place / "config.json", feedback="tanh", feedback_options={})
+    said = line(lambda: export_folder(place, tmp_path / "to"))
+    assert "feedback=tanh is code of heavy" in said and "which cannot travel with the model: " in said and says in said
+    assert not (tmp_path / "to").exists()
+
+
+def test_code_of_the_program_that_runs(place, door, tmp_path, monkeypatch):
+    """Its file would begin a training where it is loaded; and a class within a function cannot be named."""
+
+    class Inner(HiddenFeedback):
+        pass
+
+    register_feedback("inner", Inner)
+    change(place / "config.json", feedback="inner", feedback_options={})
+    assert "Inner is not defined at the top of its module" in line(lambda: export_folder(place, tmp_path / "to"))
+    FEEDBACKS.forget("inner")
+    monkeypatch.setattr(Inner, "__module__", "__main__")
+    register_feedback("inner", Inner)
+    assert "move it to a file of its own" in line(lambda: export_folder(place, tmp_path / "to"))
+
+
+def test_a_plugin_that_is_not_loaded(place, tmp_path):
+    said = {"feedback": {"name": "mine", "module": "mine", "file": "mine.py"}}
+    change(place / "config.json", feedback="mine", plugins=said)
+    assert "give --plugin mine.py" in line(lambda: export_folder(place, tmp_path / "to"))
+    assert "mine" not in sys.modules
+
+
+def test_its_folder_is_not_published(place, door, tmp_path):
+    """The code is text that a person has written, and may name a folder of this machine."""
+    load_plugin(door("paths.py", PLUGIN + f"\nFOLDER = {str(place.resolve())!r}\n"))
+    change(place / "config.json", feedback="tanh", feedback_options={})
+    assert "latent_plugin_paths.py would publish" in line(lambda: export_folder(place, tmp_path / "to"))
