@@ -30,7 +30,7 @@ LAYERS = [
     {"training"},
     {"sweep"},
     {"plugins"},
-    {"cli"},
+    {"testing", "cli"},
     {"__main__", "__init__"},
 ]
 LAYER = {part: index for index, parts in enumerate(LAYERS) for part in parts}

@@ -8,10 +8,9 @@ from conftest import make_base
 from transformers import Trainer
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments
-from latent_trainer.data.problem import Problem
-from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError
 from latent_trainer.methods.presets import METHODS
+from latent_trainer.testing.tiny import make_tokenizer, uneven_problems
 from latent_trainer.training.stages import refuse_unreachable
 
 gc.freeze()  # the stock trainer collects garbage before every run, and would look through every imported library each time
@@ -32,24 +31,6 @@ QUICK = {
     "disable_tqdm": True,
     "use_cpu": True,
 }
-
-
-def uneven_problems(number: int) -> list[Problem]:
-    """Return problems with one to four steps of one to three words, and questions of one to five words."""
-    return [
-        Problem(
-            question=" ".join(str((row + word) % 10) for word in range(1 + row % 5)),
-            steps=tuple(" ".join(["+", str(row % 10), str(step)][: 1 + (row + step) % 3]) for step in range(1 + row % 4)),
-            answer=str(row % 7),
-            id=str(row),
-        )
-        for row in range(number)
-    ]
-
-
-def make_tokenizer():
-    """Return a tokenizer that writes `uneven_problems`; it has no thought tokens yet."""
-    return train_tokenizer(["= + 0 1 2 3 4 5 6 7 8 9"])
 
 
 def quick(**changes) -> dict:
