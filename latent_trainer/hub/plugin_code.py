@@ -23,7 +23,7 @@ class Travelling(NamedTuple):
         module: the module that defines it.
         attribute: what that module calls it.
         origin: the plug-in it comes from.
-        source: its code, without what registers it.
+        source: of its module what it needs.
     """
 
     kind: str
@@ -56,70 +56,122 @@ def _travelling(kind: str, name: str) -> Travelling:
         source = module_file(entry.__module__).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{at}its source cannot be read; keep it in a Python file") from None
-    return Travelling(kind, name, entry.__module__, attribute, origin, without_doors(source, at))
+    return Travelling(kind, name, entry.__module__, attribute, origin, needed_source(source, attribute, at))
 
 
-def without_doors(source: str, at: str) -> str:
-    """Return a plug-in's source without what registers it; lines keep their numbers.
+def needed_source(source: str, attribute: str, at: str) -> str:
+    """Return of a plug-in's source what a class or function at its top needs, without what registers it.
+
+    Everything else of the file, a data set or an objective for instance, stays where it is; lines keep their numbers.
 
     Raises:
-        InputError: an import of what is not everywhere, or another use of what registers; begins with ``at``.
+        InputError: what is needed imports a package that is not everywhere, or a file beside it; begins with ``at``.
     """
     tree = ast.parse(source)
     lines = source.splitlines(keepends=True)
-    doors, aliases = set(), set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            raise InputError(f"{at}line {node.lineno} imports a file beside it; keep everything in one file")
-        if isinstance(node, ast.Import):
-            whole = [alias for alias in node.names if alias.name == LIBRARY]
-            aliases |= {alias.asname or LIBRARY for alias in whole}
-            if whole and len(node.names) == 1:
-                _blank(lines, node)
-            modules = [alias.name for alias in node.names if alias.name != LIBRARY]
-        elif isinstance(node, ast.ImportFrom) and node.module in DOORS:
-            doors |= {alias.asname or alias.name for alias in node.names}
-            others = [alias.name for alias in node.names if not _is_door(alias.name)]
-            if others:
-                raise InputError(
-                    f"{at}line {node.lineno} imports {others[0]} from {node.module}; name the module that has it"
-                )
+    for node in tree.body:
+        for decorator in getattr(node, "decorator_list", ()):
+            if _is_door(decorator):
+                _blank(lines, decorator)
+        if isinstance(node, ast.Expr) and _is_door(node.value):
             _blank(lines, node)
-            continue
-        else:
-            modules = [node.module] if isinstance(node, ast.ImportFrom) else []
-        for module in modules:
-            top = module.split(".")[0]
-            if top not in {*THERE, LIBRARY}:
-                raise InputError(f"{at}line {node.lineno} imports {top}; use torch, transformers and Python's own modules")
-            if top == LIBRARY and isinstance(node, ast.Import):
-                raise InputError(f"{at}line {node.lineno} imports {module} as a whole; write from {module} import ...")
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _registers(node, doors, aliases)]
-    statements = {id(one.value) for one in tree.body if isinstance(one, ast.Expr)}
-    decorators = {id(one) for node in tree.body for one in getattr(node, "decorator_list", ())}
-    outer = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}  # register_x("name")(it)
-    for call in calls:
-        whole = call if id(call) in statements | decorators else outer.get(id(call), call)
-        if id(whole) not in statements | decorators:
-            raise InputError(f"{at}line {call.lineno} registers something in the middle of a statement; use a decorator")
-        _blank(lines, whole)
-    left = "".join(lines)
-    for node in ast.walk(ast.parse(left)):
-        if isinstance(node, ast.Name) and node.id in doors | aliases:
-            raise InputError(f"{at}line {node.lineno} uses {node.id} for something else than registering; leave it out")
-    return left
+    text = "".join(lines)
+    statements = ast.parse(text).body
+    wanted = _reached(statements, attribute)
+    for node in statements:
+        binds = _binds(node)
+        if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", None) != "__future__":
+            kept = [alias for alias in node.names if _bound(alias) in wanted or alias.name == "*"]
+            if kept:
+                _check_import(node, kept, at)
+            if len(kept) < len(node.names):
+                _blank(lines, node)
+                node.names = kept
+                lines[node.lineno - 1] = f"{ast.unparse(node)}\n" if kept else "\n"
+        elif binds & wanted or _touches(node, wanted, statements):
+            for one in ast.walk(node):
+                if isinstance(one, ast.Import | ast.ImportFrom):
+                    _check_import(one, one.names, at)
+        elif not _is_docstring(node):
+            _blank(lines, node)
+            for decorator in getattr(node, "decorator_list", ()):
+                _blank(lines, decorator)
+    return "".join(lines)
 
 
-def _is_door(name: str) -> bool:
-    return name.startswith("register_")
+def _reached(statements: list[ast.stmt], attribute: str) -> set[str]:
+    """Return the names at the top of a module that one of them needs, itself among them."""
+    wanted, before = {attribute}, set()
+    while wanted != before:
+        before = set(wanted)
+        for node in statements:
+            if _binds(node) & wanted or _touches(node, wanted, statements):
+                wanted |= _uses(node)
+    return wanted
 
 
-def _registers(call: ast.Call, doors: set[str], aliases: set[str]) -> bool:
-    """Return whether a call is ``register_x(...)`` or ``latent_trainer.register_x(...)``."""
-    if isinstance(call.func, ast.Name):
-        return call.func.id in doors
-    owner = call.func.value if isinstance(call.func, ast.Attribute) else None
-    return isinstance(owner, ast.Name) and owner.id in aliases and _is_door(call.func.attr)
+def _touches(node: ast.stmt, wanted: set[str], statements: list[ast.stmt]) -> bool:
+    """Return whether a statement that binds no name works on something that is wanted: ``TABLE["a"] = 1``."""
+    if _binds(node):
+        return False
+    own = {name for one in statements if not isinstance(one, ast.Import | ast.ImportFrom) for name in _binds(one)}
+    return bool(_uses(node) & wanted & own)
+
+
+def _binds(node: ast.stmt) -> set[str]:
+    """Return the names a statement at the top of a module gives a value."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    found = set()
+    for one in ast.walk(node):
+        if isinstance(one, ast.Import | ast.ImportFrom):
+            found |= {_bound(alias) for alias in one.names}
+        elif isinstance(one, ast.FunctionDef | ast.ClassDef):
+            found.add(one.name)
+        elif isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+            found.add(one.id)
+    return found
+
+
+def _uses(node: ast.stmt) -> set[str]:
+    """Return the names a statement reads, those in the texts of annotations too."""
+    names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    return names | {one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+
+
+def _bound(alias: ast.alias) -> str:
+    return alias.asname or alias.name.split(".")[0]
+
+
+def _check_import(node: ast.Import | ast.ImportFrom, kept: list[ast.alias], at: str) -> None:
+    """Refuse an import of what is not wherever pushed code is loaded."""
+    at = f"{at}line {node.lineno} imports "
+    if isinstance(node, ast.ImportFrom) and node.level:
+        raise InputError(f"{at}a file beside it; keep everything in one file")
+    for module, name in [(node.module, one.name) if isinstance(node, ast.ImportFrom) else (one.name, "") for one in kept]:
+        top = module.split(".")[0]
+        if name == "*":
+            raise InputError(f"{at}all of {module}; name what is used")
+        if top not in {*THERE, LIBRARY}:
+            raise InputError(f"{at}{top}; use torch, transformers and Python's own modules")
+        if top == LIBRARY and not name:
+            raise InputError(f"{at}{module} as a whole; write from {LIBRARY}.x import y")
+        if module in DOORS:
+            raise InputError(f"{at}{name} from {module}; name the module that has it, and only decorate with register_...")
+
+
+def _is_door(node: ast.expr) -> bool:
+    """Return whether an expression is ``register_x(...)``, ``latent_trainer.register_x(...)`` or a call of one."""
+    while isinstance(node, ast.Call):
+        node = node.func
+        name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+        if name.startswith("register_"):
+            return True
+    return False
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _blank(lines: list[str], node: ast.AST) -> None:

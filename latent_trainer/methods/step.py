@@ -83,7 +83,7 @@ class Step:
         counts: name -> number over the whole global batch, that is over all processes and accumulation steps: ``rows``,
             ``<view>_tokens``, and what the objective's own `count` adds.
         sums: name -> tensor over the whole global batch, as the objective's own `sums` takes them.
-        latents: (B, K, H) if asked for; rows with fewer latents hold zeros behind them.
+        latents: (B, K, H) if asked for; rows with fewer latents hold zeros behind them. K is at least 1.
         latent_mask: (B, K), True where there is a latent.
         model: the latent model if asked for.
     """

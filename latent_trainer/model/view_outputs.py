@@ -52,7 +52,8 @@ def latent_columns(latent_mask: torch.Tensor, prompt_width: int) -> LatentColumn
         prompt_width: Tp.
     """
     own = latent_mask[:, prompt_width:]  # (B, n)
-    most = int(own.sum(1).max())  # a device synchronisation
+    # a device synchronisation; one column at least, so that what reads latents runs on every rank, whatever its rows are
+    most = max(1, int(own.sum(1).max()))
     order = own.int().sort(dim=1, descending=True, stable=True).indices[:, :most]  # (B, K): latents first, in their order
     mask = own.gather(1, order)
     return LatentColumns(torch.where(mask, order, 1 if own.shape[1] > 1 else 0), mask)

@@ -1,6 +1,7 @@
 """One training step: the prompt encoded once, then a continuation per view."""
 
 import torch
+from transformers import PreTrainedModel
 
 from latent_trainer.methods.step import Needs
 from latent_trainer.model.heads import token_losses
@@ -82,7 +83,9 @@ def forward_views(
     return results
 
 
-def _token_losses(base, views: dict, hidden: dict[str, torch.Tensor], label_smoothing: float) -> dict[str, torch.Tensor]:
+def _token_losses(
+    base: PreTrainedModel, views: dict, hidden: dict[str, torch.Tensor], label_smoothing: float
+) -> dict[str, torch.Tensor]:
     """Return the losses (N,) of each view's labelled tokens; the head runs once, on the positions that predict them.
 
     Args:

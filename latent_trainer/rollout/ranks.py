@@ -11,10 +11,12 @@ from collections.abc import Callable
 
 import torch
 from torch import distributed, nn
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from latent_trainer.compat import deepspeed_config
 from latent_trainer.rollout.base_form import read
 from latent_trainer.rollout.columns import columns_of, constant_latents
+from latent_trainer.rollout.output import RolloutOutput
 from latent_trainer.rollout.passes import Passes
 
 
@@ -56,29 +58,29 @@ def idle_before(passes: Passes, number: int) -> None:
     """Run ``number`` passes over one column, each followed by the feedback, and forget them."""
     embed = passes.columns.embeds[:1, 0]  # (1, H)
     for _ in range(number):
-        embed = passes.think(_alone(passes, embed))
+        embed = passes.think(_alone(passes, embed).last_hidden_state[:, 0])
 
 
-def idle_after(passes: Passes, hidden: torch.Tensor, number: int) -> torch.Tensor:
-    """Run ``number`` latents of one row and column, and return ``hidden`` (B, T, H) unchanged.
+def idle_after(passes: Passes, output: RolloutOutput, number: int) -> None:
+    """Run ``number`` latents of one row and column after a rollout; its hidden states stay as they are.
 
-    Nothing of the idle passes is read, but back-propagation walks through them, with a gradient of zero.
+    Nothing of the idle passes is read, but back-propagation walks through them with a gradient of zero, into the layers that
+    it walks into in the passes of ``output``: DeepSpeed counts what comes back from every layer.
     """
-    if number <= 0:
-        return hidden
-    thought = hidden[:1, -1]  # (1, H)
     for _ in range(number):
-        thought = _alone(passes, passes.think(thought))
-    return _with_idle(hidden, thought)
+        idle = _alone(passes, passes.think(output.hidden[:1, -1]))
+        output.hidden = _with_idle(output.hidden, idle.last_hidden_state[:, 0])
+        if output.hidden_states is not None:
+            layers = zip(output.hidden_states, idle.hidden_states, strict=True)
+            output.hidden_states = tuple(_with_idle(layer, own[:, 0]) for layer, own in layers)
 
 
-def _alone(passes: Passes, embed: torch.Tensor) -> torch.Tensor:
-    """Return the hidden state (1, H) of a pass over one column that neither reads nor writes a cache."""
+def _alone(passes: Passes, embed: torch.Tensor) -> BaseModelOutputWithPast:
+    """Return the output of a pass over one column, embedded as ``embed`` (1, H), that neither reads nor writes a cache."""
     columns, reading = passes.columns, passes.reading
     ids = None if columns.token_ids is None else columns.token_ids[:1, :1]
-    position_ids = columns.position_ids[:1, :1]
-    output = read(reading.decoder, reading.form, embed.unsqueeze(1), ids, None, position_ids, None)
-    return output.last_hidden_state[:, 0]
+    read_with = (embed.unsqueeze(1), ids, None, columns.position_ids[:1, :1], None)
+    return read(reading.decoder, reading.form, *read_with, output_hidden_states=reading.output_hidden_states)
 
 
 def with_feedback(feedback: nn.Module, latent_after: Callable, hidden: torch.Tensor) -> torch.Tensor:

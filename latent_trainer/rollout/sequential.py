@@ -42,7 +42,7 @@ class SequentialRollout(Rollout):
             latent_columns = sorted({0, *latent_columns})
         filled, outputs, cache = _one_by_one(passes, columns, latent_columns, cache)
         output = passes.joined(outputs, filled, cache)
-        output.hidden = idle_after(passes, output.hidden, least[1] - len(latent_columns))
+        idle_after(passes, output, least[1] - len(latent_columns))
         return output
 
 

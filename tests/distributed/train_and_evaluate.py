@@ -48,6 +48,7 @@ RUNS = {
     "accuracy": {"advance_at": 0.0, "max_steps": 6},
     "reset": {"steps_per_stage": 2, "reset_optimizer": "stage", "max_steps": 5, "eval_steps": 4},
     "distillation": {**DISTILLED, "feedback": "projection", "steps_per_stage": 2, "max_steps": 5},
+    "uneven distillation": {**UNEVEN, **DISTILLED},
     "truncated": {**UNEVEN, "backprop": 1, "feedback_options": {"norm": "embedding"}},
     "jacobi": {**UNEVEN, **DISTILLED, "rollout": "jacobi", "rollout_options": {"iterations": 2}, "feedback": "soft"},
     "steps": {**UNEVEN, "step_decoder": "copy"},

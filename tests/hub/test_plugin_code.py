@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from latent_trainer import LatentForCausalLM, encode_prompts, load_plugin, register_feedback
 from latent_trainer.errors import InputError
 from latent_trainer.hub import export_folder, push_folder
-from latent_trainer.hub.plugin_code import without_doors
+from latent_trainer.hub.plugin_code import needed_source
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.methods.feedback.hidden import HiddenFeedback
 
@@ -149,44 +149,95 @@ def test_what_only_trained_the_model_hinders_nothing(place, tmp_path):
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("import numpy", "line 1 imports numpy; use torch, transformers and Python's own modules"),
-        ("from .beside import x", "line 1 imports a file beside it; keep everything in one file"),
-        ("import latent_trainer.data.problem", "line 1 imports latent_trainer.data.problem as a whole; write from"),
+        ("import numpy\nC = numpy.pi", "line 1 imports numpy; use torch, transformers and Python's own modules"),
+        ("from .beside import x\nC = x", "line 1 imports a file beside it; keep everything in one file"),
+        ("import latent_trainer.data as d\nC = d", "line 1 imports latent_trainer.data as a whole; write from"),
         (
-            "from latent_trainer import LatentConfig",
-            "line 1 imports LatentConfig from latent_trainer; name the module that has it",
+            "from latent_trainer import LatentConfig\nC = LatentConfig",
+            "line 1 imports LatentConfig from latent_trainer",
         ),
-        ("import latent_trainer as lt\nC = lt.LatentConfig", "line 2 uses lt for something else than registering"),
-        ("from latent_trainer import register_feedback as r\nf = r", "line 2 uses r for something else than registering"),
-        (
-            "from latent_trainer import register_feedback\nF = register_feedback('x')(object)",
-            "line 2 registers something in the middle of a statement; use a decorator",
-        ),
+        ("import latent_trainer as lt\nC = lt.LatentConfig", "line 1 imports latent_trainer as a whole"),
+        ("from math import *\nC = pi", "line 1 imports all of math; name what is used"),
+        ("from latent_trainer import register_x\nC = register_x('x')(object)", "line 1 imports register_x from"),
+        ("try:\n    import numpy as np\nexcept ImportError:\n    np = None\nC = np", "line 2 imports numpy"),
+        ("def C():\n    import numpy", "line 2 imports numpy"),
     ],
 )
 def test_code_that_cannot_travel(source, says):
-    assert line(lambda: without_doors(source, "at: ")).startswith(f"at: {says}")
+    assert line(lambda: needed_source(source, "C", "at: ")).startswith(f"at: {says}")
 
 
-def test_lines_keep_their_numbers():
-    left = without_doors(PLUGIN, "at: ")
-    assert left.count("\n") == PLUGIN.count("\n") and "register_" not in left and "import latent_trainer\n" not in left
-    wanted, found = PLUGIN.splitlines(), left.splitlines()
-    assert all(one == other or not other for one, other in zip(wanted, found, strict=True))
+SEVERAL = '''"""Says what it is."""
+
+import numpy
+from math import pi, sqrt, tau
+from torch import nn
+from latent_trainer import register_feedback, register_dataset
+from latent_trainer.data import load_problems
+
+SIZE = 3
+OTHER = numpy.zeros(3)
+TABLE = {}
+TABLE["a"] = lambda: tau
+numpy.random.seed(0)
+
+def used(x: "Late" = SIZE):
+    return x
+
+class Late: ...
+
+@register_feedback(
+    "mine"
+)
+@nn.Module.compile
+class Mine(nn.Module):
+    size = used(pi)
+    table = TABLE
+
+@register_dataset("mine")
+def load():
+    return numpy, load_problems
+'''
+
+
+def test_what_is_not_needed_stays():
+    """A class travels with what it uses and with what works on that; lines keep their numbers."""
+    left = needed_source(SEVERAL, "Mine", "at: ")
+    assert left.count("\n") == SEVERAL.count("\n")
+    kept = """
+        \"""Says what it is.\"""
+        from math import pi, tau
+        from torch import nn
+        SIZE = 3
+        TABLE = {}
+        TABLE["a"] = lambda: tau
+        def used(x: "Late" = SIZE):
+            return x
+        class Late: ...
+        @nn.Module.compile
+        class Mine(nn.Module):
+            size = used(pi)
+            table = TABLE
+    """
+    assert left.split() == kept.split()
+    assert left.splitlines().index("class Mine(nn.Module):") == SEVERAL.splitlines().index("class Mine(nn.Module):")
 
 
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("import numpy as np\n", "line 1 imports numpy"),
-        ("from latent_trainer.data import load_problems\n", "it imports latent_trainer.data, which needs datasets"),
-        ("if True:\n    import latent_trainer.options\n", "imports latent_trainer.options as a whole"),
+        ("import numpy as np\nmath = np\n", "line 1 imports numpy"),
+        (
+            "from latent_trainer.data import load_problems\nmath = load_problems\n",
+            ".data, which needs datasets",
+        ),
+        ("import latent_trainer.options\nmath = latent_trainer\n", "imports latent_trainer.options as a whole"),
     ],
 )
 def test_a_push_that_is_refused(place, door, tmp_path, source, says):
     """Nothing is written."""
-    body = PLUGIN.replace('"""Mine."""\n', "").lstrip()
-    load_plugin(door("heavy.py", source + body))
+    body = PLUGIN.replace('"""Mine."""\n', "").replace("import math\n", "").replace("math.sqrt(4.0)", "len(dir(math))")
+    load_plugin(door("heavy.py", source + body.lstrip()))
     change(place / "config.json", feedback="tanh", feedback_options={})
     said = line(lambda: export_folder(place, tmp_path / "to"))
     assert "feedback=tanh is code of heavy" in said and "which cannot travel with the model: " in said and says in said
@@ -217,6 +268,7 @@ def test_a_plugin_that_is_not_loaded(place, tmp_path):
 
 def test_its_folder_is_not_published(place, door, tmp_path):
     """The code is text that a person has written, and may name a folder of this machine."""
-    load_plugin(door("paths.py", PLUGIN + f"\nFOLDER = {str(place.resolve())!r}\n"))
+    used = PLUGIN.replace("math.sqrt(4.0)", "len(FOLDER) * math.sqrt(4.0)")
+    load_plugin(door("paths.py", used + f"\nFOLDER = {str(place.resolve())!r}\n"))
     change(place / "config.json", feedback="tanh", feedback_options={})
     assert "latent_plugin_paths.py would publish" in line(lambda: export_folder(place, tmp_path / "to"))
