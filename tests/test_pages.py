@@ -127,7 +127,7 @@ def test_every_block_runs_or_says_why_not():
     every = [(page, block) for page in PAGES for block in blocks(page)]
     assert len(RUN) >= 8 and sum(block.runs_here for _, block in every) >= 20
     for page, block in every:
-        assert block.language in ("bash", "python", "yaml", "json", "text"), f"{page}: ```{block.language}"
+        assert block.language in ("bash", "python", "yaml", "toml", "json", "text"), f"{page}: ```{block.language}"
         if block.mark.startswith("run by "):
             test = ROOT / block.mark.removeprefix("run by ")
             assert f'"{Path(page).name}"' in test.read_text() or page in test.read_text(), (

@@ -1,7 +1,7 @@
 """`LatentTrainingArguments`: everything `TrainingArguments` has, and what latents need."""
 
 from dataclasses import dataclass, field, fields
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from transformers import TrainingArguments
@@ -72,7 +72,7 @@ class LatentTrainingArguments(TrainingArguments):
         ValueError: an unknown choice, a negative count, or settings that contradict each other.
     """
 
-    num_train_epochs: float | None = _option(
+    num_train_epochs: float | None = _option(  # type: ignore[assignment]  # None until the method has been asked
         "Epochs; by default the method's, and enough for every stage of its curriculum."
     )
 
@@ -285,7 +285,7 @@ class LatentTrainingArguments(TrainingArguments):
         """The type an evaluation outside training has its parameters in; None leaves them alone."""
         return torch.bfloat16 if self.bf16_full_eval else torch.float16 if self.fp16_full_eval else None
 
-    def make_curriculum(self):
+    def make_curriculum(self: Any) -> Any:  # `__post_init__` has set what is None in the annotations
         """Return the curriculum these arguments describe."""
         if self.curriculum == "fixed":
             return FixedCurriculum(self.num_latents, self.keep_steps)
