@@ -234,7 +234,7 @@ def probes(record: dict) -> str:
     patched = {(row["others"], row["latent"]): row for row in found["patching"]["rows"]}
     lines = [
         "| latent | lens: its step's value | linear probe | shuffled labels "
-        "| patched, later ones thought anew | patched, others kept |",
+        "| patched, later ones recomputed | patched, others kept |",
         "|---:|---:|---:|---:|---:|---:|",
     ]
     for row, own in zip(found["lens"]["layers"][-1]["latents"], found["linear"]["own"], strict=True):
@@ -248,7 +248,7 @@ def probes(record: dict) -> str:
     lines += [
         "",
         f"% of {found['lens']['problems']} test problems, ± one standard error; model {config['model']}. The lens reads the "
-        "last layer at the column a latent is thought from. Patched: answers that follow the donor, of the "
+        "last layer at the column that a latent is computed from. Patched: answers that follow the donor, of the "
         f"{min(pairs)} to {max(pairs)} pairs for which it implies another answer. From "
         "[results/probes.json](../results/probes.json), rewritten by `latent-trainer probe`.",
     ]
