@@ -240,11 +240,11 @@ def parse_json(name: str, text: str) -> dict:
         keys = [key for key, _ in pairs]
         if len(set(keys)) < len(keys):
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise InputError(f"{name}: key '{twice}' stands twice in {text}; keep one")
+            raise InputError(f"{name}: key '{twice}' appears twice in {text}; keep one")
         return dict(pairs)
 
     def refuse(number: str):
-        raise InputError(f"{name}: {number} in {text} is no finite number; give one")
+        raise InputError(f"{name}: {number} in {text} is not a finite number; give one")
 
     try:
         value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)

@@ -152,7 +152,7 @@ def _file_of(name: str) -> Path | None:
 
 
 def _forget(before: dict[str, set[str]]) -> None:
-    """Take away what a plug-in registered before it failed, so that it can be loaded when it is mended."""
+    """Take away what a plug-in registered before it failed, so that it can be loaded when it is fixed."""
     for kind, one in REGISTRIES.items():
         for name in set(one) - before.get(kind, set(one._own)):
             one.forget(name)

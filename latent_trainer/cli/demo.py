@@ -43,7 +43,7 @@ class DemoArguments:
     """Where the demonstration writes, and its seed."""
 
     output: str = field(default="results/demo.json", metadata={"help": "Result record; the figure goes beside it."})
-    runs: str = field(default="runs/demo", metadata={"help": "Folder of the four trained models; an earlier demo's go."})
+    runs: str = field(default="runs/demo", metadata={"help": "Folder of the four models; an earlier demo's are deleted."})
     seed: Seed = field(default=0, metadata={"help": "Seed of weights and order; data and splits stay the same."})
     max_steps: Positive | None = field(default=None, metadata={"help": "Train fewer steps, to try it out."})
 

@@ -69,7 +69,7 @@ class SweepArguments:
             raise InputError("slurm holds options of a cluster, but executor=local; set executor=slurm or leave slurm out")
         if self.executor == "slurm" and (self.gpus or self.memory_gb):
             raise InputError(
-                "gpus and memory_gb share out this machine; with executor=slurm set gres and mem_gb under slurm"
+                "gpus and memory_gb divide this machine among points; with executor=slurm set gres and mem_gb under slurm"
             )
         self.space = Space(self.axes, self.points, self.search, self.trials, self.seeds)
         known = {one.name for kind in (ModelArguments, DataArguments, LatentTrainingArguments) for one in fields(kind)}

@@ -116,7 +116,7 @@ class Encoder:
         if found is not None:
             shown = text if len(text) <= 200 else f"{text[:200]}..."
             read = f" ({place})" if place else ""
-            raise InputError(f"{found[0]} stands for {self.control[found[0]]}, not for text; take it out of {shown!r}{read}")
+            raise InputError(f"{found[0]} stands for {self.control[found[0]]}, not for text; remove it from {shown!r}{read}")
 
     def question(self, question: str) -> list[int]:
         """Return the ids of a question as it stands in a prompt.
@@ -218,7 +218,7 @@ class Encoder:
         if self.bot in prompt:  # some templates open the thought themselves
             return prompt
         if not self.template.markers:
-            raise InputError("the template has markers=False, so that a thought has no end; give the number of latents")
+            raise InputError("the template has markers=False, so a thought has no end marker; give the number of latents")
         return [*prompt, self.bot]
 
     def _view(self, given: list[int], written: list[int], row: EncodedProblem) -> View:

@@ -111,7 +111,7 @@ def _explained(repo_id: str) -> Iterator[None]:
     except LocalTokenNotFoundError:
         raise InputError(f"pushing {repo_id} needs a token; run hf auth login, or set HF_TOKEN") from None
     except HFValidationError as error:
-        raise InputError(f"repo_id={repo_id} is no name of a repository; {str(error).splitlines()[0]}") from None
+        raise InputError(f"repo_id={repo_id} is not the name of a repository; {str(error).splitlines()[0]}") from None
     except RevisionNotFoundError:
         raise InputError(f"{repo_id} has no such branch; create it on the Hub, or leave out revision") from None
     except HTTPError as error:

@@ -282,7 +282,7 @@ class LatentForCausalLM(  # type: ignore[misc]  # its parts have fewer arguments
             return results
         for name, value in (("steps", steps), ("needs", needs), ("scored", scored)):
             if value is not None:
-                raise InputError(f"{name} stand beside views; give views too, or leave {name} out")
+                raise InputError(f"{name} need views; give views too, or leave {name} out")
         return_dict = kwargs.pop("return_dict", None)
         output = self.backbone(
             input_ids,

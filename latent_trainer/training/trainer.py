@@ -72,9 +72,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         refuse_arguments({"data_collator": data_collator, **kwargs})
         args = LatentTrainingArguments("tmp_trainer") if args is None else args
         if not isinstance(args, LatentTrainingArguments):
-            raise InputError(
-                f"args are {type(args).__name__}; LatentTrainer needs LatentTrainingArguments, which have all of them"
-            )
+            raise InputError(f"args are {type(args).__name__}; LatentTrainer needs LatentTrainingArguments")
         if processing_class is None:
             raise InputError("LatentTrainer needs the tokenizer; give it as processing_class")
         pad_on_the_left(processing_class)
@@ -94,7 +92,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
             raise InputError(f"advance_at={args.advance_at} needs one eval_dataset to measure accuracy on; give one")
         if kwargs.get("compute_metrics") is not None and not args.generate_in_eval:
             raise InputError(
-                "compute_metrics sees what is written, and generate_in_eval is off (or prediction_loss_only on)"
+                "compute_metrics needs generated answers, and generate_in_eval is off (or prediction_loss_only on)"
             )
         model_init = kwargs.pop("model_init", None)
         super().__init__(
@@ -210,7 +208,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         if not self.rows:
             raise InputError("train() needs train_dataset; it is empty or was not given")
         if kwargs.get("ignore_keys_for_eval"):
-            raise InputError("ignore_keys_for_eval: nothing but written tokens is gathered in evaluation; leave it out")
+            raise InputError("ignore_keys_for_eval: only generated tokens are gathered in evaluation; leave it out")
         if resume_from_checkpoint is None:
             resume_from_checkpoint = self.args.resume_from_checkpoint
         folder = str(self.args.output_dir)
