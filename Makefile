@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INPUTS := setup.cfg pyproject.toml constraints.txt
+INPUTS := setup.cfg setup.py pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -50,13 +50,24 @@ mutations: $(VENV)/.installed-dev  ## make the library wrong in one line at a ti
 	$(BIN)/python tests/mutations/mutate.py --jobs 0
 	$(BIN)/python docs/build.py
 
-lint: $(VENV)/.installed-dev  ## check style
+lint: $(VENV)/.installed-dev  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/.installed-dev  ## put everything into style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev  ## check the types of the public surface
+	$(BIN)/mypy
+
+site: $(VENV)/.installed-dev  ## build the documentation as a site into site/; any warning is an error
+	$(BIN)/python docs/make_site.py
+
+wheel: $(VENV)/.installed-dev  ## build the wheel and the source distribution into dist/, and try them
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m pytest -q tests/test_wheel.py
 
 docs: $(VENV)/.installed  ## rewrite the generated parts of README.md and docs/ from results/
 	$(BIN)/python docs/build.py
@@ -72,5 +83,5 @@ benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, gene
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/parts.py
 
-.PHONY: help demo test test-slow test-versions pretrained verify-data architectures mutations lint format docs benchmark \
+.PHONY: help demo test test-slow test-versions pretrained verify-data architectures mutations lint format types site wheel docs benchmark \
 	benchmark-all

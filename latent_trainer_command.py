@@ -18,8 +18,10 @@ COMMANDS = {
     "sweep": "train a recipe over axes, points or a search, here or on Slurm",
     "compare": "compare result records, with paired tests",
     "data": "write problems to a file, or check a file of your own",
+    "recipes": "list the recipes that come with the library, or copy one",
     "demo": "train a tiny model four ways and compare them",
     "env": "print versions and devices for a bug report",
+    "completions": "print a script that completes commands and options in bash, zsh or fish",
 }
 
 
@@ -37,7 +39,7 @@ def main() -> None:
 def answer(words: list[str]) -> str | None:
     """Return what is printed where the words ask for help or for the version, None where they ask for something else."""
     if not words or words[0] in ("-h", "--help"):
-        commands = "\n".join(f"  {name:10} {about}" for name, about in COMMANDS.items())
+        commands = "\n".join(f"  {name:11} {about}" for name, about in COMMANDS.items())
         return (
             "usage: latent-trainer COMMAND [--config FILE.yaml] [--option value ...]\n\n"
             f"{commands}\n\nlatent-trainer COMMAND --help lists the options of a command; --version prints the version."

@@ -1,7 +1,7 @@
 """Rewrite the generated parts of the documentation from the files in results/.
 
 A generated part stands between ``<!-- results/NAME.json -->`` and ``<!-- end -->``, or begins with ``<!-- families of NAME
--->`` or ``<!-- stock NAME -->``; what is between them is replaced.
+-->``, ``<!-- stock NAME -->``, ``<!-- papers -->`` or ``<!-- file NAME -->``; what is between them is replaced.
 """
 
 import inspect
@@ -11,6 +11,8 @@ import re
 import sys
 from pathlib import Path
 
+from papers import papers
+
 from latent_trainer.data.generated import combinatorics, convex
 from latent_trainer.training.inherited import ARGUMENTS, FIELDS
 
@@ -19,6 +21,9 @@ PAGES = (
     "README.md",
     "docs/architectures.md",
     "docs/methods.md",
+    "docs/papers.md",
+    "docs/tutorials/read-the-controls.md",
+    "docs/tutorials/add-a-method.md",
     "docs/log.md",
     "docs/data.md",
     "docs/analysis.md",
@@ -29,7 +34,9 @@ PAGES = (
     "docs/testing.md",
     "docs/trainer.md",
 )
-PART = re.compile(r"(<!-- (results/[\w./-]+\.json|families of \w+|stock \w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PART = re.compile(
+    r"(<!-- (results/[\w./-]+\.json|families of \w+|stock \w+|papers|file [\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 
 
 def demo(record: dict) -> str:
@@ -227,7 +234,7 @@ def probes(record: dict) -> str:
     patched = {(row["others"], row["latent"]): row for row in found["patching"]["rows"]}
     lines = [
         "| latent | lens: its step's value | linear probe | shuffled labels "
-        "| patched, later ones thought anew | patched, others kept |",
+        "| patched, later ones recomputed | patched, others kept |",
         "|---:|---:|---:|---:|---:|---:|",
     ]
     for row, own in zip(found["lens"]["layers"][-1]["latents"], found["linear"]["own"], strict=True):
@@ -241,7 +248,7 @@ def probes(record: dict) -> str:
     lines += [
         "",
         f"% of {found['lens']['problems']} test problems, ± one standard error; model {config['model']}. The lens reads the "
-        "last layer at the column a latent is thought from. Patched: answers that follow the donor, of the "
+        "last layer at the column that a latent is computed from. Patched: answers that follow the donor, of the "
         f"{min(pairs)} to {max(pairs)} pairs for which it implies another answer. From "
         "[results/probes.json](../results/probes.json), rewritten by `latent-trainer probe`.",
     ]
@@ -371,6 +378,13 @@ def rebuild(text: str) -> str:
             return f"{match[1]}\n{families(match[2].removeprefix('families of '))}\n\n{match[3]}"
         if match[2].startswith("stock "):
             return f"{match[1]}\n{stock(match[2].removeprefix('stock '))}\n\n{match[3]}"
+        if match[2] == "papers":
+            return f"{match[1]}\n{papers()}\n\n{match[3]}"
+        if match[2].startswith("file "):
+            source = (ROOT / match[2].removeprefix("file ")).read_text(encoding="utf-8")
+            return f"{match[1]}\n```python\n{source}```\n\n{match[3]}"
+        if not (ROOT / match[2]).exists():  # not measured yet: the place is kept
+            return match[0]
         record = json.loads((ROOT / match[2]).read_text(encoding="utf-8"))
         return f"{match[1]}\n{TABLES[match[2]](record)}\n\n{match[3]}"
 

@@ -84,7 +84,7 @@ def check_release(release: str = transformers.__version__) -> bool:
     if TESTED[0] <= (int(major), int(minor)) <= TESTED[1]:
         return True
     logging.get_logger(__name__).warning(
-        f"latent models were tested with transformers {known_releases()}, and this is {release}; where something is off, "
+        f"latent models were tested with transformers {known_releases()}, and this is {release}; if something is wrong, "
         f"pip install 'transformers>={TESTED[0][0]}.{TESTED[0][1]},<{TESTED[1][0]}.{TESTED[1][1] + 1}'"
     )
     return False

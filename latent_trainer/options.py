@@ -82,7 +82,7 @@ def truth(text: str) -> bool | None:
     return True if word in TRUE else False if word in FALSE else None
 
 
-def conform(name: str, value, hint, bounds: Bounds | None = None):
+def conform(name: str, value, hint, bounds: Bounds | None = None) -> Any:
     """Return a value as its annotation has it: a word for a boolean as that boolean, one entry for a list as a list.
 
     Args:
@@ -130,7 +130,7 @@ def _alternatives(hint) -> list[tuple[Any, Bounds | None]] | None:
         return inner and [(one, own or bounds) for one, own in inner]
     if get_origin(hint) in (Union, UnionType):
         parts = [_alternatives(part) for part in get_args(hint)]
-        return None if None in parts else [one for part in parts for one in part]
+        return None if None in parts else [one for part in parts for one in part or ()]
     hint = NoneType if hint is None else hint
     if get_origin(hint) in (list, tuple) and _alternatives(get_args(hint)[0]) is None:
         return None
@@ -240,11 +240,11 @@ def parse_json(name: str, text: str) -> dict:
         keys = [key for key, _ in pairs]
         if len(set(keys)) < len(keys):
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise InputError(f"{name}: key '{twice}' stands twice in {text}; keep one")
+            raise InputError(f"{name}: key '{twice}' appears twice in {text}; keep one")
         return dict(pairs)
 
     def refuse(number: str):
-        raise InputError(f"{name}: {number} in {text} is no finite number; give one")
+        raise InputError(f"{name}: {number} in {text} is not a finite number; give one")
 
     try:
         value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)

@@ -16,6 +16,7 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from latent_trainer.errors import InputError
 from latent_trainer.registry import REGISTRIES, TRUSTED, Registry, failure, module_file
@@ -40,47 +41,47 @@ def registry(kind: str) -> Registry:
     return getattr(importlib.import_module(module), name)
 
 
-def register_method(name: str, method=None, *, replace: bool = False):
+def register_method(name: str, method=None, *, replace: bool = False) -> Any:
     """Register a preset: a `latent_trainer.methods.presets.Method`, or a function without parameters that returns one."""
     return registry("method").register(name, method, replace=replace)
 
 
-def register_objective(name: str, objective: type | None = None, *, replace: bool = False):
+def register_objective(name: str, objective: type | None = None, *, replace: bool = False) -> Any:
     """Register a class derived from `latent_trainer.methods.objectives.contract.Objective`."""
     return registry("objective").register(name, objective, replace=replace)
 
 
-def register_feedback(name: str, feedback: type | None = None, *, replace: bool = False):
+def register_feedback(name: str, feedback: type | None = None, *, replace: bool = False) -> Any:
     """Register a `torch.nn.Module` as `latent_trainer.methods.feedback` describes it; it becomes part of the model."""
     return registry("feedback").register(name, feedback, replace=replace)
 
 
-def register_rollout(name: str, rollout: type | None = None, *, replace: bool = False):
+def register_rollout(name: str, rollout: type | None = None, *, replace: bool = False) -> Any:
     """Register a class as `latent_trainer.rollout` describes it; it becomes part of the model."""
     return registry("rollout").register(name, rollout, replace=replace)
 
 
-def register_curriculum(name: str, curriculum: type | None = None, *, replace: bool = False):
+def register_curriculum(name: str, curriculum: type | None = None, *, replace: bool = False) -> Any:
     """Register a frozen dataclass as `latent_trainer.methods.curriculum` describes it."""
     return registry("curriculum").register(name, curriculum, replace=replace)
 
 
-def register_dataset(name: str, load=None, *, replace: bool = False):
+def register_dataset(name: str, load=None, *, replace: bool = False) -> Any:
     """Register a loader ``load(split, path=None, seed=0, **options)`` that returns problems or dictionaries."""
     return registry("dataset").register(name, load, replace=replace)
 
 
-def register_template(name: str, template=None, *, replace: bool = False):
+def register_template(name: str, template=None, *, replace: bool = False) -> Any:
     """Register a `latent_trainer.data.Template`, or a function without parameters that returns one."""
     return registry("template").register(name, template, replace=replace)
 
 
-def register_probe(name: str, probe=None, *, replace: bool = False):
+def register_probe(name: str, probe=None, *, replace: bool = False) -> Any:
     """Register a `latent_trainer.analysis.Probe`, or a function ``measure(subject) -> dict`` without figures."""
     return registry("probe").register(name, probe, replace=replace)
 
 
-def register_control(name: str, control=None, *, replace: bool = False):
+def register_control(name: str, control=None, *, replace: bool = False) -> Any:
     """Register a function ``control(latents (N, K, H), problems, seed) -> latents``."""
     return registry("control").register(name, control, replace=replace)
 
@@ -151,7 +152,7 @@ def _file_of(name: str) -> Path | None:
 
 
 def _forget(before: dict[str, set[str]]) -> None:
-    """Take away what a plug-in registered before it failed, so that it can be loaded when it is mended."""
+    """Take away what a plug-in registered before it failed, so that it can be loaded when it is fixed."""
     for kind, one in REGISTRIES.items():
         for name in set(one) - before.get(kind, set(one._own)):
             one.forget(name)

@@ -83,7 +83,7 @@ class Registry(Mapping):
     def __repr__(self):
         return f"Registry({self.kind}: {', '.join(self)})"
 
-    def register(self, name: str, entry=None, *, replace: bool = False, origin: Origin | None = None):
+    def register(self, name: str, entry=None, *, replace: bool = False, origin: Origin | None = None) -> Any:
         """Add an entry; without one, return a decorator that does.
 
         Args:
@@ -113,7 +113,7 @@ class Registry(Mapping):
         self._entries[name] = self._take(name, entry)
         self._origins[name] = Origin(*origin)
 
-    def choose(self, setting: str, name: str):
+    def choose(self, setting: str, name: str) -> Any:
         """Return the entry a person has named in a setting; ``package.module:Class`` is imported.
 
         Raises:
@@ -248,6 +248,6 @@ def _caller() -> Origin:
     """Return the module that registers something."""
     frame = inspect.currentframe()
     while frame.f_globals.get("__name__") in (__name__, f"{OWN}.plugins"):
-        frame = frame.f_back
+        frame = frame.f_back  # type: ignore[assignment]  # whoever registers is below these modules
     name = frame.f_globals.get("__name__", "__main__")
     return Origin(name, Path(frame.f_globals.get("__file__") or f"{name}.py").name)

@@ -61,7 +61,7 @@ def read_json(path: Path) -> dict:
     try:
         value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: malformed JSON in line {error.lineno}; mend the file or take it away") from None
+        raise InputError(f"{path}: malformed JSON in line {error.lineno}; fix or delete the file") from None
     return value if isinstance(value, dict) else {}
 
 
@@ -96,7 +96,7 @@ def output_folder(name: str, path: str) -> str:
     place = _place(name, path, "folder")
     with _explained(name, path):
         if os.path.lexists(place) and not place.is_dir():
-            raise InputError(f"{name}={path!r} is {_kind(place)} and no folder; name another folder")
+            raise InputError(f"{name}={path!r} is {_kind(place)} and not a folder; name another folder")
         _check_above(name, path, place)
     return str(place)
 
@@ -117,9 +117,9 @@ def output_file(name: str, path: str, beside: tuple[str, ...] = ()) -> str:
         if place.name in ("", "..") or place.is_dir():
             raise InputError(f"{name}={path!r} is a folder; name a file in it")
         if os.path.lexists(place) and not place.is_file():
-            raise InputError(f"{name}={path!r} is {_kind(place)} and no regular file; name another file")
+            raise InputError(f"{name}={path!r} is {_kind(place)} and not a regular file; name another file")
         if place.suffix in beside:
-            raise InputError(f"{name}={path!r} is the name of what is written beside it; give it another suffix")
+            raise InputError(f"{name}={path!r} is also the name of a file that is written beside it; give it another suffix")
         _check_above(name, path, place.parent)
     return str(place)
 
@@ -142,7 +142,7 @@ def record_file(name: str, path: str, holds: tuple[str, ...]) -> None:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict) or not set(holds) <= value.keys():
-        raise InputError(f"{name}={path!r} is there and holds something else, which would be lost; name another file")
+        raise InputError(f"{name}={path!r} exists and holds something else, which would be overwritten; name another file")
 
 
 def _place(name: str, path: str, kind: str, more: int = 0) -> Path:
@@ -152,7 +152,7 @@ def _place(name: str, path: str, kind: str, more: int = 0) -> Path:
         raise InputError(f"{name}={path!r} holds a zero byte; name another {kind}")
     place = Path(os.path.expanduser(path))
     if len(os.fsencode(place)) > LONGEST_PATH:
-        raise InputError(f"{name}: {path[:40]!r}... is longer than {LONGEST_PATH} bytes; name a {kind} nearer to the root")
+        raise InputError(f"{name}: {path[:40]!r}... is longer than {LONGEST_PATH} bytes; name a {kind} with a shorter path")
     long = next((part for part in place.parts if len(os.fsencode(part)) > LONGEST), None)
     if long is None and len(os.fsencode(place.stem)) + more > LONGEST:
         long = place.name
@@ -170,7 +170,7 @@ def _check_above(name: str, path: str, folder: Path) -> None:
     while not os.path.lexists(folder):
         folder = folder.parent
     if not folder.is_dir():
-        raise InputError(f"{name}={path!r}: {str(folder)!r} is {_kind(folder)} and no folder; name another place")
+        raise InputError(f"{name}={path!r}: {str(folder)!r} is {_kind(folder)} and not a folder; name another place")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(
             f"{name}={path!r}: no permission to write in {str(folder)!r}, or it is read-only; name another place"

@@ -33,6 +33,7 @@ MODULES = (
     "latent_trainer.cli.push",
     "latent_trainer.cli.sweep",
     "latent_trainer.cli.train",
+    "scipy.stats",
     "submitit.core._submit",
 )
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)

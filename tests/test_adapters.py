@@ -97,7 +97,7 @@ def test_an_adapter_of_a_plain_model_is_refused(tmp_path):
     make_base("llama", dtype=torch.float32).save_pretrained(tmp_path / "base")
     base = type(make_base("llama")).from_pretrained(tmp_path / "base")
     get_peft_model(base, deepcopy(PLAIN["lora"])).save_pretrained(tmp_path / "adapter")
-    with pytest.raises(InputError, match=r"trained on .*base, which is no latent model"):
+    with pytest.raises(InputError, match=r"trained on .*base, which is not a latent model"):
         LatentForCausalLM.from_pretrained(str(tmp_path / "adapter"))
 
 

@@ -141,7 +141,7 @@ def test_trainer(tmp_path, method):
 
 def test_refused():
     model = make_latent()
-    with pytest.raises(InputError, match="no use_reentrant=True"):
+    with pytest.raises(InputError, match="does not support use_reentrant=True"):
         model.gradient_checkpointing_enable({"use_reentrant": True})
     model.base.activation_checkpointing_enable()
     with pytest.raises(InputError, match="turn it off there"):

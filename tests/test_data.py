@@ -269,7 +269,7 @@ def test_a_latent_in_a_text(byte_tokenizer, part):
     """It would be a place to think at, in the middle of what is read."""
     parts = {"question": "2+3", "steps": ("2+3=5",), "answer": "5"}
     parts[part] = ("<|latent|>",) if part == "steps" else "<|latent|>"
-    with pytest.raises(InputError, match=r"^<\|latent\|> stands for a latent, not for text; take it out of '"):
+    with pytest.raises(InputError, match=r"^<\|latent\|> stands for a latent, not for text; remove it from '"):
         Encoder(byte_tokenizer, "plain").problem(Problem(id="1", **parts))
 
 

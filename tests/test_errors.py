@@ -368,7 +368,7 @@ def test_empty_data_set(api_refused, arguments, model, tokenizer):
 def test_row_without_an_answer(api_refused):
     assert "row 1 has no answer" in api_refused(lambda: as_problems([{"question": "a", "answer": "b"}, {"question": "a"}]))
     assert "row 0 has no question and no answer" in api_refused(lambda: as_problems([{}]))
-    assert "'answer' is empty or no text" in api_refused(lambda: as_problems([{"question": "a", "answer": 5}]))
+    assert "'answer' is empty or not a text" in api_refused(lambda: as_problems([{"question": "a", "answer": 5}]))
 
 
 def test_no_problem_fits(api_refused, arguments, model, tokenizer):

@@ -69,7 +69,10 @@ REFUSED = {  # argument -> other arguments, and what the refusal says
     "cu_seq_lens_k": ({"cu_seq_lens_k": torch.tensor([1, 8])}, "cu_seq_lens_k must rise"),
     "max_length_q": ({"position_ids": torch.tensor([[0, 1, 2, 3, 4, 5, 0, 1]]), "max_length_q": 3}, "max_length_q=3, but"),
     "max_length_k": ({"position_ids": torch.tensor([[0, 1, 2, 3, 4, 5, 0, 1]]), "max_length_k": 3}, "max_length_k=3, but"),
-    "seq_idx": ({"seq_idx": torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1]]), "use_cache": True}, "use_cache goes with no packed"),
+    "seq_idx": (
+        {"seq_idx": torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1]]), "use_cache": True},
+        "use_cache cannot be combined with packed",
+    ),
 }
 APART = {"input_ids", "past_key_values", "use_cache", "output_attentions", "kwargs", "self"}  # tests of their own, below
 
@@ -213,7 +216,7 @@ def test_defaults_of_the_configuration():
         ({"label": LABELS}, "no argument 'label'; did you mean 'labels'"),
         ({"latent_mask": IDS == 97}, "no argument 'latent_mask'"),
         ({"token_type_ids": IDS}, "no argument 'token_type_ids'"),
-        ({"steps": {}}, "steps stand beside views"),
+        ({"steps": {}}, "steps need views"),
         ({"past_key_values": ((torch.zeros(1), torch.zeros(1)),)}, "past_key_values is a tuple"),
         ({"position_ids": torch.arange(8)}, r"position_ids have the shape \(8,\)"),
         ({"position_ids": torch.zeros(3, 1, 8).long()}, r"position_ids have the shape \(3, 1, 8\)"),
@@ -278,7 +281,7 @@ def test_attention_of_latents_that_are_read_again():
 def test_nothing_beside_views(arguments):
     view = {"input_ids": torch.tensor([[98, 97, 99, 5]]), "labels": torch.tensor([[-100, -100, -100, 5]])}
     views = {"latent": {**view, "answer_start": torch.tensor([3])}}
-    with pytest.raises(InputError, match=f"{next(iter(arguments))} has no meaning beside views"):
+    with pytest.raises(InputError, match=f"{next(iter(arguments))} cannot be combined with views"):
         make_latent("gpt2")(torch.tensor([[5, 6]]), torch.ones(1, 2), views=views, **arguments)
 
 

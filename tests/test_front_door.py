@@ -33,6 +33,26 @@ def test_nothing_is_imported(words, capsys):
         assert all(f"  {name} " in printed for name in COMMANDS)
 
 
+def test_importing_the_library_imports_little_more_than_the_stock_trainer():
+    """Modules are counted and not seconds, which depend on what else the machine does."""
+    program = """
+import sys
+import torch
+from transformers import Trainer
+stock = set(sys.modules)
+import latent_trainer
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+print(len(sys.modules) / len(stock), "latent" in CONFIG_MAPPING)
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - stock}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    counted, others = done.stdout.splitlines()
+    ratio, registered = counted.split()
+    assert float(ratio) <= 1.15
+    assert registered == "True"  # so that AutoModelForCausalLM.from_pretrained knows a saved latent model
+    assert not {"scipy", "matplotlib", "sklearn", "math_verify", "pint", "optuna", "rich"} & set(others.split())
+
+
 @pytest.mark.parametrize(
     "words", [["train"], ["train", "--help"], ["evaluate", "--version"], ["no such"], ["--config"]], ids=str
 )

@@ -17,7 +17,7 @@ MODULES = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."):
 # From the ground up: rooms, files beside them, and files of a room that stand lower than the rest of it: a model card shows
 # what a run was told, and the trainer pushes.
 LAYERS = [
-    {"errors", "version", "compat", "sharding", "process_group", "local_names"},
+    {"errors", "version", "compat", "sharding", "process_group", "local_names", "bundled"},
     {"options", "registry", "whole_files"},
     {"methods"},
     {"data", "rollout"},  # neither knows the other

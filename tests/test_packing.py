@@ -124,8 +124,11 @@ def test_positions_with_gaps_under_a_mask_are_one_document():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"position_ids": POSITIONS, "use_cache": True}, "use_cache goes with no packed row"),
-        ({"position_ids": POSITIONS, "latents": torch.zeros(1, 2, 32).double()}, "latents goes with no packed row"),
+        ({"position_ids": POSITIONS, "use_cache": True}, "use_cache cannot be combined with packed rows"),
+        (
+            {"position_ids": POSITIONS, "latents": torch.zeros(1, 2, 32).double()},
+            "latents cannot be combined with packed rows",
+        ),
         ({"position_ids": POSITIONS, "seq_idx": torch.arange(23)[None] // 12}, "position_ids and seq_idx name different"),
         (
             {"position_ids": POSITIONS, "attention_mask": torch.ones(1, 1, 23, 23).bool().tril(), **FLASH},
@@ -144,7 +147,7 @@ def test_what_goes_with_no_packed_row(arguments, says):
 def test_a_document_does_not_go_on_after_a_cache():
     model = make_latent("gpt2").eval()
     cache = model(torch.tensor([DOCUMENTS[0]])).past_key_values
-    with pytest.raises(InputError, match="goes with neither a cache"):
+    with pytest.raises(InputError, match="cannot be combined with a cache"):
         model(torch.tensor([[9, 10, 11]]), position_ids=torch.tensor([[7, 0, 1]]), past_key_values=cache)
 
 

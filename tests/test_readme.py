@@ -1,4 +1,4 @@
-"""What README says runs: the tour, every command, every link and every path of the tree; its numbers come from results/."""
+"""What README says runs: every command, its lines of Python, every link; numbers come from results/."""
 
 import re
 import shlex
@@ -10,6 +10,7 @@ import torch
 from conftest import make_base
 from forked_python import forked_python
 
+import latent_trainer
 from latent_trainer.cli import COMMANDS, main
 from latent_trainer.data.generated import combinatorics, convex
 from latent_trainer.data.tokenizer import train_tokenizer
@@ -17,6 +18,7 @@ from latent_trainer.methods.presets import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORT = "num_train_epochs=5, per_device_train_batch_size=16, log_level='error')"
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 
 
@@ -26,8 +28,9 @@ def blocks(language: str) -> list[str]:
 
 
 def test_tour(tmp_path, monkeypatch, problems):
-    """The five-minute tour runs as printed, on a tiny GPT-2 and the built-in problems instead of downloads."""
-    (tour,) = blocks("python")
+    """The program of docs/start.md runs as printed, on a tiny GPT-2 and the built-in problems instead of downloads."""
+    page = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+    tour = re.search(r"<!-- run by tests/test_readme.py -->\n```python\n(.*?)```", page, re.DOTALL)[1]
     tokenizer = train_tokenizer([" ".join([row["question"], *row["steps"], "###"]) for row in problems])
     make_base("gpt2", vocab_size=len(tokenizer), dtype=torch.float32).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
@@ -35,59 +38,82 @@ def test_tour(tmp_path, monkeypatch, problems):
         '"openai-community/gpt2"': repr(str(tmp_path / "base")),
         '"gsm8k", split="train"': '"arithmetic", split="train", size=32',
         '"gsm8k", split="validation"': '"arithmetic", split="validation", size=8',
-        "epochs_per_stage=3)": "epochs_per_stage=1, num_train_epochs=5, per_device_train_batch_size=16, log_level='error')",
+        "epochs_per_stage=3)": f"epochs_per_stage=1, {SHORT}",
     }
-    for old, new in replaced.items():
-        assert old in tour
-        tour = tour.replace(old, new)
     monkeypatch.chdir(tmp_path)
-    names = {}
-    exec(compile(tour, "README.md", "exec"), names)
+    names = run(tour, replaced, {})
     assert names["model"].config.stage == 4 and names["model"].config.num_latents == 6  # it was trained to think in six
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
 
 
+def test_program(tmp_path, monkeypatch, problems):
+    """The lines of Python in README run as printed, with the names that docs/start.md gives them."""
+    (lines,) = blocks("python")
+    tokenizer = train_tokenizer([" ".join([row["question"], *row["steps"], "###"]) for row in problems])
+    make_base("gpt2", vocab_size=len(tokenizer), dtype=torch.float32).save_pretrained(tmp_path / "base")
+    replaced = {
+        '"openai-community/gpt2"': repr(str(tmp_path / "base")),
+        "epochs_per_stage=3)": f"epochs_per_stage=1, {SHORT}",
+    }
+    monkeypatch.chdir(tmp_path)
+    given = {"tokenizer": tokenizer, "problems": problems.select(range(32))}
+    names = run(lines, replaced, given | {name: getattr(latent_trainer, name) for name in latent_trainer.__all__})
+    assert names["trainer"].state.global_step > 0
+
+
+def run(code: str, replaced: dict[str, str], names: dict) -> dict:
+    """Run a block with some of its texts replaced; return its names."""
+    for old, new in replaced.items():
+        assert old in code
+        code = code.replace(old, new)
+    exec(compile(code, "README.md", "exec"), names)
+    return names
+
+
 def test_commands(tmp_path, monkeypatch, capsys):
-    """The three commands after the tour work one after the other, here with two steps."""
+    """The three commands of the example work one after the other, here with two steps in the last stage."""
     commands = [line for line in blocks("bash")[1].splitlines() if line]
-    assert len(commands) == 3
-    monkeypatch.chdir(ROOT)
-    folder = "runs/tiny/arithmetic-coconut"
+    assert [shlex.split(line)[:2] for line in commands] == [
+        ["latent-trainer", name] for name in ("train", "generate", "evaluate")
+    ]
+    monkeypatch.chdir(tmp_path)
     shorter = {
-        "recipes/train.py": ["--max_steps", "2", "--eval_steps", "2", "--max_eval_problems", "8", "--log_level", "error"],
-        "recipes/evaluate.py": ["--max_eval_problems", "8"],
-        "latent-trainer": [],
+        "train": "--max_steps 2 --first_stage 3 --eval_steps 2 --max_eval_problems 8 --log_level error",
+        "evaluate": "--max_eval_problems 8",
+        "generate": "",
     }
     for command in commands:
-        words = [word.replace(folder, str(tmp_path / "run")) for word in shlex.split(command)]
-        if words[0] == "accelerate":
-            assert words[:2] == ["accelerate", "launch"]
-            assert (ROOT / words[words.index("--config_file") + 1]).is_file()
-            script = next(word for word in words if word.startswith("recipes/") and word.endswith(".py"))
-            argv = words[words.index(script) + 1 :]
-            if script == "recipes/train.py":
-                argv += ["--output_dir", str(tmp_path / "run")]
-            main(Path(script).stem, argv + shorter[script])
-        else:
-            main(words[1], words[2:])
+        words = shlex.split(command)
+        main(words[1], [*words[2:], *shorter[words[1]].split()])
     printed = capsys.readouterr().out
-    assert "accuracy" in printed
+    assert "accuracy" in printed and "what the latents do" in printed
     assert "7 +3 x7 -5" in printed
 
 
+def test_every_block_is_known():
+    """Installation, the example and pushing: tests/test_wheel.py and tests/hub/test_docs.py try the first and last."""
+    assert blocks("bash")[0] == "pip install .\n"
+    assert len(blocks("bash")) == 3 and blocks("bash")[2].startswith("latent-trainer push ")
+    assert len(BLOCKS) == len(blocks("bash")) + len(blocks("python"))
+
+
 def test_make_targets():
-    """The two commands and those of make help exist."""
-    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert re.findall(r"^make ([a-z-]+)", blocks("bash")[0], re.MULTILINE) == ["demo", "test"]
-    assert {"demo", "test", "help", "lint", "format", "docs", "benchmark"} <= set(targets)
+    """Every target that README and the pages name exists."""
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    pages = [README, *(page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md"))]
+    named = {target for page in pages for target in re.findall(r"(?:`|^)make ([a-z-]+)", page, re.MULTILINE)}
+    assert {"demo", "test", "pretrained", "site", "benchmark"} <= named <= targets
 
 
 def test_methods_and_commands_are_listed():
-    """The table of methods has a row for every preset, and no other; so have the commands."""
-    assert set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)) - {"method"} == set(METHODS)
-    assert set(re.search(r"`latent-trainer \{([\w,]+)\}`", README)[1].split(",")) == set(COMMANDS)
-    sections = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    assert set(METHODS) == set(re.findall(r"\(`(\w+)`\)", " ".join(re.findall(r"^## .*", sections, re.MULTILINE))))
+    """The tables of methods and of papers have a row for every preset, and no other; README names every command."""
+    own = {name for name in METHODS if METHODS.origin(name) is None}
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page.partition("Below, one section")[0], re.MULTILINE)) - {"method"} == own
+    assert own == set(re.findall(r"\(`(\w+)`\)", " ".join(re.findall(r"^## .*", page, re.MULTILINE))))
+    papers = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
+    assert own == set(re.findall(r"^\| [^|]* \| `(\w+)` \|", papers, re.MULTILINE)) - {"method"}
+    assert set(re.search(r"`latent-trainer\s\{([\w,]+)\}`", README)[1].split(",")) == set(COMMANDS)
 
 
 def test_number_of_families():
@@ -95,17 +121,14 @@ def test_number_of_families():
     assert f"{len(combinatorics.FAMILIES) + len(convex.FAMILIES)} generated families" in README
 
 
-def test_links_and_tree():
-    """Every relative link points to a file, and every name of the tree exists."""
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+def test_links():
+    """Every relative link points to a file."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    assert len(pages) > 20
+    for page in pages:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if not link.startswith("http"):
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
-    folder = ROOT
-    for line in blocks("")[-1].splitlines():
-        folder = ROOT / "latent_trainer" if line.startswith("  ") else ROOT
-        for name in line.split("#")[0].split():
-            assert (folder / name).exists(), name
 
 
 @pytest.mark.skipif(not (ROOT / "results" / "demo.json").exists(), reason="make demo has not been run in this checkout")

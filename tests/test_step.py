@@ -107,7 +107,7 @@ def test_needs_are_checked(needs, says):
 
 def test_arguments_that_stand_beside_views(model):
     for name in ("needs", "scored"):
-        with pytest.raises(InputError, match=f"{name} stand beside views"):
+        with pytest.raises(InputError, match=f"{name} need views"):
             model(input_ids=torch.tensor([[1, 2]]), **{name: {}})
     with pytest.raises(InputError, match="say in needs which hidden states"):
         model(**batch(), output_hidden_states=True)

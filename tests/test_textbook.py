@@ -70,7 +70,7 @@ def test_splits_by_name(book):
         ([entry(1), entry(2, steps="one")], {}, "entry 2: field 'steps'"),
         ([entry(1), "text"], {}, "entry 2: expected an object, found str"),
         ({"exercise": "1"}, {}, "expected a JSON list of exercises, found dict"),
-        ([entry(1), entry(1, text="Again?")], {}, "exercise '1.1' stands there twice"),
+        ([entry(1), entry(1, text="Again?")], {}, "exercise '1.1' appears twice"),
         ([entry(1)], {"test_exercises": ["9.9"]}, "test_exercises names '9.9'"),
         ([entry(1)], {"test_exercises": ["1.1"], "validation_exercises": ["1.1"]}, "in validation_exercises and in test"),
         ([entry(1, type="proof-based")], {}, "is empty"),

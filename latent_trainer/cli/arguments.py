@@ -93,7 +93,9 @@ def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
     before.add_argument("--plugin", action="append", default=[])
     given, argv = before.parse_known_args(argv)
     if len(given.config) > 1:
-        raise InputError(f"--config is given {len(given.config)} times; give one file, and options that differ from it")
+        raise InputError(
+            f"--config is given {len(given.config)} times; give one file, and override options on the command line"
+        )
     written = read_config(given.config[0]) if given.config else {}
     for plugin in [*_plugins(written, given.config), *given.plugin]:
         load_plugin(plugin)
@@ -117,7 +119,7 @@ def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
         name = rest[0][2:].split("=")[0]
         raise InputError(f"unknown option '--{name}' of {command}{nearest(name, known)}")
     if rest:
-        raise InputError(f"stray word '{rest[0]}' after {command}; options start with -- and most take one value")
+        raise InputError(f"unexpected word '{rest[0]}' after {command}; options start with -- and most take one value")
     return tuple(instances[: len(classes)])
 
 
@@ -137,7 +139,7 @@ def _settings(settings: dict, path: str, parser: _Parser, classes: tuple[type, .
     for key, value in settings.items():
         if key not in known:
             if key == "plugin":
-                raise InputError(f"{path}: plug-ins stand in a list; write plugins: [{value}]")
+                raise InputError(f"{path}: plug-ins must be a list; write plugins: [{value}]")
             raise InputError(f"unknown key '{key}' in {path}{nearest(key, known)}")
         if isinstance(value, list) and key not in lists:
             raise InputError(f"{path}: {key}={value}: expected one value, found a list")
@@ -218,7 +220,9 @@ class ModelArguments:
         ):
             unread = [name for name in names if name in changed]
             if unread and not getattr(self, needed):
-                raise InputError(f"{unread[0]}={getattr(self, unread[0])} is not read without {needed}; leave one out")
+                raise InputError(
+                    f"{unread[0]}={getattr(self, unread[0])} has no effect without {needed}; set both or neither"
+                )
         self._check_targets()
 
     def _check_targets(self):
@@ -228,11 +232,13 @@ class ModelArguments:
             if NAME.fullmatch(name):
                 continue
             if len(targets) > 1:
-                raise InputError(f"lora_target_modules={targets}: '{name}' is no module's name and must stand alone")
+                raise InputError(
+                    f"lora_target_modules={targets}: '{name}' is not a module's name and must be the only entry"
+                )
             try:
                 re.compile(name)
             except re.error as error:
-                raise InputError(f"lora_target_modules={name!r} is no regular expression ({error})") from None
+                raise InputError(f"lora_target_modules={name!r} is not a regular expression ({error})") from None
 
     @property
     def target_modules(self) -> list[str] | str | None:

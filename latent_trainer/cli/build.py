@@ -118,7 +118,9 @@ def load_saved(path: str, **options) -> tuple[LatentForCausalLM, PreTrainedToken
     """
     tokenizer = _saved(AutoTokenizer, path)
     if not _is_latent(path):
-        raise InputError(f"'{path}' is a plain base model; train it, or let it think untrained: generate --feedback soft")
+        raise InputError(
+            f"'{path}' is a plain base model; train it, or let it think without training: generate --feedback soft"
+        )
     return _saved(LatentForCausalLM, path, **options), tokenizer
 
 
@@ -146,7 +148,9 @@ def load_any(
         TEMPLATES.choose("template", template)
     if not _is_latent(path):
         if thinks and feedback is None:
-            raise InputError(f"'{path}' is a plain base model; train it, or let it think untrained with feedback=soft")
+            raise InputError(
+                f"'{path}' is a plain base model; train it, or let it think without training with feedback=soft"
+            )
         tokenizer = _saved(AutoTokenizer, path)
         if template is None:
             template = CHAT if tokenizer.chat_template and not feedback else "coconut"

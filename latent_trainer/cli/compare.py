@@ -25,7 +25,7 @@ class CompareArguments:
     """Where the comparison goes; the records are the words before the options."""
 
     output: str | None = field(
-        default=None, metadata={"help": "Name without an ending of the .json, .csv, .png and .svg that are written."}
+        default=None, metadata={"help": "Name of the .json, .csv, .png and .svg that are written, without the ending."}
     )
 
     def __post_init__(self):
@@ -74,7 +74,7 @@ def _record(path: Path) -> dict:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise InputError(f"{path} is no JSON file; give records of evaluate") from None
+        raise InputError(f"{path} is not a JSON file; give records of evaluate") from None
     if not isinstance(record, dict) or "accuracy" not in record:
         raise InputError(f"{path} holds no accuracy; give records of evaluate")
     return record

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from latent_trainer.bundled import resolve
 from latent_trainer.errors import InputError
 
 MOST_NODES = 10_000  # of a file, aliases written out; the longest recipe has eighty
@@ -46,8 +47,9 @@ def read_config(path: str) -> dict:
             the place.
         FileNotFoundError: no such file.
     """
+    path = resolve(path)
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no configuration file {path}; check --config")
+        raise FileNotFoundError(f"no configuration file {path}; check --config, or see latent-trainer recipes list")
     text = _text(path)
     try:
         _check_events(text, path)
@@ -96,11 +98,11 @@ def _check_events(text: str, path: str) -> None:
         documents += isinstance(event, yaml.DocumentStartEvent)
         nodes += isinstance(event, yaml.NodeEvent)
         if depth > MOST_DEPTH:
-            raise InputError(f"{place}: nested more than {MOST_DEPTH} deep; no option is")
+            raise InputError(f"{place}: nested more than {MOST_DEPTH} levels deep; no option needs that")
         if nodes > MOST_NODES:
-            raise InputError(f"{place}: more than {MOST_NODES} values; no recipe has as many")
+            raise InputError(f"{place}: more than {MOST_NODES} values; write fewer")
         if documents > 1:
-            raise InputError(f"{place}: a second document begins (---); keep one a file")
+            raise InputError(f"{place}: a second document begins (---); write one document per file")
         if getattr(event, "tag", None) is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             raise InputError(f"{place}: the tag {tag} is not read; write the value without it")
@@ -113,7 +115,7 @@ def _check_size(root: Node, path: str) -> None:
     def size(node: Node, open_: tuple[int, ...] = ()) -> int:
         place = f"{path}:{node.start_mark.line + 1}"
         if id(node) in open_ or len(open_) > MOST_DEPTH:
-            raise InputError(f"{place}: aliases of aliases, without end or many deep; write the values out")
+            raise InputError(f"{place}: aliases that refer to themselves or are nested too deeply; write the values out")
         if id(node) not in sizes:
             parts = node.value if isinstance(node, SequenceNode) else ()
             parts = [part for pair in node.value for part in pair] if isinstance(node, MappingNode) else parts
@@ -140,7 +142,7 @@ def _pairs(node: MappingNode, path: str) -> list[tuple[str, Node]]:
         if not isinstance(key, ScalarNode) or (key.style is None and NULL.fullmatch(key.value)):
             raise InputError(f"{place}: a key must be a text; write 'option: value'")
         if key.value in own:
-            raise InputError(f"{place}: key '{key.value}' stands twice; keep one")
+            raise InputError(f"{place}: key '{key.value}' appears twice; keep one")
         own[key.value] = value
     return list({**merged, **own}.items())
 

@@ -75,7 +75,7 @@ def _export(argv: list[str]) -> None:
     for name in ("dataset_path", "dataset_validation_path", "dataset_test_path"):
         source = getattr(data_args, name)
         if source and Path(source).exists() and Path(args.output).exists() and Path(source).samefile(args.output):
-            raise InputError(f"output={args.output!r} is the file {name} names, and would be lost; name another file")
+            raise InputError(f"output={args.output!r} is the file {name} names, and would be overwritten; name another file")
     problems = as_problems(data_args.load(args.split))
     try:
         export(problems, args.output)
@@ -102,7 +102,7 @@ def _validate(argv: list[str]) -> None:
     if len(files) > 1 and not shared:
         print(f"no question in two of the {len(files)} files")
     wrong = [
-        f"{file.source}: {len(file.faults)} of {file.rows} entries are wrong; mend those lines"
+        f"{file.source}: {len(file.faults)} of {file.rows} entries are wrong; fix those lines"
         for file in files
         if file.faults
     ]

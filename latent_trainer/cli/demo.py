@@ -16,6 +16,7 @@ from rich.table import Table
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
+from latent_trainer import bundled
 from latent_trainer.analysis.figures import learning_curves
 from latent_trainer.analysis.lens import nearest_tokens
 from latent_trainer.cli.arguments import parse
@@ -31,7 +32,6 @@ from latent_trainer.training.run_lock import LOCK
 from latent_trainer.training.saving import locked
 from latent_trainer.whole_files import output_file, output_folder, record_file
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "demo"
 METHODS = {"latent": "latents", "pause": "pause tokens", "no_cot": "no-CoT", "cot": "CoT (steps written)"}
 STAGED, STAGES = ("latent", "pause"), 8  # the runs whose steps become latents one by one, and their stages
 TEST_PROBLEMS = 1000
@@ -43,7 +43,7 @@ class DemoArguments:
     """Where the demonstration writes, and its seed."""
 
     output: str = field(default="results/demo.json", metadata={"help": "Result record; the figure goes beside it."})
-    runs: str = field(default="runs/demo", metadata={"help": "Folder of the four trained models; an earlier demo's go."})
+    runs: str = field(default="runs/demo", metadata={"help": "Folder of the four models; an earlier demo's are deleted."})
     seed: Seed = field(default=0, metadata={"help": "Seed of weights and order; data and splits stay the same."})
     max_steps: Positive | None = field(default=None, metadata={"help": "Train fewer steps, to try it out."})
 
@@ -81,8 +81,6 @@ class Reporter(TrainerCallback):
 def run(argv: list[str]) -> None:
     """Train the four models, print the comparison and write record and figure."""
     (args,) = parse("demo", (DemoArguments,), argv)
-    if not RECIPES.is_dir():
-        raise InputError(f"the demo's recipes are not at {RECIPES}; run it from a checkout installed with pip install -e .")
     _refuse_other_files(Path(args.runs))
     console = Console()
     console.print(
@@ -183,7 +181,7 @@ def train_one(name: str, argv: list[str]) -> dict:
 
 def _recipe(name: str, args: DemoArguments) -> list[str]:
     """Return the arguments that train one of ``METHODS``."""
-    argv = ["--config", str(RECIPES / f"{name.replace('_', '-')}.yaml")]
+    argv = ["--config", str(bundled.files()[f"tiny/demo/{name.replace('_', '-')}"])]
     argv += ["--output_dir", f"{args.runs}/{name}", "--seed", str(args.seed)]
     if args.max_steps:
         argv += ["--max_steps", str(args.max_steps), "--eval_steps", str(args.max_steps)]

@@ -36,7 +36,7 @@ class EvaluateArguments:
         default="test", metadata={"help": "Split that is read: validation or test, or one of the data set's own."}
     )
     output: str | None = field(
-        default=None, metadata={"help": "JSON file of the record; answers go to a folder beside it as they come."}
+        default=None, metadata={"help": "JSON file of the record; graded answers are written to a folder beside it."}
     )
     batch_size: Positive = field(default=32, metadata={"help": "Problems per call of generate()."})
     max_new_tokens: Positive | None = field(default=None, metadata={"help": "Tokens per problem; by default as trained."})

@@ -11,8 +11,8 @@ from latent_trainer.whole_files import output_folder
 class ExportArguments:
     """What is written, and where."""
 
-    to: str = field(metadata={"help": "Folder that is written; it must not be there yet, or be empty."})
-    folder: str = field(metadata={"help": "Folder training left; also the first word after export."})
+    to: str = field(metadata={"help": "Folder that is written; it must not exist, or be empty."})
+    folder: str = field(metadata={"help": "Folder that training wrote; may also be the first word after export."})
     merge: bool = field(default=False, metadata={"help": "Merge an adapter into its base model and write a full model."})
 
     def __post_init__(self):

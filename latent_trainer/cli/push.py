@@ -12,7 +12,7 @@ class PushArguments:
     """What is published, and where."""
 
     repo_id: str = field(metadata={"help": "Repository: me/name, or name alone for the owner of the token."})
-    folder: str = field(metadata={"help": "Folder training left; also the first word after push."})
+    folder: str = field(metadata={"help": "Folder that training wrote; may also be the first word after push."})
     private: bool = field(default=False, metadata={"help": "Make a new repository private; refuse a public one."})
     merge: bool = field(default=False, metadata={"help": "Merge an adapter into its base model and push a full model."})
     dataset: str | None = field(

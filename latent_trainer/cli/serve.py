@@ -45,9 +45,7 @@ def _prepared(options: dict) -> dict:
     if name is None:
         raise InputError("serve needs a folder or Hub name: latent-trainer serve FOLDER")
     if options["continuous_batching"]:
-        raise InputError(
-            "--continuous-batching has no place for a thought between two tokens; leave it out, and requests wait in line"
-        )
+        raise InputError("--continuous-batching cannot compute a latent between two tokens; leave it out")
     given = parse_json("chat_template_kwargs", options["chat_template_kwargs"] or "{}")
     return options | {"chat_template_kwargs": json.dumps({**_chat_template(name), **given})}
 
@@ -68,7 +66,9 @@ def _chat_template(name: str) -> dict[str, str]:
     file = stored_file(place, "config.json", {"revision": revision or None})
     settings = {} if file is None else read_json(Path(file))
     if settings.get("model_type") != LatentConfig.model_type:
-        raise InputError(f"'{name}' holds no latent model (config.json with model_type latent); name a folder training left")
+        raise InputError(
+            f"'{name}' holds no latent model (config.json with model_type latent); name a folder that training wrote"
+        )
     if "auto_map" in settings:
         return {}
     if settings.get("template") is None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 from transformers import TrainerCallback
 
+from latent_trainer.bundled import resolve
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, as_words, parse
 from latent_trainer.cli.train import make_trainer
 from latent_trainer.errors import InputError, TrainingError, check_choice, nearest
@@ -68,7 +69,7 @@ class SweepArguments:
             raise InputError("slurm holds options of a cluster, but executor=local; set executor=slurm or leave slurm out")
         if self.executor == "slurm" and (self.gpus or self.memory_gb):
             raise InputError(
-                "gpus and memory_gb share out this machine; with executor=slurm set gres and mem_gb under slurm"
+                "gpus and memory_gb divide this machine among points; with executor=slurm set gres and mem_gb under slurm"
             )
         self.space = Space(self.axes, self.points, self.search, self.trials, self.seeds)
         known = {one.name for kind in (ModelArguments, DataArguments, LatentTrainingArguments) for one in fields(kind)}
@@ -83,9 +84,9 @@ def run(argv: list[str]) -> None:
     """Run what is left of a sweep, show how far it is, and write its results."""
     argv = ["--config", *argv] if argv and not argv[0].startswith("-") else argv
     (args,) = parse("sweep", (SweepArguments,), argv)
-    folder, base = Path(args.output_dir).resolve(), Path(args.base)
+    folder, base = Path(args.output_dir).resolve(), Path(resolve(args.base))
     if not base.is_file():
-        raise FileNotFoundError(f"no recipe {args.base}; check base")
+        raise FileNotFoundError(f"no recipe {args.base}; check base, or see latent-trainer recipes list")
     with locked(folder, holds=True, doing="sweep is running"):
         try:
             _go_on(args, folder, base)

@@ -5,7 +5,9 @@ files says in `forms.FORMS` what its rows look like.
 """
 
 import inspect
+from collections.abc import Callable
 from dataclasses import fields
+from typing import Any
 
 from datasets import Dataset
 
@@ -38,7 +40,7 @@ __all__ = [
 ]
 
 
-def take_dataset(name: str, entry):
+def take_dataset(name: str, entry: Any) -> Callable[..., Any]:
     """Return a loader that a plug-in registers: a function ``load(split, path=None, seed=0, **options)``."""
     taken = list(inspect.signature(entry).parameters) if callable(entry) and not isinstance(entry, type) else []
     missing = [one for one in ("split", "path", "seed") if one not in taken]

@@ -1,6 +1,7 @@
 """Rows at one stage to the tensors of a training batch."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -28,8 +29,7 @@ class LatentCollator:
 
     def __call__(self, rows: list[tuple[list[int], dict[str, View]]]) -> dict:
         """Return ``input_ids``, ``attention_mask`` (B, Tp) and ``views``; all rows have the same views."""
-        batch = pad_rows([prompt for prompt, _ in rows], self.pad_token_id, left=True)
-        batch["views"] = {}
+        batch: dict[str, Any] = {**pad_rows([prompt for prompt, _ in rows], self.pad_token_id, left=True), "views": {}}
         for name in rows[0][1]:
             views = [views[name] for _, views in rows]
             batch["views"][name] = pad_rows([view.input_ids for view in views], self.pad_token_id, left=False)

@@ -116,7 +116,7 @@ class Encoder:
         if found is not None:
             shown = text if len(text) <= 200 else f"{text[:200]}..."
             read = f" ({place})" if place else ""
-            raise InputError(f"{found[0]} stands for {self.control[found[0]]}, not for text; take it out of {shown!r}{read}")
+            raise InputError(f"{found[0]} stands for {self.control[found[0]]}, not for text; remove it from {shown!r}{read}")
 
     def question(self, question: str) -> list[int]:
         """Return the ids of a question as it stands in a prompt.
@@ -150,12 +150,12 @@ class Encoder:
             template.check(problem, steps)
         questions = self._all_ids([template.question.format(question=problem.question) for problem in problems])
         answers = self._all_ids([template.answer.format(answer=problem.answer) for problem in problems])
-        steps = iter(self._all_ids([template.step.format(step=step) for problem in problems for step in problem.steps]))
+        written = iter(self._all_ids([template.step.format(step=step) for problem in problems for step in problem.steps]))
         prefix = self._ids(template.answer_prefix.format())
         return [
             EncodedProblem(
                 prompt=self.start + question,
-                steps=[next(steps) for _ in problem.steps],
+                steps=[next(written) for _ in problem.steps],
                 answer_prefix=prefix,
                 answer=[*answer, end],
                 problem=problem,
@@ -218,7 +218,7 @@ class Encoder:
         if self.bot in prompt:  # some templates open the thought themselves
             return prompt
         if not self.template.markers:
-            raise InputError("the template has markers=False, so that a thought has no end; give the number of latents")
+            raise InputError("the template has markers=False, so a thought has no end marker; give the number of latents")
         return [*prompt, self.bot]
 
     def _view(self, given: list[int], written: list[int], row: EncodedProblem) -> View:
@@ -255,8 +255,8 @@ def encode_prompts(
     """
     if isinstance(questions, str) or not questions:
         raise InputError("encode_prompts takes a non-empty list of questions")
-    one = num_latents is None or isinstance(num_latents, int)
-    counts = [num_latents] * len(questions) if one else list(num_latents)
+    counts: list[int | None]
+    counts = [num_latents] * len(questions) if isinstance(num_latents, int | None) else list(num_latents)
     if len(counts) != len(questions) or any(count is not None and count < 0 for count in counts):
         raise InputError(f"num_latents={num_latents} must be one number >= 0, or one for each of {len(questions)} questions")
     encoder = Encoder(tokenizer, template)

@@ -164,7 +164,7 @@ def _object(pairs: list[tuple]) -> "dict | Unreadable":
         return row
     keys = [key for key, _ in pairs]
     twice = next(key for key in keys if keys.count(key) > 1)
-    return Unreadable(f"an object in which field '{twice}' stands twice")
+    return Unreadable(f"an object in which field '{twice}' appears twice")
 
 
 DECODER = json.JSONDecoder(parse_float=Written, parse_int=_integer, object_pairs_hook=_object)
@@ -248,7 +248,7 @@ def _table(path: str, delimiter: str, name: str) -> Iterator[Row]:
             header = cells
             twice = sorted({column for column in header if header.count(column) > 1})
             if twice:
-                raise InputError(f"{path}: column '{twice[0]}' stands there twice; rename one")
+                raise InputError(f"{path}: column '{twice[0]}' appears twice; rename one")
         elif len(cells) != len(header):
             yield (
                 InputError(f"{place}: {len(cells)} cells under {len(header)} columns; quote texts with '{delimiter}'"),
@@ -272,7 +272,7 @@ def _parquet(path: str, name: str) -> Iterator[Row]:
         file = pq.ParquetFile(path)
         twice = sorted({one for one in file.schema_arrow.names if file.schema_arrow.names.count(one) > 1})
         if twice:
-            raise InputError(f"{path}: column '{twice[0]}' stands there twice; rename one")
+            raise InputError(f"{path}: column '{twice[0]}' appears twice; rename one")
         rows = (row for batch in file.iter_batches(BATCH) for row in table_rows(pa.Table.from_batches([batch])))
         for number, row in enumerate(rows, 1):
             yield row, Place(path, number, name=name)

@@ -91,7 +91,9 @@ def parse_columns(columns: str) -> dict[str, str]:
     for pair in columns.split(","):
         field, equals, column = (part.strip() for part in pair.partition("="))
         if not field or not equals or field in parsed:
-            raise InputError(f"columns={columns}: '{pair}' is no new field=column; write question=problem,answer=solution")
+            raise InputError(
+                f"columns={columns}: '{pair}' is not a new field=column; write question=problem,answer=solution"
+            )
         parsed[field] = column
     return parsed
 

@@ -76,5 +76,5 @@ def _problem(row: dict, place: Place, numbers: bool) -> Problem:
         raise InputError(f"{place} has no {' and no '.join(absent)}; every problem needs both{has}")
     for name in () if numbers or absent else ("question", "answer"):
         if not isinstance(row[name], str):
-            raise InputError(f"{place}: field '{name}' is empty or no text; give it a text")
+            raise InputError(f"{place}: field '{name}' is empty or not a text; give it a text")
     return jsonl.problem(row, place)

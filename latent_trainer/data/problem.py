@@ -34,7 +34,7 @@ class Problem:
         for name in ("question", "answer"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value.strip():
-                raise InputError(f"{self.named}: field '{name}' is empty or no text; give it a text")
+                raise InputError(f"{self.named}: field '{name}' is empty or not a text; give it a text")
         object.__setattr__(self, "steps", tuple(self.steps))
 
     @property

@@ -168,10 +168,10 @@ def resolve_template(template: "str | dict | Template", **changes) -> Template:
     """
     if isinstance(template, str):
         check_choice("template", template, TEMPLATES)
-        template = TEMPLATES[template]
-    elif isinstance(template, dict):
-        template = Template(**template)
-    return replace(template, **{name: value for name, value in changes.items() if value is not None})
+        found = TEMPLATES[template]
+    else:
+        found = Template(**template) if isinstance(template, dict) else template
+    return replace(found, **{name: value for name, value in changes.items() if value is not None})
 
 
 def chat_form(tokenizer) -> Template:

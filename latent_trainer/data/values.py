@@ -58,7 +58,7 @@ def answer(row: dict, name: str, place) -> str:
     if len(value.splitlines()) > 1:
         raise InputError(f"{place}: field '{name}' goes over {len(value.splitlines())} lines; an answer is one line")
     if value.lower() in NOT_FINITE:
-        raise InputError(f"{place}: field '{name}' is '{value}', which is no value; write the answer, or take the row out")
+        raise InputError(f"{place}: field '{name}' is '{value}', which is not a value; write the answer, or remove the row")
     if len(value) > MAX_DIGITS and re.search(rf"\d{{{MAX_DIGITS + 1}}}", value):
         raise InputError(f"{place}: field '{name}' is a number of more than {MAX_DIGITS} digits, which cannot be graded")
     return value
@@ -82,7 +82,7 @@ def steps(row: dict, name: str, place) -> tuple[str, ...]:
         if not isinstance(step, str):
             raise InputError(f"{place}: field '{name}' must be a list of texts; item {number} is {_kind(step)}")
         if not step.strip():
-            raise InputError(f"{place}: field '{name}' has a blank text as item {number}; take it out")
+            raise InputError(f"{place}: field '{name}' has a blank text as item {number}; remove it")
         if found := UNFIT.search(step):
             raise InputError(f"{place}: field '{name}', item {number}, holds {_unfit(found.group())}")
     return tuple(value)
@@ -139,7 +139,7 @@ def _as_text(value, name: str, place, row: dict) -> str:
         return str(value)
     shown = getattr(value, "text", str(value))  # as a JSON file has it
     if not math.isfinite(value):
-        raise InputError(f"{place}: field '{name}' is {shown}, not a finite number; write a value, or take the row out")
+        raise InputError(f"{place}: field '{name}' is {shown}, not a finite number; write a value, or remove the row")
     exact = Decimal(str(value) if isinstance(value, Decimal) else repr(float(value)))
     whole = exact == exact.to_integral_value()
     if isinstance(value, float) and (Decimal(shown) != exact or (whole and abs(exact) >= WHOLE)):
@@ -164,6 +164,6 @@ def _unfit(found: str) -> str:
     if found == LATENT_TOKEN:
         return f"{LATENT_TOKEN}, which stands for a latent, not for text; take it out"
     if found >= "\ud800":
-        return f"the lone surrogate \\u{ord(found):04x}, half a character of UTF-16, which UTF-8 cannot write; mend the text"
+        return f"the lone surrogate \\u{ord(found):04x}, half a character of UTF-16, which UTF-8 cannot write; fix the text"
     names = {"\b": " (from an unescaped \\b of LaTeX?)", "\f": " (from an unescaped \\f of LaTeX?)", "\0": " (NUL)"}
     return f"the control character U+{ord(found):04X}{names.get(found, '')}; take it out or escape the backslash"

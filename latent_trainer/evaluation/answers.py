@@ -24,7 +24,7 @@ def is_equivalent(prediction: str | None, reference: str | None) -> bool:
     if prediction.strip() == reference.strip():
         return True
     predicted, expected = notation.clean(prediction), notation.clean(reference)
-    return bool(predicted and expected) and _verdict(*sorted((predicted, expected)))
+    return _verdict(*sorted((predicted, expected))) if predicted and expected else False
 
 
 @lru_cache(maxsize=10_000)

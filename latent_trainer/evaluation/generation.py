@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
@@ -103,15 +104,15 @@ def generate_answers(
     room = Room(Encoder(tokenizer, template), context_length(model.config), num_latents, max_new_tokens)
     samples = [0] * len(problems) if samples is None else samples
     order = sorted(range(len(problems)), key=lambda index: -len(problems[index].question))
-    answers: list[Answer | None] = [None] * len(problems)
+    answers: dict[int, Answer] = {}
     starts = tqdm(range(0, len(order), batch_size), desc="generate", unit="batch", disable=not show_progress)
     with evaluating(model):
         for start in starts:
             chosen = order[start : start + batch_size]
-            batch = encode_prompts([problems[index].question for index in chosen], tokenizer, num_latents, template)
+            encoded = encode_prompts([problems[index].question for index in chosen], tokenizer, num_latents, template)
             names = [problems[index].named for index in chosen]
-            room.refuse_long(zip(names, batch["attention_mask"].sum(1).tolist(), strict=True))
-            batch = dict(batch.to(model.device))
+            room.refuse_long(zip(names, encoded["attention_mask"].sum(1).tolist(), strict=True))
+            batch = dict(encoded.to(model.device))
             if latents is not None:
                 batch["latents"] = latents[chosen].to(model.device, model.dtype)  # (B, K, H)
             meter = Meter(model)
@@ -131,13 +132,13 @@ def generate_answers(
             for index, tokens in zip(chosen, written, strict=True):
                 tokens = _until_end(tokens, model.generation_config.eos_token_id, tokenizer.eos_token_id)
                 graded = _graded(problems[index], tokens, tokenizer, template)
-                measured = meter.shares(len(tokens), len(chosen))
+                measured: dict[str, Any] = meter.shares(len(tokens), len(chosen))
                 answers[index] = Answer(**graded, sample=samples[index], latents=num_latents, **measured)
                 if on_tokens is not None:
                     on_tokens(index, tokens)
             if on_batch is not None:
                 on_batch([answers[index] for index in chosen])
-    return answers
+    return [answers[index] for index in range(len(problems))]
 
 
 class Meter(LogitsProcessor):
@@ -147,7 +148,7 @@ class Meter(LogitsProcessor):
         model: the model that generates.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Any):
         self.model = model
         self.passes = 0
         self.first: float | None = None

@@ -41,7 +41,7 @@ class Journal:
         lines = place.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]  # what follows the last is cut in two
         if not lines:
             return
-        other = InputError(f"{place} is no journal of answers; choose another --output or delete the file")
+        other = InputError(f"{place} is not a file of answers; choose another --output or delete the file")
         try:
             header, *rows = (dict(json.loads(line)) for line in lines)
         except (ValueError, TypeError):
@@ -80,7 +80,7 @@ class Journal:
                 self._part.close()
             self._part = None
             raise TrainingError(
-                f"cannot write answers to {self.path}: {reason(error)}; make room and run it again, it goes on from there"
+                f"cannot write answers to {self.path}: {reason(error)}; free some space and run it again to resume"
             ) from error
 
     def close(self) -> None:

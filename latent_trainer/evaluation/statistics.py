@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from math import comb
 
 import numpy as np
-from scipy import stats
 
 BOOTSTRAP_SAMPLES = 2_000
 CONFIDENCE = 0.95
@@ -21,6 +20,8 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
     array = np.asarray(values, dtype=float)
     if len(array) < 2:
         return float(array[0]), float(array[0])
+    from scipy import stats  # takes longer to import than the library
+
     interval = stats.bootstrap(
         (array,),
         np.mean,
@@ -54,6 +55,8 @@ def mcnemar(intact: Sequence[bool], changed: Sequence[bool]) -> dict[str, float]
 
     Source: McNemar 1947; Cohen 1988, chapter 5.
     """
+    from scipy import stats  # takes longer to import than the library
+
     first, second = np.asarray(intact, dtype=bool), np.asarray(changed, dtype=bool)
     only_intact, only_changed = int((first & ~second).sum()), int((~first & second).sum())
     discordant = only_intact + only_changed

@@ -27,7 +27,7 @@ def export_folder(folder: str | Path, to: str | Path, *, merge: bool = False) ->
     """
     to = Path(output_folder("to", str(to)))
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise InputError(f"{to} exists and is not an empty folder; name another, or take it away")
+        raise InputError(f"{to} exists and is not an empty folder; name another, or delete it")
     made = next((place for place in reversed([to.parent, *to.parent.parents]) if not place.exists()), None)
     to.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -62,7 +62,9 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
             plug-in's feedback or rollout whose code cannot travel, or nothing to merge.
     """
     if read_json(folder / "config.json").get("model_type") != LatentConfig.model_type:
-        raise InputError(f"{folder} holds no latent model (config.json with model_type latent); give a folder training left")
+        raise InputError(
+            f"{folder} holds no latent model (config.json with model_type latent); give a folder that training wrote"
+        )
     adapter = (folder / ADAPTER).is_file()
     if merge and not adapter:
         raise InputError(f"{folder} holds a full model, so there is nothing to merge; leave out merge")
@@ -123,7 +125,7 @@ def refuse_leaks(files: dict[str, Path | bytes], folder: Path) -> None:
         text = (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", errors="replace")
         found = next((place for place in here if place in text or json.dumps(place)[1:-1] in text), None)
         if found is not None:
-            raise InputError(f"{name} would publish {found}, a folder of this machine; take it out of what is in {folder}")
+            raise InputError(f"{name} would publish {found}, a local folder; remove it from the files in {folder}")
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -157,7 +159,7 @@ def _clean_config(settings: dict, folder: Path, kind: str) -> dict:
     if base and not names_hub(base, folder):
         if kind == "adapter":
             raise InputError(
-                f"the adapter in {folder} belongs to the base model in a folder of this machine ({Path(base).name}), which "
+                f"the adapter in {folder} belongs to the base model in a local folder ({Path(base).name}), which "
                 "others cannot load; give merge"
             )
         settings["base_name_or_path"] = ""
@@ -191,7 +193,7 @@ def _clean_adapter(settings: dict, folder: Path) -> dict:
     settings["base_model_name_or_path"] = base or None
     if base and not names_hub(base, folder):
         raise InputError(
-            f"the adapter in {folder} was trained on the latent model in a folder of this machine ({Path(base).name}), "
+            f"the adapter in {folder} was trained on the latent model in a local folder ({Path(base).name}), "
             "which others cannot load; give merge"
         )
     return settings

@@ -79,7 +79,9 @@ def push_folder(
             raise InputError(f"{repo_id} exists and is public; make it private on the Hub, or choose another repo_id")
         old = api.list_repo_files(repo_id, revision=revision)
         stale = [name for name in old if name not in files and _replaced(name)]
-        operations = [CommitOperationAdd(name, content) for name, content in sorted(files.items())]
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            CommitOperationAdd(name, content) for name, content in sorted(files.items())
+        ]
         operations += [CommitOperationDelete(name) for name in stale]
         # not `upload_folder`, which splits a folder over several commits
         return api.create_commit(repo_id, operations, commit_message=commit_message, revision=revision)
@@ -109,7 +111,7 @@ def _explained(repo_id: str) -> Iterator[None]:
     except LocalTokenNotFoundError:
         raise InputError(f"pushing {repo_id} needs a token; run hf auth login, or set HF_TOKEN") from None
     except HFValidationError as error:
-        raise InputError(f"repo_id={repo_id} is no name of a repository; {str(error).splitlines()[0]}") from None
+        raise InputError(f"repo_id={repo_id} is not the name of a repository; {str(error).splitlines()[0]}") from None
     except RevisionNotFoundError:
         raise InputError(f"{repo_id} has no such branch; create it on the Hub, or leave out revision") from None
     except HTTPError as error:

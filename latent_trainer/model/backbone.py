@@ -92,7 +92,9 @@ class Backbone(nn.Module):
         runner = model.runner
         if inputs_embeds is not None:
             if runner.form.reads_ids:
-                raise InputError("inputs_embeds: this base model makes more of tokens than their embeddings; pass input_ids")
+                raise InputError(
+                    "inputs_embeds: this base model uses token ids in more places than their embeddings; pass input_ids"
+                )
             if runner.feedback.sequential:
                 placeholder = torch.tensor([[config.latent_token_id]], device=inputs_embeds.device)
                 refuse_placeholders(inputs_embeds, runner.embedding(placeholder)[0, 0])
@@ -104,7 +106,7 @@ class Backbone(nn.Module):
         else:
             if use_cache or attends or latents is not None:
                 what = "use_cache" if use_cache else "output_attentions" if attends else "latents"
-                raise InputError(f"{what} goes with no packed row; give every document a row of its own")
+                raise InputError(f"{what} cannot be combined with packed rows; give every document its own row")
             if inputs_embeds is None:
                 inputs_embeds = runner.embedding(input_ids)  # (B, T, H)
             input_ids, inputs_embeds = documents.apart(input_ids, -1), documents.apart(inputs_embeds)  # (D, W), (D, W, H)

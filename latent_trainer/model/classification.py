@@ -24,7 +24,7 @@ class LatentForSequenceClassification(GenericForSequenceClassification, LatentFo
     def __init__(self, config: LatentConfig, base: PreTrainedModel | None = None):
         LatentForCausalLM.__init__(self, config, base)
         self.num_labels = config.num_labels
-        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)  # type: ignore[arg-type]  # a number once it is set
         if base is not None:
             self.score.to(device=base.device, dtype=base.dtype)
         head = self.get_output_embeddings()

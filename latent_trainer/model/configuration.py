@@ -1,6 +1,6 @@
 """Configuration of a latent model: everything needed to rebuild it."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -98,9 +98,10 @@ class LatentConfig(PreTrainedConfig):
         plugins = origins(feedback=self.feedback, rollout=self.rollout, objective=self.objective)
         return {**super().to_dict(), "plugins": plugins or None}
 
-    def get_text_config(self, decoder=None, encoder=None):
+    def get_text_config(self, decoder=None, encoder=None) -> PreTrainedConfig:
         """Return the base model's text configuration, so that caches and masks take its layers and windows."""
-        return self if self.base_config is None else self.base_config.get_text_config(decoder=decoder, encoder=encoder)
+        base: Any = self.base_config
+        return self if base is None else base.get_text_config(decoder=decoder, encoder=encoder)
 
     @property
     def hidden_size(self) -> int:

@@ -47,11 +47,11 @@ def refuse_beside_views(arguments: dict, others: dict) -> None:
     taken = ("self", "kwargs", "input_ids", "attention_mask", "views", "steps", "needs", "scored")
     taken += ("label_smoothing",)
     if arguments.get("output_hidden_states"):
-        raise InputError("output_hidden_states has no meaning beside views; say in needs which hidden states are wanted")
+        raise InputError("output_hidden_states cannot be combined with views; say in needs which hidden states are wanted")
     for name, value in {**arguments, **others}.items():
         default = value is None or (name == "logits_to_keep" and isinstance(value, int) and value == 0)
         if name not in taken and not default:
-            raise InputError(f"{name} has no meaning beside views, whose labels and latents are their own; leave it out")
+            raise InputError(f"{name} cannot be combined with views, which have their own labels and latents; leave it out")
 
 
 def check_arguments(
@@ -91,7 +91,7 @@ def check_arguments(
             f"it needs {past + width}"
         )
     if others.get("is_causal") is False:
-        raise InputError("is_causal=False: a latent grows from the columns before it, so later ones cannot be seen")
+        raise InputError("is_causal=False: a latent is computed from the columns before it, so later ones cannot be seen")
     if others.get("output_router_logits"):
         raise InputError("output_router_logits=True: a rollout has router logits for every pass; call model.base for them")
     if "cache_position" in others and known_past:
@@ -128,10 +128,12 @@ def check_ready_mask(config, form: BaseForm, mask: torch.Tensor, latent_mask: to
     visible = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
     visible = visible.any(1).expand(batch, -1, -1)  # (B, T, P + T)
     if visible.triu(past + 1).any():
-        raise InputError("attention_mask shows what comes after a column, which is not there yet while a latent is thought")
+        raise InputError(
+            "attention_mask shows what comes after a column, which does not exist yet when a latent is computed"
+        )
     before = visible[:, :, past - 1 :] if past else nn.functional.pad(visible, (1, 0))
     if not before.diagonal(dim1=1, dim2=2)[latent_mask].all():
-        raise InputError("attention_mask hides the column before a latent, out of which the latent would grow")
+        raise InputError("attention_mask hides the column before a latent, from which the latent is computed")
 
 
 def check_attentions(config) -> None:
@@ -150,9 +152,7 @@ def check_attentions(config) -> None:
 def refuse_placeholders(inputs_embeds: torch.Tensor, placeholder: torch.Tensor) -> None:
     """Raise an `InputError` where one of the embeddings (B, T, H) is that of ``<|latent|>`` (H,): nobody would fill it."""
     if (inputs_embeds == placeholder).all(-1).any():  # a device synchronisation
-        raise InputError(
-            "inputs_embeds hold the embedding of <|latent|>, in whose place no thought would come; pass input_ids"
-        )
+        raise InputError("inputs_embeds hold the embedding of <|latent|>, where no latent would be computed; pass input_ids")
 
 
 def chosen_layers(hidden_states: tuple | None, choice: bool | int | list[int]) -> tuple | None:

@@ -46,14 +46,14 @@ class GenerationDoors:
 
         if asked("assistant_early_exit") is not None:
             raise InputError(
-                "assistant_early_exit: a thought grows out of the last layer; leave it out or use assistant_model"
+                "assistant_early_exit: a latent is computed from the last layer; leave it out or use assistant_model"
             )
         ids = kwargs.get("input_ids", inputs)
         guided = asked("guidance_scale") not in (None, 1) and kwargs.get("negative_prompt_ids") is None
         if guided and ids is not None and (ids[:, -1] == self.config.latent_token_id).any():
             raise InputError(
-                "guidance_scale starts its other text at the prompt's last token, here <|latent|> with nothing before it to "
-                "think from; end the prompt with <|eot|> or give negative_prompt_ids"
+                "guidance_scale starts its other text at the prompt's last token, here <|latent|>, which has no column "
+                "before it; end the prompt with <|eot|> or give negative_prompt_ids"
             )
         for asked_latents in () if ids is None or self._other_number_said else thought_lengths(ids, self.config):
             self._other_number_said |= say_other_number(self.config, asked_latents)
@@ -86,7 +86,7 @@ class GenerationDoors:
             InputError: always.
         """
         raise InputError(
-            "continuous batching (generate_batch, transformers serve --continuous-batching) has no place for a thought "
+            "continuous batching (generate_batch, transformers serve --continuous-batching) cannot compute a latent "
             "between two tokens; use model.generate over a left-padded batch"
         )
 

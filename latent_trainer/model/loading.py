@@ -95,7 +95,7 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
     if latent_base:  # trained on a saved latent model
         if adapter_at(latent_base, options) is None and _latent_config(latent_base, {**where, **below}) is None:
             raise InputError(
-                f"the adapter in {name} was trained on {latent_base}, which is no latent model; load it with "
+                f"the adapter in {name} was trained on {latent_base}, which is not a latent model; load it with "
                 "peft.AutoPeftModelForCausalLM"
             )
         model = cls.from_pretrained(latent_base, *args, **options)

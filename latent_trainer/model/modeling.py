@@ -1,6 +1,7 @@
 """`LatentForCausalLM`: any causal language model, with latents filled in where `<|latent|>` stands."""
 
 import os
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,7 +39,7 @@ from latent_trainer.rollout.output import RolloutOutput
 from latent_trainer.sharding import whole_shape
 
 
-class LatentForCausalLM(
+class LatentForCausalLM(  # type: ignore[misc]  # its parts have fewer arguments than stock methods of the same name
     WithBackbone, WrappedBase, WithParts, GenerationDoors, RolloutCheckpointing, PreTrainedModel, GenerationMixin
 ):
     """A causal language model that thinks in continuous latents.
@@ -57,6 +58,7 @@ class LatentForCausalLM(
     accepts_loss_kwargs = True
     _tied_weights_keys = {}  # none but the base model's own; PEFT reads them from a dictionary only
     supports_gradient_checkpointing = True
+    config: LatentConfig
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -73,7 +75,7 @@ class LatentForCausalLM(
         else:
             keep_weights(base)  # `post_init` must not draw them anew
         self.base = base
-        self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **config.feedback_options)
+        self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **(config.feedback_options or {}))
         self.step_decoder = StepDecoder(config.base_config, config.step_decoder == "shared") if config.step_decoder else None
         self.objective = (
             None if config.objective is None else build_objective(config.objective, config.objective_options, config)
@@ -118,7 +120,11 @@ class LatentForCausalLM(
         Raises:
             ValueError: neither a tokenizer nor the three ids, both, or ids outside the vocabulary.
         """
-        ids = {"latent_token_id": latent_token_id, "bot_token_id": bot_token_id, "eot_token_id": eot_token_id}
+        ids: dict[str, Any] = {
+            "latent_token_id": latent_token_id,
+            "bot_token_id": bot_token_id,
+            "eot_token_id": eot_token_id,
+        }
         if (tokenizer is None) == any(value is None for value in ids.values()):
             raise InputError(
                 "from_base takes either a tokenizer or all of latent_token_id, bot_token_id and eot_token_id; "
@@ -134,10 +140,10 @@ class LatentForCausalLM(
         known = None
         if tokenizer is not None:
             # a tokenizer may have the tokens already, from an earlier call
-            known = min(len(tokenizer), whole_shape(base.get_input_embeddings().weight)[0])
+            known = min(len(tokenizer), _table_rows(base))
             ids = add_thought_tokens(tokenizer, bot_token, eot_token)
             fill_new_rows(base, known, len(tokenizer))
-        vocab_size = whole_shape(base.get_input_embeddings().weight)[0]
+        vocab_size = _table_rows(base)
         for name, value in ids.items():
             if not 0 <= value < vocab_size:
                 raise InputError(f"{name}={value} is outside the vocabulary of {vocab_size} rows")
@@ -161,7 +167,9 @@ class LatentForCausalLM(
         return model.tried()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str, *args, **kwargs) -> "LatentForCausalLM":
+    def from_pretrained(  # type: ignore[override]  # the stock arguments are among ``kwargs``
+        cls, pretrained_model_name_or_path: str, *args, **kwargs
+    ) -> "LatentForCausalLM":
         """Load a saved latent model, or an adapter merged into the model it was trained on.
 
         Args:
@@ -221,7 +229,7 @@ class LatentForCausalLM(
         needs: Needs | None = None,
         scored: dict | None = None,
         **kwargs,
-    ) -> CausalLMOutputWithPast | dict[str, ViewOutput]:
+    ) -> CausalLMOutputWithPast | tuple | dict[str, ViewOutput]:
         """Run the model over tokens and latents.
 
         Args:
@@ -257,15 +265,24 @@ class LatentForCausalLM(
         if views is not None:
             refuse_beside_views(locals(), kwargs)
             beside = {"label_smoothing": kwargs.get("label_smoothing", 0.0)}
-            results = forward_views(self.runner, input_ids, attention_mask, views, steps, self.step_decoder, needs, **beside)
+            results = forward_views(
+                self.runner,
+                input_ids,  # type: ignore[arg-type]  # views come with both
+                attention_mask,  # type: ignore[arg-type]
+                views,
+                steps,
+                self.step_decoder,
+                needs,
+                **beside,
+            )
             if scored is not None:
                 batch = {"input_ids": input_ids, "attention_mask": attention_mask, "views": views, "rows": scored["rows"]}
                 step = make_step(results, batch, scored["counts"], scored["sums"], self)
-                results["terms"] = self.objective(step)
+                results["terms"] = self.objective(step)  # type: ignore[misc]  # the trainer asks only a model that has one
             return results
         for name, value in (("steps", steps), ("needs", needs), ("scored", scored)):
             if value is not None:
-                raise InputError(f"{name} stand beside views; give views too, or leave {name} out")
+                raise InputError(f"{name} need views; give views too, or leave {name} out")
         return_dict = kwargs.pop("return_dict", None)
         output = self.backbone(
             input_ids,
@@ -288,6 +305,11 @@ class LatentForCausalLM(
             **{CACHE: getattr(output, CACHE)},
         )
         return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
+
+
+def _table_rows(base: PreTrainedModel) -> int:
+    """Return the rows of the token embedding."""
+    return whole_shape(base.get_input_embeddings().weight)[0]  # type: ignore[arg-type]
 
 
 AutoConfig.register("latent", LatentConfig)

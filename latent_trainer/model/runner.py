@@ -92,7 +92,7 @@ class Runner:
         rollout = self.config.rollout
         if not ROLLOUTS[rollout].keeps_pace:
             raise InputError(
-                f"rollout={rollout} does not run the same passes on all ranks, which share out the parameters; "
+                f"rollout={rollout} does not run the same passes on all ranks, over which the parameters are sharded; "
                 "train it under DDP, ZeRO-1 or ZeRO-2"
             )
         thought, closed = read_thought(cache)

@@ -43,7 +43,7 @@ class RolloutCheckpointing:
         settings = activation_checkpointing_kwargs or kwargs.pop("gradient_checkpointing_kwargs", None) or {}
         for name, value in {**settings, **kwargs}.items():
             if value not in (DEFAULTS.get(name), None):
-                raise InputError(f"gradient checkpointing of latents has no {name}={value}; leave {name} out")
+                raise InputError(f"gradient checkpointing of latents does not support {name}={value}; leave {name} out")
         self.gradient_checkpointing = True
 
     def activation_checkpointing_disable(self) -> None:

@@ -69,7 +69,7 @@ class Columns:
         """
         if columns and columns[0] == 0 and self.thought is None:
             raise InputError(
-                "a latent stands in the first column, where there is no hidden state to think from; "
+                "a latent stands in the first column, where there is no hidden state before it; "
                 "put a token before it or pass the cache of the text before"
             )
         if columns and self.unread and columns[0] <= self.unread:

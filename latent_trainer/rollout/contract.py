@@ -63,7 +63,7 @@ def check_backprop(rollout: str, backprop: str | int, counts_latents: bool) -> N
         counts_latents: whether the last latents can be told apart.
     """
     if not isinstance(backprop, int) or isinstance(backprop, bool):
-        check_choice("backprop", backprop, ("full", "last", "none"))
+        check_choice("backprop", str(backprop), ("full", "last", "none"))
     elif backprop < 0:
         raise InputError(f"backprop={backprop} is negative; give the number of last latents, or full, last, none")
     if not counts_latents and backprop not in ("full", "none"):

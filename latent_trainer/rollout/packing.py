@@ -87,8 +87,8 @@ def packed_documents(
             raise InputError(f"{name} and {other} name different documents in a packed row; give one of them")
     if ready or cache is not None:
         raise InputError(
-            f"{name} packs several documents into a row, which goes with neither a cache nor a 4-D attention_mask; "
-            "leave out past_key_values, use_cache and that mask, or give every document a row of its own"
+            f"{name} packs several documents into a row, which cannot be combined with a cache or a 4-D attention_mask; "
+            "leave out past_key_values, use_cache and that mask, or give every document its own row"
         )
     starts[:, 0] = True
     documents = Documents(starts, real)

@@ -50,7 +50,7 @@ def refuse_damaged(path: Path) -> None:
             sound = [row[0] for row in file.execute("PRAGMA quick_check(1)")] == ["ok"]
             study = sound and file.execute("SELECT count(*) FROM studies").fetchone()
     except sqlite3.DatabaseError as error:
-        raise InputError(f"{path} is damaged or no sweep's ({error}); {advice}") from None
+        raise InputError(f"{path} is damaged or not that of a sweep ({error}); {advice}") from None
     if not study:
         raise InputError(f"{path} is damaged; {advice}")
 

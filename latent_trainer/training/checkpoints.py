@@ -48,7 +48,7 @@ def read_manifest(folder: Path) -> dict:
         raise ValueError("no mapping")
     if "checksum" in manifest:
         if manifest["checksum"] != _own_checksum(manifest):
-            raise ValueError("its checksum is another")
+            raise ValueError("its checksum does not match")
     elif manifest.keys() != {"data_hash", "files"}:  # of any other, a flipped bit has hidden the checksum
         raise ValueError("no checksum")
     if not isinstance(manifest.get("data_hash"), str) or not isinstance(manifest.get("files"), dict):
@@ -140,7 +140,7 @@ def resumed_checkpoint(output_dir: str, value: str | bool | None) -> str | None:
     found = last_checkpoint(output_dir) if wanted == LATEST else wanted and whole_checkpoint(wanted)
     pickled = found and pickled_weights(found)
     if pickled:
-        raise InputError(f"checkpoint {found} holds weights in a pickle ({pickled}), which is never opened; take it away")
+        raise InputError(f"checkpoint {found} holds weights in a pickle ({pickled}), which is never opened; delete it")
     return found
 
 
@@ -150,10 +150,14 @@ def whole_checkpoint(folder: str) -> str:
         raise InputError(f"resume_from_checkpoint={folder}: no such folder; give true, false, latest or a checkpoint folder")
     inside = checkpoints(folder)
     if inside:
-        raise InputError(f"resume_from_checkpoint={folder} holds checkpoints and is none; name one, such as {inside[-1]}")
+        raise InputError(
+            f"resume_from_checkpoint={folder} contains checkpoints but is not one itself; name one, such as {inside[-1]}"
+        )
     reason = fault(Path(folder))
     if reason is not None:
-        raise InputError(f"checkpoint {folder} is damaged: {reason}; resume_from_checkpoint=True takes the newest whole one")
+        raise InputError(
+            f"checkpoint {folder} is damaged: {reason}; resume_from_checkpoint=True takes the newest undamaged one"
+        )
     return folder
 
 

@@ -39,7 +39,7 @@ class WholeResults:
                 _move(staging, folder)
         except WRITE_ERRORS as error:
             raise TrainingError(
-                f"cannot save the model in {folder}: {reason(error)}; nothing of it was left there, make room or name "
+                f"cannot save the model in {folder}: {reason(error)}; nothing was left there; free some space or name "
                 "another folder and save it again"
             ) from error
         finally:
@@ -80,7 +80,7 @@ class WholeResults:
             with replacing(path) as partial:
                 write(partial)
         except OSError as error:
-            raise TrainingError(f"cannot write {path}: {reason(error)}; make room and run it again") from error
+            raise TrainingError(f"cannot write {path}: {reason(error)}; free some space and run it again") from error
 
 
 def _move(staging: Path, folder: Path) -> None:

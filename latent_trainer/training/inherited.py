@@ -79,7 +79,7 @@ FIELDS = (
         "results do not depend on it",
         test="test_evaluation_loss_does_not_depend_on_the_batch",
     ),
-    Inherited("eval_accumulation_steps", "what is written leaves the device after every batch"),
+    Inherited("eval_accumulation_steps", "generated tokens leave the device after every batch"),
     Inherited(
         "learning_rate weight_decay adam_beta1 adam_beta2 adam_epsilon warmup_steps max_grad_norm "
         "optim_args optim_target_modules",
@@ -113,10 +113,10 @@ FIELDS = (
         test="test_noise_is_for_training",
     ),
     Inherited("bf16", "training and evaluation compute in bfloat16 (autocast)", test="test_bfloat16"),
-    Inherited("fp16", "the same in float16; refused without a GPU, where nothing would come of it", test="test_float16"),
+    Inherited("fp16", "the same in float16; refused without a GPU, because it would have no effect", test="test_float16"),
     Inherited(
         "bf16_full_eval fp16_full_eval",
-        "outside training, evaluation has parameters of this type; afterwards they are what they were. Refused with "
+        "outside training, evaluation converts parameters to this type and restores them afterwards. Refused with "
         "DeepSpeed and FSDP",
         test="test_full_evaluation",
     ),
@@ -129,7 +129,7 @@ FIELDS = (
     Inherited(
         "torch_compile torch_compile_backend torch_compile_mode",
         "the passes of a rollout differ in shape from batch to batch, and compiling each takes far longer than it saves",
-        _set("the passes of a rollout differ in shape, and each would be compiled anew; leave it out", "eager"),
+        _set("the passes of a rollout differ in shape, so each would be recompiled; leave it out", "eager"),
     ),
     Inherited(
         "use_liger_kernel liger_kernel_config",
@@ -138,7 +138,7 @@ FIELDS = (
     ),
     Inherited(
         "auto_find_batch_size",
-        "a smaller batch begins the run anew, at its first stage",
+        "a smaller batch restarts the run, at its first stage",
         test="test_a_batch_that_fits",
     ),
     Inherited(
@@ -154,33 +154,33 @@ FIELDS = (
     ),
     Inherited(
         "include_num_input_tokens_seen",
-        "all columns the model reads, prompts and views; `non_padding` leaves fillers of a last batch out too",
+        "all columns the model reads, prompts and views; `non_padding` also leaves out the filler rows of a last batch",
         test="test_tokens_seen",
     ),
     Inherited(
-        "skip_memory_metrics", "off: `train` and `evaluate` say what memory they took", test="test_memory_of_evaluation"
+        "skip_memory_metrics", "off: `train` and `evaluate` report the memory they used", test="test_memory_of_evaluation"
     ),
     Inherited(
         "debug",
         "a loss that is not finite ends the run and names its problems",
         _set(
-            "it looks at the outputs of stock forwards; torch.autograd.set_detect_anomaly(True) finds where numbers break",
+            "it looks at the outputs of stock forwards; torch.autograd.set_detect_anomaly(True) finds the first NaN",
             "underflow_overflow",
         ),
     ),
     Inherited(
         "eval_strategy eval_steps eval_delay eval_on_start",
-        "an evaluation leaves no trace in training",
+        "an evaluation does not affect training",
         test="test_evaluations_leave_no_trace",
     ),
     Inherited(
         "prediction_loss_only",
-        "`evaluate` gives the loss alone, as with `generate_in_eval=False`",
+        "`evaluate` gives only the loss, as with `generate_in_eval=False`",
         test="test_the_loss_alone",
     ),
     Inherited(
         "eval_use_gather_object",
-        "what is written is always gathered as objects",
+        "generated tokens are always gathered as objects",
     ),
     Inherited(
         "eval_do_concat_batches",
@@ -197,7 +197,7 @@ FIELDS = (
         "`inputs`: the prompts",
         Refusal(
             lambda names: any(name != "inputs" for name in names or ()),
-            "compute_metrics can get inputs beside predictions and labels; eval_loss is among the metrics anyway",
+            "compute_metrics gets predictions, labels and, if asked for, inputs; eval_loss is logged anyway",
             ["loss"],
         ),
         test="test_compute_metrics",
@@ -209,13 +209,13 @@ FIELDS = (
     ),
     Inherited(
         "save_strategy save_steps save_total_limit save_only_model save_on_each_node",
-        f"{STOCK}; a checkpoint is whole or not there (docs/reliability.md)",
+        f"{STOCK}; saving is atomic (docs/reliability.md)",
         test="test_save_total_limit",
     ),
     Inherited(
         "enable_jit_checkpoint",
         "SIGTERM and SIGINT always save a checkpoint and end the run",
-        _set("a signal saves a checkpoint and stops the run as it is; leave it out"),
+        _set("a signal already saves a checkpoint and stops the run; leave it out"),
     ),
     Inherited(
         "load_best_model_at_end metric_for_best_model greater_is_better",
@@ -224,7 +224,7 @@ FIELDS = (
     ),
     Inherited(
         "resume_from_checkpoint",
-        "false, true, latest or a folder; also of the arguments, which stock scripts alone read",
+        "false, true, latest or a folder; also read from the training arguments, as stock scripts do",
         test="test_resuming",
     ),
     Inherited("ignore_data_skip", STOCK),
@@ -243,7 +243,7 @@ FIELDS = (
         "nothing is pushed while training",
         _set("nothing is pushed before training ends; leave it out"),
     ),
-    Inherited("seed", "also decides what evaluation draws, where a base model draws outside training"),
+    Inherited("seed", "also seeds evaluation, for base models that draw random numbers outside training"),
     Inherited("data_seed", "the order of rows"),
     Inherited(
         "dataloader_drop_last",
@@ -254,12 +254,12 @@ FIELDS = (
     Inherited(
         "dataloader_num_workers dataloader_persistent_workers dataloader_prefetch_factor "
         "dataloader_multiprocessing_context dataloader_in_order dataloader_pin_memory",
-        "workers carry the numbers of rows, which need no pinned memory; rows are put together in the training process",
+        "workers only carry row numbers, which need no pinned memory; batches are built in the training process",
         test="test_loader_workers",
     ),
     Inherited(
         "remove_unused_columns",
-        "columns of a data set that are no field of a problem never reach the model",
+        "columns of a data set that are not fields of a problem never reach the model",
     ),
     Inherited(
         "train_sampling_strategy",
@@ -282,8 +282,8 @@ FIELDS = (
     ),
     Inherited(
         "accelerator_config.dispatch_batches",
-        "every process puts its own rows together",
-        _set("every process puts its own rows together; leave it out"),
+        "every process builds its own batches",
+        _set("every process builds its own batches; leave it out"),
     ),
     Inherited("accelerator_config.even_batches", "batches are even: fillers without labels complete the last"),
     Inherited(
@@ -294,7 +294,7 @@ FIELDS = (
     Inherited(
         "accelerator_config.non_blocking",
         "rows are few numbers",
-        _set("batches are put together beside the model, from memory that is not pinned; leave it out"),
+        _set("batches are built in the training process, in memory that is not pinned; leave it out"),
     ),
     Inherited(
         "accelerator_config.gradient_accumulation_kwargs accelerator_config.use_configured_state",
@@ -305,7 +305,7 @@ FIELDS = (
         "data-parallel sizes only",
         Refusal(
             parallel,
-            "tensor, context and sequence parallelism cut rows that think; launch with data parallelism (docs/scaling.md)",
+            "tensor, context and sequence parallelism split rows that hold latents; use data parallelism (docs/scaling.md)",
             ParallelismConfig(cp_size=2),
         ),
     ),
@@ -321,8 +321,8 @@ ARGUMENTS = (
     Inherited("args", "`LatentTrainingArguments`; by default those of a folder tmp_trainer", test="test_arguments_of_stock"),
     Inherited(
         "data_collator",
-        "a batch is put together from problems, as the stage has them",
-        _set("batches are put together from problems as the stage has them; change template or curriculum instead", list),
+        "a batch is built from problems for the current stage",
+        _set("batches are built from problems for the current stage; change template or curriculum instead", list),
     ),
     Inherited(
         "train_dataset",
@@ -337,7 +337,7 @@ ARGUMENTS = (
     Inherited("processing_class", "the tokenizer", test="test_trainer_without_a_tokenizer"),
     Inherited(
         "model_init",
-        "called for every `train`, with the trial of a `hyperparameter_search`; its model is made ready like `model`",
+        "called for every `train`, with the trial of a `hyperparameter_search`; its model is prepared like `model`",
         test="test_hyperparameter_search",
     ),
     Inherited(
@@ -351,15 +351,15 @@ ARGUMENTS = (
     Inherited(
         "compute_metrics",
         "as in `Seq2SeqTrainer` with generation: `predictions` are the tokens written for a problem, `label_ids` those it "
-        "is trained to write at this stage, both (N, longest) with -100 behind the end; needs `generate_in_eval`",
+        "is trained to write at this stage, both (N, longest), padded with -100; needs `generate_in_eval`",
         test="test_compute_metrics",
     ),
     Inherited("callbacks", STOCK, test="test_early_stopping"),
     Inherited("optimizers optimizer_cls_and_kwargs", STOCK, test="test_own_optimizer"),
     Inherited(
         "preprocess_logits_for_metrics",
-        "metrics see what was written",
-        _set("metrics see the tokens written and no logits; leave it out", len),
+        "metrics see the generated tokens",
+        _set("metrics see generated tokens, not logits; leave it out", len),
     ),
 )
 

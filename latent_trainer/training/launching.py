@@ -30,7 +30,7 @@ def refuse_adapters(model: nn.Module, peft_config: PeftConfig | None, args: Late
     rows = any(getattr(config, "trainable_token_indices", None) for config in configs)
     if rows or (isinstance(peft_config, LoraConfig) and peft_config.trainable_token_indices != {}):
         raise InputError(
-            "adapters train the rows of the thought tokens, which peft cannot do where ZeRO-3 or FSDP2 shares out the "
+            "adapters train the rows of the thought tokens, which peft cannot do if ZeRO-3 or FSDP2 shards the "
             "embedding; launch with ddp.yaml or zero2.yaml, or leave those rows alone with "
             "LoraConfig(trainable_token_indices={})"
         )
@@ -46,11 +46,11 @@ def refuse_launch(accelerator: Accelerator, args: LatentTrainingArguments) -> No
     parallelism = getattr(accelerator, "parallelism_config", None)  # of the launcher, beside that of the arguments
     if parallel(parallelism):
         raise InputError(
-            "a launch with tensor, context or sequence parallelism cuts rows that think; launch with data parallelism"
+            "a launch with tensor, context or sequence parallelism splits rows that hold latents; use data parallelism"
         )
     if accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
         raise InputError(
-            "a launch with dynamo_backend would compile every pass of a rollout anew, their shapes differ; leave it out"
+            "a launch with dynamo_backend would recompile every pass of a rollout, because their shapes differ; leave it out"
         )
     if accelerator.distributed_type == DistributedType.DEEPSPEED and args.reset_optimizer != "never":
         raise InputError(

@@ -42,7 +42,7 @@ class RunLock:
             same = False
         if not same:
             raise TrainingError(
-                f"output_dir={self.output_dir} has been moved, deleted or replaced since the run began: its lock has gone, "
+                f"output_dir={self.output_dir} has been moved, deleted or replaced since the run began: its lock is lost, "
                 "so another run may be writing there; bring the folder back and resume, or start in another one"
             )
 

@@ -168,9 +168,7 @@ def check_record(folder: str, record: dict) -> None:
     """
     place = Path(folder) / RECORD
     if not place.is_file():
-        logger.warning(
-            f"{place.parent.name} has no {RECORD}: whether the settings are those it was trained with is not known"
-        )
+        logger.warning(f"{place.parent.name} has no {RECORD}: its settings cannot be compared with those of this run")
         return
     before = json.loads(place.read_text(encoding="utf-8"))
     changed = {name: (before[name], now) for name, now in record.items() if name in before and before[name] != now}
@@ -184,7 +182,7 @@ def check_record(folder: str, record: dict) -> None:
         )
     if said:
         words = ", ".join(f"{name} {_shown(then)} then, {_shown(now)} now" for name, (then, now) in said.items())
-        logger.warning(f"resumed with another length: {words}; schedules go on as the new one has it")
+        logger.warning(f"resumed with another length: {words}; schedules follow the new one")
 
 
 def _shown(value) -> str:

@@ -129,7 +129,7 @@ class Scoring:
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.state.global_step + 1}, problems {inputs['ids']}; "
-                f"begin a run with a lower learning_rate or without those problems; {last_good(self.args.output_dir)}"
+                f"start a run with a lower learning_rate or without those problems; {last_good(self.args.output_dir)}"
             )
         return (loss, outputs) if return_outputs else loss
 

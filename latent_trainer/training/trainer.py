@@ -1,11 +1,13 @@
 """`LatentTrainer`: the Hugging Face `Trainer` over problems, stages and views."""
 
 import itertools
+from typing import Any
 
 from datasets import Dataset
 from peft import PeftConfig
 from torch import nn
 from transformers import PreTrainedTokenizerBase, Trainer
+from transformers.trainer_utils import TrainOutput
 
 from latent_trainer.compat import evaluate_as_in_training, train_batch_size
 from latent_trainer.data.thought_tokens import pad_on_the_left
@@ -34,7 +36,7 @@ from latent_trainer.training.training_args import LatentTrainingArguments
 from latent_trainer.training.trials import Trials
 
 
-class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, Trials, Trainer):
+class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, Trials, Trainer):  # type: ignore[misc]
     """Train a latent model on problems with any combination of objective, feedback, curriculum and rollout.
 
     Args:
@@ -51,9 +53,13 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         ValueError: a tokenizer without thought tokens, no problem that fits the model, an argument that is not taken.
     """
 
+    args: LatentTrainingArguments
+    model_init: Any
+    train_objective: Any
+
     def __init__(
         self,
-        model: LatentForCausalLM | str | None = None,
+        model: LatentForCausalLM | nn.Module | str | None = None,
         args: LatentTrainingArguments | None = None,
         data_collator=None,
         train_dataset: Dataset | list | None = None,
@@ -66,17 +72,15 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         refuse_arguments({"data_collator": data_collator, **kwargs})
         args = LatentTrainingArguments("tmp_trainer") if args is None else args
         if not isinstance(args, LatentTrainingArguments):
-            raise InputError(
-                f"args are {type(args).__name__}; LatentTrainer needs LatentTrainingArguments, which have all of them"
-            )
+            raise InputError(f"args are {type(args).__name__}; LatentTrainer needs LatentTrainingArguments")
         if processing_class is None:
             raise InputError("LatentTrainer needs the tokenizer; give it as processing_class")
         pad_on_the_left(processing_class)
         self.args, self.processing_class, self.peft_config = args, processing_class, peft_config
         self.step_objective = StepObjective(StepOptions(args.step_decoder_weight)) if args.step_decoder else None
         self.step_group = args.step_decoder_group or args.latents_per_step or 1
-        model = self._first_model(model, kwargs)
-        context = latent_model(model).config.max_position_embeddings
+        first = self._first_model(model, kwargs)
+        context = latent_model(first).config.max_position_embeddings
         group = None if self.step_objective is None else self.step_group
         self.batches = Batches(args, processing_class, self.train_objective, context, group)
         self.curriculum = self.batches.curriculum
@@ -88,11 +92,11 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
             raise InputError(f"advance_at={args.advance_at} needs one eval_dataset to measure accuracy on; give one")
         if kwargs.get("compute_metrics") is not None and not args.generate_in_eval:
             raise InputError(
-                "compute_metrics sees what is written, and generate_in_eval is off (or prediction_loss_only on)"
+                "compute_metrics needs generated answers, and generate_in_eval is off (or prediction_loss_only on)"
             )
         model_init = kwargs.pop("model_init", None)
         super().__init__(
-            model=model,
+            model=first,
             args=args,
             data_collator=list,
             train_dataset=RowNumbers(len(self.rows)) if self.rows else None,
@@ -114,12 +118,12 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
 
     # ---- the model ----
 
-    def _first_model(self, model: LatentForCausalLM | str | None, given: dict) -> nn.Module:
+    def _first_model(self, model: nn.Module | str | None, given: dict) -> nn.Module:
         """Return the model to begin with: the one that is given, or what ``model_init`` returns for the run's seed."""
         self.model_init = given.get("model_init")
         if (model is None) == (self.model_init is None):
             raise InputError("LatentTrainer takes either model or model_init; give one of them")
-        if self.model_init is None:
+        if model is not None:
             return self._ready(model)
         if given.get("optimizers", (None, None)) != (None, None):
             raise InputError(
@@ -130,9 +134,9 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         seed(self.args)
         return self.call_model_init()
 
-    def _ready(self, model: LatentForCausalLM | str) -> nn.Module:
+    def _ready(self, given: nn.Module | str) -> nn.Module:
         """Return a model with what the arguments ask for: feedback, rollout, step decoder, adapters."""
-        args, model = self.args, starting_model(model, self.args, self.processing_class)
+        args, model = self.args, starting_model(given, self.args, self.processing_class)  # type: ignore[arg-type]
         latent = latent_model(model)
         if not isinstance(latent, LatentForCausalLM):
             raise InputError(
@@ -140,7 +144,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
             )
         latent.refuse_base_checkpointing()
         # `Trainer` calls what a search looks for ``objective``
-        self.train_objective = build_objective(args.objective, args.objective_options, latent.config)
+        self.train_objective = build_objective(args.objective, args.objective_options, latent.config)  # type: ignore[arg-type]
         if args.keep_objective and not self.train_objective.has_parameters:
             raise InputError(f"keep_objective=True keeps nothing: objective={args.objective} has no weights; leave it out")
         take_over(model, args, self.step_group, self.train_objective)
@@ -148,7 +152,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         latent.config.template = args.make_template().to_dict()
         latent.generation_config.max_new_tokens = args.max_new_tokens
         refuse_adapters(model, self.peft_config, args)
-        return model if self.peft_config is None else add_adapters(model, self.peft_config)
+        return model if self.peft_config is None else add_adapters(model, self.peft_config)  # type: ignore[arg-type]
 
     # ---- batches ----
 
@@ -168,7 +172,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
             raise InputError(f"dataloader_drop_last=True leaves none of {len(self.rows)} rows in batches of {global_batch}")
         return EpochSampler(len(self.rows), global_batch, seed, lambda: self._epoch, shuffle, lengths, drop_last)
 
-    def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list[dict], Totals]:
+    def get_batch_samples(self, epoch_iterator, num_batches: int, device) -> tuple[list[dict], Totals]:  # type: ignore[override]
         """Return the batches of one optimizer step at the current stage, and the totals their terms share."""
         self.stages.before_batch(self.args, self.state, self.optimizer, self.lr_scheduler)
         stage, epoch = self.stages.stage, self._epoch
@@ -187,7 +191,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         config = latent_model(self.accelerator.unwrap_model(self.model)).config
         config.stage, config.num_latents = stage, self.curriculum.latents(stage)
 
-    def train(self, resume_from_checkpoint=None, **kwargs):
+    def train(self, resume_from_checkpoint=None, **kwargs) -> TrainOutput:  # type: ignore[override]
         """Train; refuses an output folder that holds another run unless that run is resumed.
 
         Args:
@@ -204,18 +208,19 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         if not self.rows:
             raise InputError("train() needs train_dataset; it is empty or was not given")
         if kwargs.get("ignore_keys_for_eval"):
-            raise InputError("ignore_keys_for_eval: nothing but written tokens is gathered in evaluation; leave it out")
+            raise InputError("ignore_keys_for_eval: only generated tokens are gathered in evaluation; leave it out")
         if resume_from_checkpoint is None:
             resume_from_checkpoint = self.args.resume_from_checkpoint
-        refuse_other_run(self.args.output_dir, resume_from_checkpoint)
-        resume_from_checkpoint = resumed_checkpoint(self.args.output_dir, resume_from_checkpoint)
+        folder = str(self.args.output_dir)
+        refuse_other_run(folder, resume_from_checkpoint)
+        resume_from_checkpoint = resumed_checkpoint(folder, resume_from_checkpoint)
         self.data_hash = data_hash([row.problem for row in self.rows])
         if resume_from_checkpoint:
             check_data(resume_from_checkpoint, self.data_hash)
         if self.args.use_liger_kernel:
-            use_kernels(latent_model(self.model).base, self.args.liger_kernel_config)
+            use_kernels(latent_model(self.model).base, self.args.liger_kernel_config)  # type: ignore[arg-type]
         self.accelerator.wait_for_everyone()
-        with locked(self.args.output_dir, self.is_world_process_zero()) as self.lock:
+        with locked(folder, self.is_world_process_zero()) as self.lock:
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

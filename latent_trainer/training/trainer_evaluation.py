@@ -72,7 +72,7 @@ class Evaluation:
             InputError: as in `evaluate`, or answers are not generated.
         """
         if not (self.args.generate_in_eval or self.args.prediction_loss_only):
-            raise InputError("predict() returns what is written, and generate_in_eval is off; turn it on")
+            raise InputError("predict() returns generated tokens, and generate_in_eval is off; turn it on")
         memory_tracker(self).start()
         with self._at_stage(stage):
             metrics, written = self._measure(test_dataset, ignore_keys, metric_key_prefix)
@@ -110,7 +110,7 @@ class Evaluation:
     def _measure(self, problems, ignore_keys, prefix: str) -> tuple[dict[str, float], EvalPrediction | None]:
         """Return metrics at the stage that is, and tokens written where answers are generated."""
         if ignore_keys:
-            raise InputError(f"ignore_keys={ignore_keys}: nothing but written tokens is gathered; leave it out")
+            raise InputError(f"ignore_keys={ignore_keys}: only generated tokens are gathered; leave it out")
         model = self.accelerator.unwrap_model(self.model)
         refuse_evaluation(model, self.deepspeed)
         read, answered, metrics = self._that_can_be_evaluated(problems)

@@ -1,7 +1,7 @@
 """`LatentTrainingArguments`: everything `TrainingArguments` has, and what latents need."""
 
 from dataclasses import dataclass, field, fields
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from transformers import TrainingArguments
@@ -72,7 +72,7 @@ class LatentTrainingArguments(TrainingArguments):
         ValueError: an unknown choice, a negative count, or settings that contradict each other.
     """
 
-    num_train_epochs: float | None = _option(
+    num_train_epochs: float | None = _option(  # type: ignore[assignment]  # None until the method has been asked
         "Epochs; by default the method's, and enough for every stage of its curriculum."
     )
 
@@ -83,7 +83,7 @@ class LatentTrainingArguments(TrainingArguments):
     feedback_options: dict | str | None = _option("Keyword arguments of the feedback, as a mapping or JSON.")
     rollout: dict | str | None = _option("How the latents are computed.", choices=ROLLOUTS)
     rollout_options: dict | str | None = _option("Keyword arguments of the rollout, as a mapping or JSON.")
-    backprop: int | str | None = _option("Latents gradient flows through: full, last, none or the number of last latents.")
+    backprop: int | str | None = _option("Latents that gradients flow through: full, last, none, or how many of the last.")
 
     step_decoder: str | None = _option("Auxiliary decoder of each step from its latents.", choices=("copy", "shared"))
     step_decoder_weight: Weight = _option("Factor of the step decoder's loss.", 1.0)
@@ -97,26 +97,26 @@ class LatentTrainingArguments(TrainingArguments):
     num_latents: Count | None = _option("Fixed curriculum: latents K of every row.")
     keep_steps: bool | None = _option("Fixed curriculum: whether the written steps stay.")
     latents_per_step: Positive | None = _option("Staged curriculum: latents that replace one step.")
-    max_stage: Count | None = _option("Staged and internalize: last stage that works by count; the next drops every step.")
+    max_stage: Count | None = _option("Staged and internalize: last stage that drops steps by number; the next drops all.")
     pad_latent_to_max: bool = _option("Staged: give every row the full number of latents in the last stage.", False)
     uniform_prob: Share = _option("Staged: probability of a random stage for a row.", 0.0)
     internalize_per_stage: Positive = _option("Internalize: steps or tokens dropped per stage.", 1)
     internalize_unit: str = _option("Internalize: what is dropped.", "step", ("step", "token"))
     internalize_smoothing: Weight = _option("Internalize: lambda of the removal offset; 0 turns it off.", 0.0)
 
-    first_stage: Count = _option("Stage training starts at.", 0)
+    first_stage: Count = _option("Stage that training starts in.", 0)
     last_stage: Count | None = _option(
-        "Stage training ends in, for a run that stops early; by default the curriculum's last."
+        "Stage that training ends in, for a run that stops early; by default the curriculum's last."
     )
-    epochs_per_stage: Positive | None = _option("Advance a stage every so many epochs.")
-    steps_per_stage: list[Positive] | None = _option("Optimizer steps of each stage; the last holds for all that follow.")
+    epochs_per_stage: Positive | None = _option("Epochs per stage.")
+    steps_per_stage: list[Positive] | None = _option("Optimizer steps of each stage; the last number holds for later ones.")
     advance_at: Share | None = _option("Advance when validation accuracy reaches this share, 0 to 1.")
-    reset_optimizer: str = _option("When the optimizer forgets its state.", "never", ("never", "stage", "epoch"))
+    reset_optimizer: str = _option("When the optimizer's state is reset.", "never", ("never", "stage", "epoch"))
 
     template: str = _option("Prompt template.", "coconut", TEMPLATES)
     markers: bool | None = _option("Whether rows have <|bot|> and <|eot|>.")
     score_answer_prefix: bool | None = _option("Whether the answer prefix counts in the loss.")
-    remaining_steps: str | None = _option("Where the remaining steps stand.", choices=("after", "inside"))
+    remaining_steps: str | None = _option("Where the remaining steps are written.", choices=("after", "inside"))
 
     generate_in_eval: bool = _option("Whether evaluate() also generates and grades answers.", True)
     max_new_tokens: Positive = _option("Tokens evaluate() may write per problem.", 64)
@@ -151,7 +151,7 @@ class LatentTrainingArguments(TrainingArguments):
         leave_at_exit()
         refuse_fields(self)  # those of an accelerator_config, which may be a file
         if self.mixed_precision == "fp16" and self.device.type == "cpu":  # the launcher may ask for it
-            raise InputError("fp16 changes nothing on a CPU, where accelerate has no float16; set bf16=True or leave it out")
+            raise InputError("fp16 has no effect on a CPU, where accelerate has no float16; set bf16=True or leave it out")
 
     def _take_preset(self):
         """Fill in what was left unset: options of a choice only beside that choice, and epochs enough for every stage.
@@ -231,12 +231,14 @@ class LatentTrainingArguments(TrainingArguments):
                 "latent; leave neftune_noise_alpha out"
             )
         if self.label_smoothing_factor and self.use_liger_kernel:
-            raise InputError("label_smoothing_factor has no place in the fused losses of use_liger_kernel; leave one out")
+            raise InputError(
+                "label_smoothing_factor cannot be applied in the fused losses of use_liger_kernel; leave one out"
+            )
         if self.rollout == "jacobi" and self.feedback == "learned":
             raise InputError("rollout=jacobi has nothing to refine with feedback=learned; use rollout=sequential")
         if self.objective == "self_distillation" and self.curriculum == "fixed" and self.keep_steps:
             raise InputError(
-                "objective=self_distillation with keep_steps=True has a student that is its own teacher; drop one"
+                "objective=self_distillation with keep_steps=True makes student and teacher the same; change one"
             )
 
     def _nothing_to_decode(self) -> str | None:
@@ -285,7 +287,7 @@ class LatentTrainingArguments(TrainingArguments):
         """The type an evaluation outside training has its parameters in; None leaves them alone."""
         return torch.bfloat16 if self.bf16_full_eval else torch.float16 if self.fp16_full_eval else None
 
-    def make_curriculum(self):
+    def make_curriculum(self: Any) -> Any:  # `__post_init__` has set what is None in the annotations
         """Return the curriculum these arguments describe."""
         if self.curriculum == "fixed":
             return FixedCurriculum(self.num_latents, self.keep_steps)

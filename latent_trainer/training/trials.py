@@ -49,7 +49,7 @@ class Trials:
         if compute_objective is None:
             direction = args[1] if len(args) > 1 else kwargs.get("direction", "minimize")
             if direction != "minimize":
-                raise InputError(f"direction={direction} would look for the largest eval_loss; give compute_objective")
+                raise InputError(f"direction={direction} would maximise eval_loss; give compute_objective")
             compute_objective = _loss
         space = None if hp_space is None else lambda trial: _checked(hp_space(trial))
         return super().hyperparameter_search(space, compute_objective, *args, **kwargs)

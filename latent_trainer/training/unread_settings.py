@@ -40,7 +40,7 @@ def settle_unread(args, asked: dict, defaults: dict) -> None:
     """
     for name, reason in unread(args).items():
         if name in asked and (name not in OF_THOUGHTS or asked[name] != defaults.get(name)):
-            raise InputError(f"{name}={asked[name]} is not read with {reason}; leave {name} out or change the other")
+            raise InputError(f"{name}={asked[name]} has no effect with {reason}; leave {name} out or change the other")
         if name in set().union(*OF_CURRICULUM.values()) and name in defaults:
             setattr(args, name, None)
 

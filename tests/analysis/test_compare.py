@@ -77,7 +77,7 @@ def test_what_cannot_be_compared(tmp_path, capsys):
         ([good], "at least two"),
         ([good, good], "same file"),
         ([good, str(tmp_path / "absent.json")], "no result record"),
-        ([good, str(tmp_path / "bad.json")], "is no JSON file"),
+        ([good, str(tmp_path / "bad.json")], "is not a JSON file"),
         ([good, str(tmp_path / "empty.json")], "holds no accuracy"),
     ):
         with pytest.raises(SystemExit):

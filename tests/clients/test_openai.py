@@ -223,7 +223,7 @@ def test_what_the_template_refuses(served):
     [
         ([], "serve needs a folder or Hub name"),
         (["."], "'.' holds no latent model"),
-        (["full", "--continuous-batching"], "--continuous-batching has no place for a thought"),
+        (["full", "--continuous-batching"], "--continuous-batching cannot compute a latent"),
         (["full", "--chat-template-kwargs", "{"], "chat_template_kwargs={: malformed JSON"),
         (["bare"], "bare: its config.json has no template"),
     ],
@@ -241,7 +241,7 @@ def test_refused_before_it_starts(folders, monkeypatch, capsys, words, why):
 def test_no_thoughts_in_paged_batches(folders):
     """Nor in a stock server that was told to: what would start its batches says so."""
     model = LatentForCausalLM.from_pretrained(folders / "full")
-    with pytest.raises(InputError, match=r"continuous batching .* has no place for a thought"):
+    with pytest.raises(InputError, match=r"continuous batching .* cannot compute a latent"):
         CBGenerateManager().init_cb(model, model.generation_config)
 
 

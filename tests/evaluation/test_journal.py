@@ -131,7 +131,7 @@ def test_other_settings_are_refused(path, finished):
 def test_a_malformed_file_is_refused(path, content):
     path.parent.mkdir()
     path.write_text(content)
-    with pytest.raises(InputError, match=r"intact\.jsonl is no journal of answers; choose another --output"):
+    with pytest.raises(InputError, match=r"intact\.jsonl is not a file of answers; choose another --output"):
         Journal(path, HEADER)
 
 
@@ -139,7 +139,7 @@ def test_a_row_of_another_version_is_refused(path):
     write(path, answer("a"))
     with open(path.parent / parts(path)[0], "a") as file:
         file.write('{"id": "b"}\n')
-    with pytest.raises(InputError, match="no journal of answers"):
+    with pytest.raises(InputError, match="not a file of answers"):
         Journal(path, HEADER)
 
 

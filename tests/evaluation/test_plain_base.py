@@ -40,7 +40,9 @@ def test_templates_by_name(folder):
 
 
 def test_latents_of_a_model_that_does_not_think(folder):
-    with pytest.raises(InputError, match=r"is a plain base model; train it, or let it think untrained with feedback=soft"):
+    with pytest.raises(
+        InputError, match=r"is a plain base model; train it, or let it think without training with feedback=soft"
+    ):
         load_any(str(folder), None, None, thinks=True)
     load_any(str(folder), None, "soft", thinks=True)
 

@@ -125,6 +125,6 @@ class Swap(TrainerCallback):
 @pytest.mark.parametrize(("comes_back", "saving"), [(True, SAVING), (False, SAVING), (True, {"max_steps": 4})])
 def test_a_folder_that_was_swapped(tmp_path, comes_back, saving):
     trainer = make_trainer(tmp_path / "run", callbacks=[Swap(comes_back)], **saving)
-    with pytest.raises(TrainingError, match="its lock has gone"):
+    with pytest.raises(TrainingError, match="its lock is lost"):
         trainer.train()
     assert not list((tmp_path / "run").glob("*"))

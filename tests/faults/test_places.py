@@ -35,7 +35,7 @@ def here(tmp_path, tmp_path_factory, monkeypatch):
 WRONG_FOLDERS = {
     "": "is empty",
     "  ": "is empty",
-    "file": "is a file and no folder",
+    "file": "is a file and not a folder",
     "file/below": "'file' is a file",
     "file/far/below": "'file' is a file",
     "broken": "link to nothing",
@@ -64,7 +64,7 @@ RIGHT_FOLDERS = [
     "a%20?#",
 ]
 WRONG_FILES = {**WRONG_FOLDERS, ".": "is a folder", "..": "is a folder", "folder": "is a folder", "folder/": "is a folder"}
-WRONG_FILES |= {"file": None, "link": "is a folder", "/dev/full": "no regular file", "x.answers": "another suffix"}
+WRONG_FILES |= {"file": None, "link": "is a folder", "/dev/full": "not a regular file", "x.answers": "another suffix"}
 WRONG_FILES |= {"x" * 250: "longer than 247 bytes"}
 
 
@@ -77,7 +77,7 @@ def test_no_folder(here, path):
 
 @pytest.mark.parametrize("path", [path for path, words in WRONG_FILES.items() if words])
 def test_no_file(here, path):
-    words = WRONG_FILES[path].replace("no folder", "").replace("is a file and ", "")
+    words = WRONG_FILES[path].replace("not a folder", "").replace("is a file and ", "")
     with pytest.raises(InputError, match=words) as raised:
         output_file("output", path, (".answers",))
     assert "\n" not in str(raised.value)
@@ -110,7 +110,7 @@ def test_what_is_no_earlier_record_stays(here, capsys, command, words, content):
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
     with pytest.raises(SystemExit):
         main(command, [word.format("other.json") for word in words])
-    assert "would be lost; name another file" in capsys.readouterr().err
+    assert "would be overwritten; name another file" in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
 
 

@@ -145,7 +145,7 @@ def test_what_may_change(run, said):
     again = resume(run, max_steps=6, logging_steps=2, eval_dataset=uneven_problems(2), eval_strategy="epoch")
     assert again.state.global_step == 6
     assert [line for line in said() if "another length" in line] == [
-        "resumed with another length: max_steps 4 then, 6 now; schedules go on as the new one has it"
+        "resumed with another length: max_steps 4 then, 6 now; schedules follow the new one"
     ]
 
 
@@ -166,7 +166,7 @@ def without_record(run: Path) -> None:
 def test_a_checkpoint_without_a_record(run, said):
     without_record(run)
     assert resume(run).state.global_step == 4
-    assert f"checkpoint-2 has no {RECORD}: whether the settings are those it was trained with is not known" in said()
+    assert f"checkpoint-2 has no {RECORD}: its settings cannot be compared with those of this run" in said()
 
 
 @pytest.mark.parametrize(

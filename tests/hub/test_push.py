@@ -201,7 +201,7 @@ def test_no_server(hub, trained, capfd, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["me/x y"], "is no name of a repository"),
+        (["me/x y"], "is not the name of a repository"),
         (["me/refused", "--license", "beer"], '"license" must be one of'),
         (["me/refused", "--revision", "side"], "me/refused has no such branch"),
         (["me/x", "--merge"], "nothing to merge"),
@@ -238,7 +238,7 @@ def test_an_adapter_on_a_base_of_this_machine(hub, trained, capfd, tmp_path, fil
     settings["base_name_or_path" if file == "config.json" else "base_model_name_or_path"] = str(trained / "base")
     (tmp_path / file).write_text(json.dumps(settings))
     line = complaint(capfd, tmp_path, "me/local")
-    assert "folder of this machine (base)" in line and "merge" in line
+    assert "local folder (base)" in line and "merge" in line
 
 
 def test_from_the_trainer(hub, tmp_path, capfd, caplog):

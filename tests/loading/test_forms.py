@@ -150,14 +150,14 @@ def test_icot_line(tmp_path, line, question, steps):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Find |x||y|||He adds. #### 2", "which one ends the question cannot be told"),
-        ("Is it. || so? || He adds. #### 2", "which one ends the question cannot be told"),
+        ("Find |x||y|||He adds. #### 2", "the end of the question is unclear"),
+        ("Is it. || so? || He adds. #### 2", "the end of the question is unclear"),
         ("no bar #### 2", "expected 'question"),
         ("q||no mark", "expected 'question"),
         ("q||<<1+1=2>> ####", "expected 'question"),
         ("||<<1+1=2>> #### 2", "expected 'question"),
         ("q||<<1+1=2 #### 2", "not closed"),
-        ("q||<<1+1=2>> #### 2 r||<<1+1=2>> #### 2", "stands there twice"),
+        ("q||<<1+1=2>> #### 2 r||<<1+1=2>> #### 2", "appears twice"),
         ("q||<<1+1=2>> #### 2\rr||<<1+1=2>> #### 2", "carriage return"),
         ("q||<<1+1=2>> #### nan", "'nan'"),
     ],

@@ -297,7 +297,7 @@ def test_labels_are_their_names():
         (Dataset.from_list([{"question": "q", "answer": "It is 2.\n#### 2"}]), "row 0: a row of 'gsm8k'"),
         (Dataset.from_list([{"problem": "q", "solution": "2"}]), "row 0: a row of 'math'"),
         (Dataset.from_list([{"prompt": "q", "completion": "2"}]), r"row 0 has no question .*\(it has prompt, completion;"),
-        ([{"question": "q", "answer": float("nan")}], "row 0: field 'answer' is empty or no text"),
+        ([{"question": "q", "answer": float("nan")}], "row 0: field 'answer' is empty or not a text"),
         ([{"question": "q", "answer": "1", "steps": [None]}], "row 0: field 'steps'"),
         ([{"question": "q", "answer": "1", "solution": "It is 1."}], "row 0: field 'solution' looks like written reasoning"),
         (["q"], "row 0 is str, not a problem"),

@@ -49,7 +49,7 @@ def test_questions_steps_and_answers(template, token, meaning):
     tokenizer = tokenizer_of(template)
     encoder = Encoder(tokenizer, template)
     good = {"question": "1 + 2", "steps": ("1 + 2 = 3",), "answer": "3"}
-    line = rf"^{{0}} stands for {meaning}, not for text; take it out of '.*{{0}}.*'".replace(
+    line = rf"^{{0}} stands for {meaning}, not for text; remove it from '.*{{0}}.*'".replace(
         "{0}", token.replace("|", r"\|")
     )
     for text in (token, f"1 {token} 2", f"1{token}\n2"):

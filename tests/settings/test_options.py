@@ -277,14 +277,14 @@ def test_models_and_data_sets():
 MODELS = {
     "rank": ({"use_peft": True, "lora_r": 0}, "lora_r=0 must be at least 1"),
     "dropout": ({"use_peft": True, "lora_dropout": 2}, "lora_dropout=2 must be at least 0 and below 1"),
-    "nothing to adapt": ({"lora_r": 8}, "lora_r=8 is not read without use_peft"),
-    "modules of nothing": ({"lora_target_modules": ["c_attn"]}, "is not read without use_peft"),
+    "nothing to adapt": ({"lora_r": 8}, "lora_r=8 has no effect without use_peft"),
+    "modules of nothing": ({"lora_target_modules": ["c_attn"]}, "has no effect without use_peft"),
     "vocabulary": ({"model_config": {}, "tokenizer_vocab_size": -5}, "tokenizer_vocab_size=-5 must be at least 257"),
-    "vocabulary of a base": ({"model_name_or_path": "a", "tokenizer_vocab_size": 300}, "is not read without model_config"),
-    "tokenizer of nothing": ({"model_config": {"a": 1}, "tokenizer_name": "a"}, "is not read without model_name_or_path"),
+    "vocabulary of a base": ({"model_name_or_path": "a", "tokenizer_vocab_size": 300}, "has no effect without model_config"),
+    "tokenizer of nothing": ({"model_config": {"a": 1}, "tokenizer_name": "a"}, "has no effect without model_name_or_path"),
     "number type": ({"dtype": "float8"}, "dtype='float8' is not one of float32"),
-    "two kinds of modules": ({"use_peft": True, "lora_target_modules": ["q_proj", "all-linear"]}, "must stand alone"),
-    "expression": ({"use_peft": True, "lora_target_modules": ["("]}, "no regular expression"),
+    "two kinds of modules": ({"use_peft": True, "lora_target_modules": ["q_proj", "all-linear"]}, "must be the only entry"),
+    "expression": ({"use_peft": True, "lora_target_modules": ["("]}, "not a regular expression"),
 }
 
 

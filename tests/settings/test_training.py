@@ -82,7 +82,7 @@ def test_resuming(run, by):
             train(value)
     with pytest.raises(InputError, match="resume_from_checkpoint=absent: no such folder"):
         train("absent")
-    with pytest.raises(InputError, match="holds checkpoints and is none; name one"):
+    with pytest.raises(InputError, match="contains checkpoints but is not one itself; name one"):
         train(str(run))
 
 

@@ -70,27 +70,27 @@ def test_curriculum(tmp_path, curriculum, name):
     with pytest.raises(InputError) as caught:
         make(tmp_path, **changes)
     line = str(caught.value)
-    assert line.startswith(f"{name}={value} is not read with ") and "\n" not in line
+    assert line.startswith(f"{name}={value} has no effect with ") and "\n" not in line
     assert f"curriculum={curriculum}" in line or "step_decoder unset" in line or "markers=False" in line
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"method": "cot", "feedback": "soft"}, "feedback=soft is not read with num_latents=0, which leaves no latents"),
-        ({"method": "no_cot", "backprop": "none"}, "backprop=none is not read with num_latents=0"),
+        ({"method": "cot", "feedback": "soft"}, "feedback=soft has no effect with num_latents=0, which leaves no latents"),
+        ({"method": "no_cot", "backprop": "none"}, "backprop=none has no effect with num_latents=0"),
         (
             {"method": "codi", "num_latents": 0, "feedback_options": {"size": 8}},
-            "feedback_options={'size': 8} is not read with",
+            "feedback_options={'size': 8} has no effect with",
         ),
-        ({"max_stage": 0, "latents_per_step": 2}, "latents_per_step=2 is not read with max_stage=0"),
-        ({"max_stage": 0, "feedback": "soft"}, "feedback=soft is not read with max_stage=0, which leaves no latents"),
+        ({"max_stage": 0, "latents_per_step": 2}, "latents_per_step=2 has no effect with max_stage=0"),
+        ({"max_stage": 0, "feedback": "soft"}, "feedback=soft has no effect with max_stage=0, which leaves no latents"),
         (
             {"method": "icot", "max_stage": 0, "internalize_per_stage": 2},
-            "internalize_per_stage=2 is not read with max_stage=0",
+            "internalize_per_stage=2 has no effect with max_stage=0",
         ),
-        ({"method": "pause", "backprop": "last"}, "backprop=last is not read with feedback=learned"),
-        ({"method": "answer_only", "remaining_steps": "inside"}, "remaining_steps=inside is not read with markers=False"),
+        ({"method": "pause", "backprop": "last"}, "backprop=last has no effect with feedback=learned"),
+        ({"method": "answer_only", "remaining_steps": "inside"}, "remaining_steps=inside has no effect with markers=False"),
         ({"method": "codi", "step_decoder": "copy", "step_decoder_group": 2, "latents_per_step": 3}, "latents_per_step=3"),
     ],
 )

@@ -85,7 +85,7 @@ def test_the_seed_of_a_trial(tmp_path):
     [
         ({"hp_space": lambda trial: {"max_stage": 1}}, "cannot vary max_stage.*latent-trainer sweep"),
         ({"hp_space": lambda trial: {"learning_rates": 1}}, "learning_rates; did you mean 'learning_rate'"),
-        ({"direction": "maximize"}, "maximize would look for the largest eval_loss; give compute_objective"),
+        ({"direction": "maximize"}, "maximize would maximise eval_loss; give compute_objective"),
     ],
 )
 def test_searches_that_are_refused(tmp_path, search, words):

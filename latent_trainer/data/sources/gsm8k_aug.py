@@ -75,7 +75,7 @@ def problem(row: dict, place: Place, name: str = "gsm8k_aug") -> Problem:
 def _line(line: str, place: Place) -> tuple[str, tuple[str, ...], str]:
     """Return question, steps and answer of a line."""
     if line.count("####") > 1:
-        raise InputError(f"{place}: '####' stands there twice; a line is one problem")
+        raise InputError(f"{place}: '####' appears twice; a line is one problem")
     problem, mark, answer = line.partition("####")
     cuts = [bar.start() for bar in BAR.finditer(problem)]
     if not cuts or not mark or not answer.strip() or not problem[: cuts[-1]].strip():
@@ -84,7 +84,7 @@ def _line(line: str, place: Place) -> tuple[str, tuple[str, ...], str]:
         cuts = _separators(problem, cuts)
     if len(cuts) != 1:
         raise InputError(
-            f"{place}: '||' stands there more than once, and which one ends the question cannot be told; "
+            f"{place}: '||' appears more than once, so the end of the question is unclear; "
             "write the row as JSON with question, steps and answer"
         )
     question, written = problem[: cuts[0]].strip(), problem[cuts[0] + 2 :]

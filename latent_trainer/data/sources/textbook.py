@@ -96,7 +96,7 @@ def _read(path: str, types: tuple[str, ...]) -> list[Problem]:
     for one in kept:
         if one.id in first:
             raise InputError(
-                f"{path}: exercise '{one.id}' stands there twice, first in {first[one.id]}; give every exercise its own name"
+                f"{path}: exercise '{one.id}' appears twice, first in {first[one.id]}; give every exercise its own name"
             )
         first[one.id] = one.place
     return kept

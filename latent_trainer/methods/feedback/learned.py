@@ -1,5 +1,7 @@
 """A learned embedding that does not look at the model's state: pause tokens."""
 
+from typing import NoReturn
+
 from torch import nn
 
 
@@ -19,6 +21,6 @@ class LearnedFeedback(nn.Module):
     def __init__(self, hidden_size: int):
         super().__init__()
 
-    def forward(self, hidden, embed, head):
+    def forward(self, hidden, embed, head) -> NoReturn:
         """Never called: the placeholder's own embedding is the latent."""
         raise RuntimeError("learned feedback has no latents to compute; the rollout must leave its columns alone")

@@ -60,7 +60,9 @@ class Story:
         """Return the story a problem tells, from its id; an `InputError` where it tells none."""
         found = ID.fullmatch(problem.id)
         if found is None or found["scene"] not in SCENES:
-            raise InputError(f"{problem.named} is no problem of the data set stories; load it with load_problems('stories')")
+            raise InputError(
+                f"{problem.named} is not a problem of the data set stories; load it with load_problems('stories')"
+            )
         start, *rest = re.findall(r"[-+*/]?\d+", found["chain"])
         aside = None if found["aside"] is None else int(found["aside"])
         operations = tuple((one[0], int(one[1:])) for one in rest)
