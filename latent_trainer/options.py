@@ -181,19 +181,21 @@ def check_options(name: str, call: Callable, options: dict, taken: tuple[str, ..
         setting: the setting the options are given by, "feedback_options"; messages name an option in full with it.
 
     Raises:
-        InputError: an option ``call`` does not have, or a value its annotation does not admit; in one line.
+        InputError: an option ``call`` does not have or cannot do without, or a value its annotation does not admit; in one
+            line.
     """
     setting = setting or f"options of {name}"
     if not isinstance(options, dict):
         raise InputError(f"{setting}={_short(options)}: expected a mapping of options")
-    known = {
-        option: parameter
-        for option, parameter in inspect.signature(call, eval_str=True).parameters.items()
-        if option not in ("self", *taken)
-    }
+    parameters = inspect.signature(call, eval_str=True).parameters.values()
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    known = {one.name: one for one in parameters if one.name not in ("self", *taken) and one.kind not in several}
     for option in options:
         if option not in known:
             raise InputError(f"{setting}: {name} has no option '{option}'{nearest(option, known)}")
+    for option, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and option not in options:
+            raise InputError(f"{name} needs its option '{option}', which has no default; give {setting}.{option}")
     return {option: conform(f"{setting}.{option}", value, known[option].annotation) for option, value in options.items()}
 
 

@@ -129,7 +129,7 @@ def _load_module(name: str, what: str, file: Path | None) -> None:
         if str(file.parent) not in sys.path:
             sys.path.append(str(file.parent))
             importlib.invalidate_caches()
-    before = {kind: set(one) for kind, one in REGISTRIES.items()}
+    before = {kind: one.entries() for kind, one in REGISTRIES.items()}
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -137,7 +137,7 @@ def _load_module(name: str, what: str, file: Path | None) -> None:
             raise InputError(f"there is no module {error.name} for --plugin {name}; install its package") from None
         _forget(before)
         raise InputError(f"{what} cannot be loaded: {failure(error, module_file(name))}") from error
-    except Exception as error:  # a plug-in may fail in any way
+    except (Exception, SystemExit) as error:  # a plug-in may fail in any way, or be a program that ends
         _forget(before)
         raise InputError(f"{what} cannot be loaded: {failure(error, file or module_file(name))}") from error
     TRUSTED.add(name)
@@ -151,8 +151,7 @@ def _file_of(name: str) -> Path | None:
     return None if spec is None or not spec.origin else Path(spec.origin)
 
 
-def _forget(before: dict[str, set[str]]) -> None:
+def _forget(before: dict[str, tuple[dict, dict]]) -> None:
     """Take away what a plug-in registered before it failed, so that it can be loaded when it is fixed."""
     for kind, one in REGISTRIES.items():
-        for name in set(one) - before.get(kind, set(one._own)):
-            one.forget(name)
+        one.restore(before.get(kind))

@@ -141,6 +141,14 @@ class Registry(Mapping):
         if name in self._own:
             self._entries[name] = self._own[name]
 
+    def entries(self) -> tuple[dict[str, Any], dict[str, Origin]]:
+        """Return all entries and the origins of those of plug-ins as they are now, for `restore`."""
+        return dict(self._entries), dict(self._origins)
+
+    def restore(self, entries: tuple[dict[str, Any], dict[str, Origin]] | None) -> None:
+        """Go back to what `entries` returned; None, to the library's own."""
+        self._entries, self._origins = entries or (dict(self._own), {})
+
     def _import(self, name: str, at: str = "") -> None:
         """Add ``package.module:Class``."""
         place, _, attribute = name.partition(":")
@@ -155,7 +163,7 @@ class Registry(Mapping):
             ) from None
         except (ValueError, TypeError):
             raise InputError(f"{at}write package.module:Class") from None
-        except Exception as error:  # a module may fail in any way while it runs
+        except (Exception, SystemExit) as error:  # a module may fail in any way while it runs
             raise InputError(f"{at}module {place} cannot be imported: {failure(error, module_file(place))}") from error
         entry = module
         for part in attribute.split("."):
@@ -216,7 +224,7 @@ def load_entry_points() -> None:
         whose = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
         try:
             point.load()
-        except Exception as error:  # a plug-in may fail in any way
+        except (Exception, SystemExit) as error:  # a plug-in may fail in any way
             why = failure(error, module_file(point.module))
             raise InputError(
                 f"plug-in '{point.name}' of the installed package {whose}: {why}; fix or uninstall it"

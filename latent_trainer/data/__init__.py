@@ -5,7 +5,7 @@ files says in `forms.FORMS` what its rows look like.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -96,6 +96,10 @@ def load_problems(name: str, split: str = "train", path: str | None = None, seed
     options = check_options(f"dataset '{name}'", DATASETS[name], options, ("split", "path", "seed"), "dataset_options")
     problems = DATASETS[name](split, path=path, seed=seed, **options)
     if DATASETS.origin(name) is not None:
+        if not isinstance(problems, Iterable) or isinstance(problems, str | dict):
+            raise InputError(
+                f"dataset '{name}' returns {type(problems).__name__}; return a list of problems or dictionaries"
+            )
         problems = as_problems(problems)  # a plug-in may return dictionaries
     if not problems and split == "validation" and path is not None:
         raise InputError(f"{path} has too few different questions to hold one out; give dataset_validation_path")

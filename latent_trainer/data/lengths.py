@@ -52,9 +52,11 @@ class Room:
         views = views or (lambda row, plan: [self.encoder.latent_view(row, plan)])
 
         def tokens(row: EncodedProblem) -> int:
-            most = row.longest + self.latents  # quick, and enough for nearly every row
+            every = plans(row)
+            # quick, and enough for nearly every row; one may get more latents than a prompt
+            most = row.longest + max([self.latents, *(plan.latents for plan in every)])
             quick = not longer and most <= self.context
-            return most if quick else self._longest(row, plans(row), views, step_group)
+            return most if quick else self._longest(row, every, views, step_group)
 
         return self._that_fit(rows, tokens, "")
 

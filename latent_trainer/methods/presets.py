@@ -29,6 +29,9 @@ def take_method(name: str, entry) -> Method:
         raise InputError(
             f"method '{name}' must be Method(citation, defaults), or a function that returns one; got {entry!r}"
         )
+    for part, given in entry.defaults.items():
+        if isinstance(given, dict) and "name" in given:
+            raise InputError(f"method '{name}' sets {part}={given}; set {part} to the name and {part}_options to the rest")
     return entry
 
 

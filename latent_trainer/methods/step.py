@@ -40,6 +40,9 @@ class Needs:
     model: bool = False
 
     def __post_init__(self):
+        for name in ("views", "hidden_states", "keys_values"):
+            if isinstance(getattr(self, name), str):
+                raise ValueError(f"needs {name}={getattr(self, name)!r} is a text; write ({getattr(self, name)!r},)")
         unknown = [place for place in self.hidden_states if place not in PLACES]
         unknown += [place for place in self.keys_values if place not in IN_CACHE]
         if unknown or not self.views:

@@ -58,7 +58,9 @@ def _check_plan(what: str, one, other, stage: int, row: Row) -> None:
         drawn = [one.plan(stage, row, random.Random(seed)) for seed in range(20)]
         every = one.plans(row)
     with other_seeds(2):
-        again = [other.plan(stage, row)] + [other.plan(stage, row, random.Random(seed)) for seed in range(20)]
+        # in another order, so that a plan that depends on what was asked before shows
+        again = [other.plan(stage, row, random.Random(seed)) for seed in reversed(range(20))][::-1]
+        again = [other.plan(stage, row), *again]
     for plan in (scheduled, *drawn):
         numbers = (plan.latents, plan.skip_steps, plan.skip_tokens) if isinstance(plan, Plan) else (None,)
         require(

@@ -1,8 +1,10 @@
 """What the checks are made of: uneven problems, a tokenizer that writes them, a tiny model in float64."""
 
 import random
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FunctionType
 
 import torch
@@ -26,7 +28,7 @@ def require(holds: bool, sentence: str) -> None:
 @contextmanager
 def contract(kind: str, entry) -> Iterator[str]:
     """Give the name of what is checked, registered meanwhile where it is not; what is refused fails the check."""
-    added = None
+    added = name = None
     try:
         names = registry(kind)
         if isinstance(entry, str):
@@ -39,11 +41,23 @@ def contract(kind: str, entry) -> Iterator[str]:
             name = added = f"checked-{own}"
             names.register(name, entry)
         yield name
+    except AssertionError:
+        raise
     except InputError as error:
-        raise AssertionError(f"{kind}: {error}") from error
+        says = str(error)
+        raise AssertionError(says if says.startswith(kind) else f"{kind}: {says}") from error
+    except Exception as error:  # code of a plug-in may fail in any way
+        raise AssertionError(f"{kind} '{name or entry}' fails: {_where(error)}") from error
     finally:
         if added is not None and added in names:
             names.forget(added)
+
+
+def _where(error: Exception) -> str:
+    """Return in one line what an error says and where it arose."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    says = " ".join(str(error).split())
+    return f"{type(error).__name__}: {says} ({Path(last.filename).name}, line {last.lineno})"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from latent_trainer.data.lengths import Room
 from latent_trainer.errors import InputError
 from latent_trainer.methods.curriculum import Plan, row_rng, writes_steps
 from latent_trainer.methods.objectives import Objective
+from latent_trainer.training.objective_checks import check_views
 from latent_trainer.training.training_args import LatentTrainingArguments
 
 
@@ -35,6 +36,7 @@ class Batches:
         self.encoder = Encoder(tokenizer, args.make_template())
         self.collator = LatentCollator(self.encoder.pad)
         self.args, self.objective, self.step_group = args, objective, step_group
+        self.what = f"objective '{args.objective}'"
         most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
         self.room = Room(self.encoder, context, most_latents, args.max_new_tokens)
 
@@ -57,7 +59,7 @@ class Batches:
         """Return the problems that fit the context at every stage and in every view, and the number of the others."""
 
         def read(row: EncodedProblem, plan: Plan) -> list[View]:
-            views = self.objective.make_views(self.encoder, row, plan)
+            views = self._made(row, plan)
             return [views[name] for name in self.objective.needs.views]
 
         return self.room.read(rows, self.curriculum.plans, read, self.objective.has_longer_views, self.step_group)
@@ -74,10 +76,14 @@ class Batches:
 
     def views(self, row: EncodedProblem, plan: Plan, scored: bool = True) -> dict[str, View]:
         """Return the views of a row; without labels where it only fills up a batch."""
-        views = self.objective.make_views(self.encoder, row, plan)
+        views = self._made(row, plan)
         if scored:
             return views
         return {name: View(view.input_ids, [IGNORED] * len(view.labels), view.answer_start) for name, view in views.items()}
+
+    def _made(self, row: EncodedProblem, plan: Plan) -> dict[str, View]:
+        made = self.objective.make_views(self.encoder, row, plan)
+        return check_views(self.what, made, self.objective, self.encoder.latent)
 
     def batch(self, indices: list[int], rows: list[EncodedProblem], stage: int, epoch: int | None) -> dict:
         """Put a batch together; an index past the end stands for a filler (see `EpochSampler`).
@@ -92,6 +98,11 @@ class Batches:
         draws = [None if epoch is None else (epoch, index % len(rows)) for index in indices]
         plans = [self.plan(row, stage, draw) for draw, (row, _) in zip(draws, chosen, strict=True)]
         views = [self.views(row, plan, scored) for (row, scored), plan in zip(chosen, plans, strict=True)]
+        if any(one.keys() != views[0].keys() for one in views):
+            named = "; ".join(sorted({", ".join(one) for one in views}))
+            raise InputError(
+                f"{self.what}: make_views returns several sets of views ({named}); return the same for every row"
+            )
         batch = self.collator([(row.prompt, own) for (row, _), own in zip(chosen, views, strict=True)])
         batch["rows"] = torch.tensor([scored for _, scored in chosen])
         batch["ids"] = [row.problem.id for row, scored in chosen if scored]

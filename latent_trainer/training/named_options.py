@@ -46,21 +46,20 @@ def as_fields(curriculum: str, options: dict) -> dict:
     return {names.get(option, option): value for option, value in options.items()}
 
 
+def check_curriculum(curriculum: str, options: dict | None) -> dict:
+    """Return a curriculum's options as it declares them; a one-line `InputError` for what it does not have or admit."""
+    return check_options(f"curriculum '{curriculum}'", CURRICULA[curriculum], options or {}, setting="curriculum_options")
+
+
 def unfold_curriculum(args) -> None:
-    """Take the options of one of the library's own curricula over into the fields that hold them, and check all others.
+    """Take the options of one of the library's own curricula over into the fields that hold them.
 
     Raises:
         InputError: an option the curriculum does not have, a value it does not admit, or one that is given twice.
     """
-    options = args.curriculum_options
-    if options is None or args.curriculum not in CURRICULA:
+    if args.curriculum_options is None or args.curriculum not in OWN_CURRICULA:
         return
-    curriculum = CURRICULA[args.curriculum]
-    checked = check_options(f"curriculum '{args.curriculum}'", curriculum, options, setting="curriculum_options")
-    if args.curriculum not in OWN_CURRICULA:
-        args.curriculum_options = checked
-        return
-    for name, value in as_fields(args.curriculum, checked).items():
+    for name, value in as_fields(args.curriculum, check_curriculum(args.curriculum, args.curriculum_options)).items():
         usual = type(args).__dataclass_fields__[name].default
         if getattr(args, name) not in (usual, value):
             raise InputError(f"{name}={getattr(args, name)} and {value} in curriculum_options are both given; keep one")

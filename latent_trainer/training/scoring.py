@@ -1,15 +1,17 @@
 """The loss of a step: global counts and sums first, then one call of the model, then the objective's terms."""
 
 import torch
+from accelerate.utils import gather_object
 from torch import nn
 
 from latent_trainer.compat import prepared
-from latent_trainer.errors import TrainingError
+from latent_trainer.errors import InputError, TrainingError
 from latent_trainer.methods.objectives import Objective
 from latent_trainer.methods.objectives.steps import StepObjective
 from latent_trainer.methods.step import Needs, Step, Totals, make_step
 from latent_trainer.training.batches import columns
 from latent_trainer.training.checkpoints import last_good
+from latent_trainer.training.objective_checks import check_counts, check_sums, check_terms
 
 
 class Scoring:
@@ -22,6 +24,11 @@ class Scoring:
     step_objective: StepObjective | None
     _term_sums: dict[str, torch.Tensor]
     _steps_summed: int
+
+    @property
+    def _what(self) -> str:
+        """What messages call the objective."""
+        return f"objective '{self.args.objective}'"
 
     def _forget_terms(self) -> None:
         """Begin to add up the terms that are logged."""
@@ -54,8 +61,12 @@ class Scoring:
         for batch in batches:
             own = {"rows": int(batch["rows"].sum())}
             own |= {f"{name}_tokens": int((view["labels"] != -100).sum()) for name, view in batch["views"].items()}
-            for objective in self._objectives:
-                own |= {name: int(number) for name, number in objective.count(batch).items()}
+            for objective in reversed(self._objectives):  # the one that a plug-in may have written counts last
+                own |= check_counts(self._what, objective.count(batch), own)
+            if totals and own.keys() != totals.keys():
+                raise InputError(
+                    f"{self._what}: batches count {', '.join(totals)} or {', '.join(own)}; count the same in all"
+                )
             totals = {name: totals.get(name, 0) + number for name, number in own.items()}
         total = torch.tensor(list(totals.values()), device=self.args.device)
         total = self.accelerator.reduce(total, "sum").tolist()
@@ -72,7 +83,8 @@ class Scoring:
         for batch in batches:
             inputs = prepared(self, {**batch, "steps": None})
             outputs = self._outputs(model, inputs, self.train_objective.sums_needs)
-            for name, value in self.train_objective.sums(self._step(outputs, inputs, Totals(counts))).items():
+            sums = self.train_objective.sums(self._step(outputs, inputs, Totals(counts)))
+            for name, value in check_sums(self._what, sums).items():
                 totals[name] = totals.get(name, 0.0) + value
         return self._reduced(totals)
 
@@ -109,15 +121,16 @@ class Scoring:
         terms = outputs.pop("terms", None)
         step = self._step(outputs, batch, totals)
         terms = self.train_objective(step) if terms is None else terms
-        return terms if self.step_objective is None else terms | self.step_objective(step)
+        more = {} if self.step_objective is None else self.step_objective(step)
+        return check_terms(self._what, terms, more) | more
 
     def _scored(self, model: nn.Module, batch: dict, totals: Totals) -> tuple[dict, dict[str, torch.Tensor]]:
         """Return outputs and terms of a batch on the device, from one call of the model."""
         objective = self.train_objective
         outputs = self._outputs(model, batch, totals=totals if objective.in_model else None)
         if objective.sums_needs is not None and totals.sums is None:
-            sums = self._reduced(objective.sums(self._step(outputs, batch, totals)))
-            totals = Totals(totals.counts, sums)
+            sums = check_sums(self._what, objective.sums(self._step(outputs, batch, totals)))
+            totals = Totals(totals.counts, self._reduced(sums))
         return outputs, self._terms(outputs, batch, totals)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -126,9 +139,13 @@ class Scoring:
         for name, term in terms.items():
             self._term_sums[name] = self._term_sums.get(name, 0.0) + term.detach()
         loss = sum(terms.values()) * self.accelerator.num_processes
+        if model.training and torch.is_grad_enabled() and not loss.requires_grad:
+            raise InputError(f"{self._what}: no term has a gradient; compute them from what step.views hold")
         if not torch.isfinite(loss):
+            wrong = ", ".join(name for name, term in terms.items() if not torch.isfinite(term)) if len(terms) > 1 else ""
             raise TrainingError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1}, problems {inputs['ids']}; "
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}{wrong and f' (of {wrong})'}, "
+                f"problems {inputs['ids']}; "
                 f"start a run with a lower learning_rate or without those problems; {last_good(self.args.output_dir)}"
             )
         return (loss, outputs) if return_outputs else loss
@@ -144,8 +161,11 @@ class Scoring:
         """Add the stage, and the objective's terms where there is more than one, to what is logged."""
         logs["stage"] = self.stages.stage
         if "loss" in logs:
-            if len(self._term_sums) > 1:
-                for name, total in self._term_sums.items():
+            names = dict.fromkeys(name for own in gather_object([list(self._term_sums)]) for name in own)
+            if len(names) > 1:
+                zero = torch.zeros_like(next(iter(self._term_sums.values())))
+                for name in names:  # a rank without latents in any row may have fewer terms
+                    total = self._term_sums.get(name, zero)
                     logs[f"loss_{name}"] = self.accelerator.reduce(total, "sum").item() / self._steps_summed
             self._forget_terms()
         super().log(logs, start_time)

@@ -19,7 +19,14 @@ from latent_trainer.rollout import ROLLOUTS
 from latent_trainer.rollout.settings import check_rollout
 from latent_trainer.training.checkpoints import resumption
 from latent_trainer.training.inherited import refuse_fields
-from latent_trainer.training.named_options import OWN_CURRICULA, PARTS, as_fields, unfold, unfold_curriculum
+from latent_trainer.training.named_options import (
+    OWN_CURRICULA,
+    PARTS,
+    as_fields,
+    check_curriculum,
+    unfold,
+    unfold_curriculum,
+)
 from latent_trainer.training.unread_settings import asked_for, settle_unread
 
 NAMED = {  # what a person may also name as package.module:Class
@@ -129,11 +136,11 @@ class LatentTrainingArguments(TrainingArguments):
             self.generate_in_eval = False
         METHODS.choose("method", self.method)
         unfold(self)
+        if self.curriculum is None:
+            self.curriculum = {**DEFAULTS, **METHODS[self.method].defaults}["curriculum"]
         for name, registry in NAMED.items():
             if getattr(self, name) is not None:
                 registry.choose(name, getattr(self, name))
-        if self.curriculum is None:
-            self.curriculum = {**DEFAULTS, **METHODS[self.method].defaults}["curriculum"]
         unfold_curriculum(self)
         asked = asked_for(self)
         self._take_preset()
@@ -169,11 +176,13 @@ class LatentTrainingArguments(TrainingArguments):
             if getattr(self, name) not in (None, preset[name]):
                 preset.pop(f"{name}_options", None)
         if self.curriculum in OWN_CURRICULA:
-            preset |= as_fields(self.curriculum, preset.pop("curriculum_options", None) or {})
+            preset |= as_fields(self.curriculum, check_curriculum(self.curriculum, preset.pop("curriculum_options", None)))
         epochs = preset.pop("num_train_epochs")
         for name, value in preset.items():
             if getattr(self, name) in (None, usual[name]):
                 setattr(self, name, value)
+        if self.curriculum not in OWN_CURRICULA:
+            self.curriculum_options = check_curriculum(self.curriculum, self.curriculum_options) or None
         if METHODS.origin(self.method) is not None:  # values nobody has checked yet
             check_fields(self, STOCK_BOUNDS)
         if self.num_train_epochs is None:

@@ -9,6 +9,8 @@ import latent_trainer
 from latent_trainer import LatentTrainingArguments, load_plugin, load_problems, plugins
 from latent_trainer.cli import main
 from latent_trainer.errors import InputError
+from latent_trainer.methods.objectives import OBJECTIVES, AnswerObjective, build_objective
+from latent_trainer.model.configuration import check_feedback
 from latent_trainer.registry import REGISTRIES
 
 pytest_plugins = ["plugin_fixtures"]
@@ -147,6 +149,7 @@ def test_a_preset_may_set_options_of_the_librarys_own_curricula(door, tmp_path):
 
             register_method("wrong")(Method("x", {"learning_rat": 1.0}))
             register_method("worse")(Method("x", {"learning_rate": "fast"}))
+            register_method("other")(Method("x", {"curriculum": "fixed", "curriculum_options": {"num_latent": 3}}))
             """,
         )
     )
@@ -157,8 +160,64 @@ def test_a_preset_may_set_options_of_the_librarys_own_curricula(door, tmp_path):
     curriculum = LatentTrainingArguments(str(tmp_path), curriculum_options={"max_stage": 1}).make_curriculum()
     assert curriculum.max_stage == 1  # of the preset's curriculum
     learning_rat = "sets learning_rat, which a method cannot set; did you mean 'learning_rate'?"
-    for method, says in (("wrong", learning_rat), ("worse", "learning_rate='fast'")):
+    num_latent = "curriculum 'fixed' has no option 'num_latent'; did you mean 'num_latents'?"
+    for method, says in (("wrong", learning_rat), ("worse", "learning_rate='fast'"), ("other", num_latent)):
         assert says in line(lambda method=method: LatentTrainingArguments(str(tmp_path), method=method))
+
+
+def test_options_without_a_default(door, tmp_path):
+    """Said in one line by whatever asks for the part, with the setting that gives the option."""
+    load_plugin(
+        door(
+            "needy.py",
+            """
+            from dataclasses import dataclass
+            from latent_trainer import register_curriculum, register_dataset, register_feedback, register_method
+            from latent_trainer import register_objective, register_rollout
+            from latent_trainer.methods.curriculum import FixedCurriculum
+            from latent_trainer.methods.feedback.hidden import HiddenFeedback
+            from latent_trainer.methods.objectives.answer import AnswerObjective
+            from latent_trainer.methods.presets import Method
+            from latent_trainer.rollout.sequential import SequentialRollout
+
+            @dataclass
+            class Needy:
+                size: int
+
+            register_objective("needy", type("NeedyObjective", (AnswerObjective,), {"Options": Needy}))
+            register_rollout("needy", type("NeedyRollout", (SequentialRollout,), {"Options": Needy}))
+
+            @register_feedback("needy")
+            class NeedyFeedback(HiddenFeedback):
+                def __init__(self, hidden_size: int, size: int):
+                    super().__init__(hidden_size)
+
+            @register_curriculum("needy")
+            @dataclass(frozen=True)
+            class NeedyCurriculum:
+                size: int
+                num_stages = 1
+                plan, plans, latents = FixedCurriculum.plan, FixedCurriculum.plans, FixedCurriculum.latents
+
+            @register_dataset("needy")
+            def load(split, size: int, path=None, seed=0):
+                return None
+
+            register_method("needy", Method("x", {"curriculum": "needy", "epochs_per_stage": 1}))
+            """,
+        )
+    )
+    out = str(tmp_path)
+    for part, call in (
+        ("objective", lambda: build_objective("needy")),
+        ("rollout", lambda: LatentTrainingArguments(out, rollout="needy")),
+        ("feedback", lambda: check_feedback("needy", {})),
+        ("curriculum", lambda: LatentTrainingArguments(out, curriculum="needy")),
+        ("curriculum", lambda: LatentTrainingArguments(out, method="needy")),
+        ("dataset", lambda: load_problems("needy")),
+    ):
+        assert line(call) == f"{part} 'needy' needs its option 'size', which has no default; give {part}_options.size"
+    assert "dataset 'needy' returns NoneType; return a list of problems" in line(lambda: load_problems("needy", size=1))
 
 
 @pytest.mark.parametrize(
@@ -202,6 +261,15 @@ def test_a_preset_may_set_options_of_the_librarys_own_curricula(door, tmp_path):
         ("import nowhere_at_all", "No module named 'nowhere_at_all'"),
         ("from latent_trainer import register_nothing", "cannot import name 'register_nothing'"),
         ("raise SystemError('line\\nbreak')", "SystemError: line break"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        (
+            "register_method('x', Method('y', {'objective': {'name': 'answer'}}))",
+            "method 'x' sets objective={'name': 'answer'}; set objective to the name and objective_options to the rest",
+        ),
+        (
+            "@register_objective('x')\nclass A(AnswerObjective):\n    def sums(self, step): ...",
+            "A has sums(step), which is asked only with sums_needs",
+        ),
     ],
     ids=lambda value: "" if isinstance(value, tuple) else value[:40],
 )
@@ -211,6 +279,8 @@ def test_a_file_that_fails(door, source, says):
         "from dataclasses import dataclass\nfrom torch import nn\nfrom latent_trainer import *\n"
         "from latent_trainer.methods.objectives.answer import AnswerObjective\n"
         "from latent_trainer.methods.objectives.contract import Objective\n"
+        "from latent_trainer.methods.presets import Method\n"
+        "register_objective('answer', type('Other', (AnswerObjective,), {}), replace=True)\n"
         "register_template('before', lambda: __import__('latent_trainer.data').data.Template())\n"
     )
     path = door("wrong.py", "")
@@ -218,8 +288,9 @@ def test_a_file_that_fails(door, source, says):
     said = line(lambda: load_plugin(path))
     assert said.startswith(f"plug-in file {path} cannot be loaded: wrong.py, line ") and says in said
     at = int(said.partition("wrong.py, line ")[2].partition(":")[0])
-    assert 7 <= at <= 6 + source.count("\n") + 1
+    assert 9 <= at <= 8 + source.count("\n") + 1
     assert "before" not in REGISTRIES["template"] and "wrong" not in sys.modules
+    assert OBJECTIVES["answer"] is AnswerObjective and OBJECTIVES.origin("answer") is None
 
 
 def test_names_of_files(door, tmp_path):

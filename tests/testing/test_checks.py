@@ -395,6 +395,20 @@ class Remembers(Curriculum):
         return [Plan(EVERYTHING)]
 
 
+class Alternates(Remembers):
+    """Comes back to the same latents after every third row."""
+
+    def plan(self, stage, row, rng=None):
+        return Plan(next(self.seen) % 3, 0)
+
+
+class Fails(Curriculum):
+    """Reads the first step of a row that has none."""
+
+    def plan(self, stage, row, rng=None):
+        return Plan(len(row.steps[0]), 0)
+
+
 class Pair(Curriculum):
     def plan(self, stage, row, rng=None):
         return (stage, 0)
@@ -419,6 +433,8 @@ def test_a_curriculum_is_fine():
         (Short, "and plans(row) holds nothing as long"),
         (Drawn, "changes when it is asked for again"),
         (Remembers, "changes when it is asked for again"),
+        (Alternates, "changes when it is asked for again"),
+        (Fails, "curriculum 'checked-Fails' fails: IndexError: tuple index out of range (test_checks.py, line "),
         (Pair, "return a Plan of whole numbers"),
         (Half, "latents(0) is 0.0"),
         (NoStage, "num_stages is 0"),

@@ -32,6 +32,8 @@ def take_objective(name: str, entry) -> type[Objective]:
         if len(found) != taken and not any(one.kind is one.VAR_POSITIONAL for one in found.values()):
             wanted = ", ".join(inspect.signature(getattr(Objective, call)).parameters)
             raise InputError(f"{at}.{call} takes ({', '.join(found)}); it must take ({wanted})")
+    if entry.sums is not Objective.sums and entry.sums_needs is None and entry.__init__ is Objective.__init__:
+        raise InputError(f"{at} has sums(step), which is asked only with sums_needs; say sums_needs = Needs(...)")
     return entry
 
 
@@ -51,6 +53,23 @@ def check_objective(name: str, options: dict) -> dict:
     return check_options(f"objective '{name}'", OBJECTIVES[name].Options, options, (), "objective_options")
 
 
+def check_declared(what: str, objective: Objective) -> None:
+    """Refuse an objective whose needs contradict each other, or that has ``sums_needs`` without ``sums``.
+
+    Args:
+        what: begins every message, "objective 'mine'".
+        objective: as it was built, since ``__init__`` may decide what it needs.
+    """
+    if not isinstance(objective.needs, Needs) or not isinstance(objective.sums_needs, Needs | None):
+        raise InputError(f"{what}: needs={objective.needs!r} and sums_needs={objective.sums_needs!r} must be Needs(...)")
+    if objective.sums_needs is None:
+        return
+    if type(objective).sums is Objective.sums:
+        raise InputError(f"{what} has sums_needs and no sums(self, step); write it, or leave sums_needs out")
+    if objective.sums_needs.model:
+        raise InputError(f"{what}: sums(step) has no model, as it runs outside the forward call; leave model=True to needs")
+
+
 def build_objective(name: str, options: dict | None = None, config=None) -> Objective:
     """Return an objective.
 
@@ -60,8 +79,10 @@ def build_objective(name: str, options: dict | None = None, config=None) -> Obje
         config: the `LatentConfig` of the model it is for.
 
     Raises:
-        InputError: an option it does not have, or a value that its annotation does not admit.
+        InputError: an option it does not have, a value that its annotation does not admit, or needs that contradict.
     """
     options = check_objective(name, options or {})
     kind = OBJECTIVES[name]
-    return kind(kind.Options(**options), config)
+    objective = kind(kind.Options(**options), config)
+    check_declared(f"objective '{name}'", objective)
+    return objective
