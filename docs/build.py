@@ -11,6 +11,8 @@ import re
 import sys
 from pathlib import Path
 
+from evidence import pretrained
+
 from latent_trainer.data import combinatorics, convex
 from latent_trainer.inherited import ARGUMENTS, FIELDS
 
@@ -21,6 +23,7 @@ PAGES = (
     "docs/methods.md",
     "docs/log.md",
     "docs/data.md",
+    "docs/evidence.md",
     "docs/analysis.md",
     "docs/evaluation.md",
     "docs/hub.md",
@@ -356,6 +359,7 @@ TABLES = {
     "results/demo.json": demo,
     "results/methods.json": methods,
     "results/mutations.json": mutations,
+    "results/pretrained/stories.json": pretrained,
     "results/probes.json": probes,
     "results/versions.json": versions,
     "results/benchmarks/training-gpt2.json": training,

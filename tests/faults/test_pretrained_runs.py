@@ -11,22 +11,21 @@ from forked_python import forked_python
 from processes import RECIPE, ROOT, finish, wait_for, write_recipe
 
 METHODS = {
-    "cot": {"method": "cot"},
     "no-cot": {"method": "no_cot"},
     "coconut": {
         "method": "coconut",
-        "model_name_or_path": "runs/tiny/words-cot",
+        "model_name_or_path": "runs/tiny/words-no-cot",
         "max_stage": 2,
         "first_stage": 1,
         "last_stage": 2,
-        "steps_per_stage": [10],
+        "steps_per_stage": [6],
     },
 }
 SHARED = {
     "dataset_options": {"size": 60, "operations": 2},
-    "max_steps": 20,
+    "max_steps": 12,
     "eval_strategy": "steps",
-    "eval_steps": 10,
+    "eval_steps": 6,
     "max_eval_problems": 8,
     "max_new_tokens": 8,
 }
@@ -34,7 +33,7 @@ SHARED = {
 
 @pytest.fixture
 def recipes(tmp_path):
-    """Return a folder with a recipe a method; the latent one starts from what CoT has come to."""
+    """Return a folder with a recipe a method; the latent one starts from what the other has come to."""
     base = yaml.safe_load(write_recipe(tmp_path).read_text())["model_name_or_path"]
     settings = {name: value for name, value in RECIPE.items() if name != "steps_per_stage"}
     (tmp_path / "recipes").mkdir()
@@ -68,8 +67,8 @@ def test_stopped_benchmark_goes_on(recipes):
     status, printed = finish(stopped)
     assert status == 128 + signal.SIGTERM, printed[-2000:]
     done = {path: path.read_bytes() for path in (place / "records").glob("*-3.json")}
-    assert {path.stem for path in done} == {"cot-3", "no-cot-3"}
-    assert set(json.loads((recipes.parent / "results" / "words.json").read_text())["rows"]) == {"cot-3", "no-cot-3"}
+    assert {path.stem for path in done} == {"no-cot-3"}
+    assert set(json.loads((recipes.parent / "results" / "words.json").read_text())["rows"]) == {"no-cot-3"}
 
     status, printed = finish(start(recipes, 3))
     assert status == 0, printed[-2000:]
@@ -78,11 +77,11 @@ def test_stopped_benchmark_goes_on(recipes):
     assert all(path.read_bytes() == before for path, before in done.items())
     record = json.loads((recipes.parent / "results" / "words.json").read_text())
     row = record["rows"]["coconut-3"]
-    assert [(point["step"], point["stage"]) for point in row["curve"]] == [(10, 1), (20, 2)]
-    assert [step for step, _ in row["loss"]] == list(range(1, 21))
-    assert row["problems"] == 12 and row["latents"] == 2 and row["steps"] == 20 and row["seconds_a_step"] > 0
+    assert [(point["step"], point["stage"]) for point in row["curve"]] == [(6, 1), (12, 2)]
+    assert [step for step, _ in row["loss"]] == list(range(1, 13))
+    assert row["problems"] == 12 and row["latents"] == 4 and row["steps"] == 12 and row["seconds_a_step"] > 0
     assert set(row["controls"]) == {"zero", "noise", "shuffle", "frozen"}
-    assert "controls" not in record["rows"]["cot-3"]
+    assert "controls" not in record["rows"]["no-cot-3"]
     answers = [
         [json.loads(line)["correct"] for line in path.read_text().splitlines()[1:]]
         for path in ((place / "records" / f"{name}-3.answers" / "intact.jsonl") for name in ("coconut", "no-cot"))
