@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # In the order they run: what others start from or are compared with comes first.
 METHODS = (
     *("warm-up", "cot", "no-cot-after-cot", "pause-after-cot", "no-cot", "pause"),
-    *("coconut", "codi", "sim-cot", "pccot", "answer-only", "soft"),
+    *("soft-thinking", "coconut", "codi", "sim-cot", "pccot", "answer-only", "soft"),
 )
 BASELINES = ("no-cot", "pause", "no-cot-after-cot", "pause-after-cot")
 UNCONTROLLED = ("warm-up", "cot", *BASELINES)  # no latents, or latents that are the same for every problem
@@ -73,9 +73,22 @@ class Run:
         """Whether it has also answered with other latents, where it has any that can be changed."""
         return self.controls.is_file() or self.method in UNCONTROLLED
 
+    @property
+    def start(self) -> Path | None:
+        """The run it goes on from, where its recipe names the output of another recipe."""
+        start = Path(self.settings.get("model_name_or_path", ""))
+        if start.parts[:1] != ("runs",):
+            return None
+        return self.place / f"{start.name.removeprefix(f'{self.args.task}-')}-{self.seed}"
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the run it goes on from is asked as it is, to think in soft tokens."""
+        return self.settings["method"] == "soft_thinking"
+
     def answer(self) -> None:
         """Train and answer the test problems, as far as that is missing."""
-        if not (self.folder / "eval_results.json").is_file():
+        if not self.untrained and not (self.folder / "eval_results.json").is_file():
             self.train()
         self.evaluate(self.record, self.args.problems, [])
         self.tidy()
@@ -93,15 +106,9 @@ class Run:
     def train(self) -> None:
         """Train from the start or from the last checkpoint; the most memory and all seconds are kept."""
         words = ["--config", str(self.recipe), "--output_dir", str(self.folder), *self.files]
-        start = Path(self.settings.get("model_name_or_path", ""))
-        if start.parts[:1] == ("runs",):  # the output of another recipe of this task
-            words += [
-                "--model_name_or_path",
-                str(self.place / f"{start.name.removeprefix(f'{self.args.task}-')}-{self.seed}"),
-            ]
-            words += ["--seed", str(self.seed + ANOTHER_ORDER)]
-        else:
-            words += ["--seed", str(self.seed)]
+        words += ["--seed", str(self.seed + ANOTHER_ORDER if self.start else self.seed)]
+        if self.start:
+            words += ["--model_name_or_path", str(self.start)]
         if list(self.folder.glob("checkpoint-*")):
             words += ["--resume_from_checkpoint", "true"]
         before = json.loads(self.cost.read_text(encoding="utf-8")) if self.cost.is_file() else {}
@@ -121,33 +128,39 @@ class Run:
                 value = self.settings[name]
                 words = [*words, f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
         words = [*words, *self.files, "--max_eval_problems", str(problems), "--batch_size", str(self.args.batch_size)]
-        if self.settings.get("bf16") and not self.tested.is_dir():
-            halved(self.folder, self.tested)
-        model = self.tested if self.settings.get("bf16") else self.folder
+        if self.untrained and not self.tested.is_dir():
+            thought = {"feedback": "soft", "num_latents": self.settings["num_latents"]}
+            copied(self.start, self.tested, **thought)
+        elif self.settings.get("bf16") and not self.tested.is_dir():
+            copied(self.folder, self.tested)
+        model = self.tested if self.tested.is_dir() else self.folder
         process("evaluate", ["--model", str(model), "--output", str(record), *words])
 
     def row(self) -> dict:
         """Return what the run has come to."""
-        record, state = read(self.record), read(self.folder / "trainer_state.json")
-        training = read(self.folder / "train_results.json")
+        record = read(self.record)
         row = {name: record[name] for name in SHORT} | (read(self.cost) if self.cost.is_file() else {})
-        row["steps"] = state["global_step"]
-        row["seconds_a_step"] = round(training["train_runtime"] / state["global_step"], 2)
-        row["seconds_a_problem"] = record["seconds_per_problem"]
-        row["test_peak_memory_gb"] = record["peak_memory_gb"]
-        row["settings"] = self.settings
-        history = [entry for entry in state["log_history"] if "eval_accuracy" in entry]
-        last = {
-            **read(self.folder / "eval_results.json"),
-            "step": state["global_step"],
-        }  # measured after the state was saved
-        history = [entry for entry in history if entry["step"] < last["step"]] + [last]
-        row["curve"] = [{name.removeprefix("eval_"): entry[name] for name in CURVE if name in entry} for entry in history]
-        row["loss"] = [[entry["step"], entry["loss"]] for entry in state["log_history"] if "loss" in entry]
+        row |= {"seconds_a_problem": record["seconds_per_problem"], "test_peak_memory_gb": record["peak_memory_gb"]}
+        row |= {"settings": self.settings, "steps": 0, "curve": [], "loss": []}
+        if not self.untrained:
+            row |= self.training()
         if self.controls.is_file():
             row["controls"] = read(self.controls)["controls"]
             row["controls_intact"] = read(self.controls)["accuracy"]
         return row
+
+    def training(self) -> dict:
+        """Return how the training went."""
+        state = read(self.folder / "trainer_state.json")
+        steps, log = state["global_step"], state["log_history"]
+        last = {**read(self.folder / "eval_results.json"), "step": steps}  # measured after the state was saved
+        points = [entry for entry in log if "eval_accuracy" in entry and entry["step"] < steps] + [last]
+        return {
+            "steps": steps,
+            "seconds_a_step": round(read(self.folder / "train_results.json")["train_runtime"] / steps, 2),
+            "curve": [{name.removeprefix("eval_"): point[name] for name in CURVE if name in point} for point in points],
+            "loss": [[entry["step"], entry["loss"]] for entry in log if "loss" in entry],
+        }
 
 
 def read(path: Path) -> dict:
@@ -155,12 +168,15 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def halved(folder: Path, copy: Path) -> None:
-    """Save a model and its tokenizer once more, with weights in bfloat16."""
-    model = LatentForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-    model.save_pretrained(copy.with_suffix(".partial"))
-    AutoTokenizer.from_pretrained(folder).save_pretrained(copy.with_suffix(".partial"))
-    copy.with_suffix(".partial").rename(copy)
+def copied(folder: Path, copy: Path, **changes) -> None:
+    """Save a model and its tokenizer once more, with weights in bfloat16; ``changes`` to its settings make it think."""
+    model = LatentForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **changes)
+    if changes:
+        model.config.template = {**model.config.template, "markers": False}
+    partial = copy.with_suffix(".partial")
+    model.save_pretrained(partial)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(partial)
+    partial.rename(copy)
 
 
 def process(command: str, words: list[str]) -> float:

@@ -7,6 +7,7 @@ TITLES = {
     "pause": "pause tokens",
     "no-cot-after-cot": "no-CoT after CoT",
     "pause-after-cot": "pause tokens after CoT",
+    "soft-thinking": "Soft Thinking, no training",
     "coconut": "Coconut",
     "sim-cot": "SIM-CoT",
     "soft": "Coconut with soft tokens",
@@ -89,7 +90,7 @@ def _cost(record: dict) -> str:
         [
             title,
             str(row["steps"]),
-            f"{row['seconds_a_step']:.1f}",
+            f"{row['seconds_a_step']:.1f}" if "seconds_a_step" in row else "",
             f"{row['train_peak_memory_gb']:.1f}" if "train_peak_memory_gb" in row else "",
             f"{1000 * row['seconds_a_problem']:.0f}",
         ]
