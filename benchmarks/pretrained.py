@@ -104,7 +104,7 @@ class Run:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def train(self) -> None:
-        """Train from the start or from the last checkpoint; the most memory and all seconds are kept."""
+        """Train from the start or from the last checkpoint; keep the settings, the most memory and all seconds."""
         words = ["--config", str(self.recipe), "--output_dir", str(self.folder), *self.files]
         words += ["--seed", str(self.seed + ANOTHER_ORDER if self.start else self.seed)]
         if self.start:
@@ -117,6 +117,7 @@ class Run:
         cost = {
             "train_peak_memory_gb": max(memory, before.get("train_peak_memory_gb", 0)),
             "train_process_seconds": round(time.time() - began + before.get("train_process_seconds", 0), 1),
+            "settings": self.settings,
         }
         self.cost.parent.mkdir(parents=True, exist_ok=True)
         self.cost.write_text(json.dumps(cost), encoding="utf-8")
@@ -139,9 +140,9 @@ class Run:
     def row(self) -> dict:
         """Return what the run has come to."""
         record = read(self.record)
-        row = {name: record[name] for name in SHORT} | (read(self.cost) if self.cost.is_file() else {})
+        row = {name: record[name] for name in SHORT} | {"settings": self.settings, "steps": 0, "curve": [], "loss": []}
         row |= {"seconds_a_problem": record["seconds_per_problem"], "test_peak_memory_gb": record["peak_memory_gb"]}
-        row |= {"settings": self.settings, "steps": 0, "curve": [], "loss": []}
+        row |= read(self.cost) if self.cost.is_file() else {}
         if not self.untrained:
             row |= self.training()
         if self.controls.is_file():

@@ -1,7 +1,7 @@
 """The generated part of docs/evidence.md: tables of a record of benchmarks/pretrained.py."""
 
 TITLES = {
-    "warm-up": "CoT, half of the steps",
+    "warm-up": "CoT checkpoint",
     "cot": "CoT (steps written)",
     "no-cot": "no-CoT",
     "pause": "pause tokens",
