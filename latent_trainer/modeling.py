@@ -224,7 +224,8 @@ class LatentForCausalLM(WithBackbone, WrappedBase, GenerationDoors, RolloutCheck
     def _thought_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits without the tokens that are never written, so that a soft latent does not mix them in."""
         never = torch.tensor([self.config.latent_token_id, self.config.bot_token_id], device=hidden.device)
-        return self.logits_of(hidden).index_fill(-1, never, torch.finfo(hidden.dtype).min)
+        logits = self.logits_of(hidden)  # under autocast of another type than ``hidden``
+        return logits.index_fill(-1, never, torch.finfo(logits.dtype).min)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise the feedback's layers; the base model initialises its own."""

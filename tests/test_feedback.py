@@ -59,6 +59,17 @@ def test_shape_precision_and_gradient(case):
     assert make(case, dtype=torch.bfloat16)._next_embedding(hidden.bfloat16()).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("case", SEQUENTIAL)
+def test_autocast(case):
+    """Under autocast the head's logits are of another type than the hidden state; the latent is the same but for rounding."""
+    model = make(case, dtype=torch.float32)
+    hidden = torch.randn(3, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = model._next_embedding(hidden)
+    exact = model._next_embedding(hidden)
+    assert (mixed - exact).norm() < 0.05 * exact.norm()
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_loss_and_gradients_equal_full_recomputation(case):
     """Padding and company are covered by `test_padding`; here every feedback and its options against the naive loop."""
