@@ -61,7 +61,7 @@ def test_shape_precision_and_gradient(case):
 
 @pytest.mark.parametrize("case", SEQUENTIAL)
 def test_autocast(case):
-    """Under autocast the head's logits are of another type than the hidden state; the latent is the same but for rounding."""
+    """Under autocast the logits are of another type than the hidden state; the latent is the same but for rounding."""
     model = make(case, dtype=torch.float32)
     hidden = torch.randn(3, 32)
     with torch.autocast("cpu", torch.bfloat16):
