@@ -39,6 +39,10 @@ test-versions: $(VENV)/.installed-dev  ## run the core of the tests under the ol
 pretrained: $(VENV)/.installed-dev  ## put SmolLM2-135M-Instruct into models/smollm2-135m (500 MB, Apache-2.0)
 	$(BIN)/python benchmarks/fetch_model.py
 
+evidence: pretrained  ## train SmolLM2 with every published method on word problems, one seed (about two hours on two cores)
+	$(BIN)/python benchmarks/pretrained.py stories
+	$(BIN)/python docs/build.py
+
 verify-data: $(VENV)/.installed-dev  ## check 2,000 generated problems of every family by a different route
 	$(BIN)/python -m pytest -q tests/families --problems 2000 --timeout 3600 --numprocesses auto --dist worksteal
 
@@ -83,5 +87,5 @@ benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, gene
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/parts.py
 
-.PHONY: help demo test test-slow test-versions pretrained verify-data architectures mutations lint format types site wheel docs benchmark \
+.PHONY: help demo test test-slow test-versions pretrained evidence verify-data architectures mutations lint format types site wheel docs benchmark \
 	benchmark-all

@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+from evidence import pretrained
 from papers import papers
 
 from latent_trainer.data.generated import combinatorics, convex
@@ -26,6 +27,7 @@ PAGES = (
     "docs/tutorials/add-a-method.md",
     "docs/log.md",
     "docs/data.md",
+    "docs/evidence.md",
     "docs/analysis.md",
     "docs/evaluation.md",
     "docs/hub.md",
@@ -363,6 +365,7 @@ TABLES = {
     "results/demo.json": demo,
     "results/methods.json": methods,
     "results/mutations.json": mutations,
+    "results/pretrained/stories.json": pretrained,
     "results/probes.json": probes,
     "results/versions.json": versions,
     "results/benchmarks/training-gpt2.json": training,

@@ -1,0 +1,108 @@
+"""The generated part of docs/evidence.md: tables of a record of benchmarks/pretrained.py."""
+
+TITLES = {
+    "warm-up": "CoT checkpoint",
+    "cot": "CoT (steps written)",
+    "no-cot": "no-CoT",
+    "pause": "pause tokens",
+    "no-cot-after-cot": "no-CoT after CoT",
+    "pause-after-cot": "pause tokens after CoT",
+    "soft-thinking": "Soft Thinking, no training",
+    "coconut": "Coconut",
+    "sim-cot": "SIM-CoT",
+    "soft": "Coconut with soft tokens",
+    "codi": "CODI",
+    "pccot": "PCCoT",
+    "answer-only": "answer-only latents",
+}
+BASELINES = {
+    "no-cot": "no-CoT",
+    "pause": "pause",
+    "no-cot-after-cot": "no-CoT after CoT",
+    "pause-after-cot": "pause after CoT",
+}
+CONTROLS = {"zero": "zeros", "noise": "noise", "shuffle": "another problem's", "frozen": "the mean"}
+
+
+def pretrained(record: dict) -> str:
+    """Return accuracy with paired tests, cost, the curve of every run, and the controls of those with latents."""
+    parts = (_accuracy(record), _controls(record), _curves(record), _cost(record), _made(record))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _runs(record: dict) -> list[tuple[str, str, dict]]:
+    """Return key, title and row of every run, methods in the order of ``TITLES``, seeds of a method together."""
+    keyed = [(key, *key.rsplit("-", 1), row) for key, row in record["rows"].items()]
+    keyed.sort(key=lambda one: (list(TITLES).index(one[1]), int(one[2])))
+    return [(key, f"{TITLES[method]}, seed {seed}", row) for key, method, seed, row in keyed]
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _share(row: dict) -> str:
+    return f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f}"
+
+
+def _accuracy(record: dict) -> str:
+    found = {(test["run"], test["baseline"].rsplit("-", 1)[0]): test for test in record["tests"]}
+    present = [name for name in BASELINES if any(baseline == name for _, baseline in found)]
+    rows = []
+    for key, title, row in _runs(record):
+        cells = [f"{title}", f"{_share(row)} %", f"{row['latents']:.0f}", f"{row['tokens_written']:.1f}"]
+        for name in present:
+            test = found.get((key, name))
+            cells.append(f"{100 * test['difference']:+.1f} ({test['p_value']:.1g})" if test else "")
+        rows.append(cells)
+    less = [f"less {BASELINES[name]} (p)" for name in present]
+    return _table(["run", "test accuracy", "latents", "tokens written", *less], rows)
+
+
+def _controls(record: dict) -> str:
+    rows = []
+    for _, title, row in _runs(record):
+        if "controls" in row:
+            cells = [f"{_share(row['controls'][name])} ({row['controls'][name]['p_value']:.1g})" for name in CONTROLS]
+            rows.append([title, f"{100 * row['controls_intact']:.1f}", *cells])
+    if not rows:
+        return ""
+    headings = ["other latents in place of its own", "its own", *(f"{title} (p)" for title in CONTROLS.values())]
+    return _table(headings, rows)
+
+
+def _curves(record: dict) -> str:
+    rows = []
+    for _, title, row in _runs(record):
+        staged = len({point["stage"] for point in row["curve"]}) > 1
+        curve = "; ".join(
+            f"step {point['step']}" + (f", stage {point['stage']}" if staged else "") + f": {100 * point['accuracy']:.0f} %"
+            for point in row["curve"]
+        )
+        losses = ", ".join(f"{loss:.2f}" for _, loss in row["loss"][:: max(1, len(row["loss"]) // 5)])
+        rows.append([title, curve, losses])
+    return _table(["run", "validation accuracy", "training loss on the way"], rows)
+
+
+def _cost(record: dict) -> str:
+    rows = [
+        [
+            title,
+            str(row["steps"]),
+            f"{row['seconds_a_step']:.1f}" if "seconds_a_step" in row else "",
+            f"{row['train_peak_memory_gb']:.1f}" if "train_peak_memory_gb" in row else "",
+            f"{1000 * row['seconds_a_problem']:.0f}",
+        ]
+        for _, title, row in _runs(record)
+    ]
+    return _table(["run", "steps", "seconds a step", "peak memory, GB", "ms a test problem"], rows)
+
+
+def _made(record: dict) -> str:
+    config = record["config"]
+    return (
+        f"{config['problems']} test problems ({config['control_problems']} for the controls); ± is one standard error, p is "
+        f"McNemar's exact paired test over the same problems. {record['device']}, shared with other work, so that "
+        f"seconds are upper bounds. Rewritten by `python benchmarks/pretrained.py {config['task']}`."
+    )
