@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from evidence import pretrained
+from evidence import pretrained, pretrained_in_short
 from papers import papers
 
 from latent_trainer.data.generated import combinatorics, convex
@@ -353,6 +353,7 @@ def _literal(text: str) -> str:
     return f"`{text}`".replace("|", "\\|")
 
 
+IN_SHORT = " in short"  # of a record that another page shows whole
 TABLES = {
     "results/architectures.json": architectures,
     "results/controls.json": controls,
@@ -366,6 +367,7 @@ TABLES = {
     "results/methods.json": methods,
     "results/mutations.json": mutations,
     "results/pretrained/stories.json": pretrained,
+    f"results/pretrained/stories.json{IN_SHORT}": pretrained_in_short,
     "results/probes.json": probes,
     "results/versions.json": versions,
     "results/benchmarks/training-gpt2.json": training,
@@ -386,9 +388,10 @@ def rebuild(text: str) -> str:
         if match[2].startswith("file "):
             source = (ROOT / match[2].removeprefix("file ")).read_text(encoding="utf-8")
             return f"{match[1]}\n```python\n{source}```\n\n{match[3]}"
-        if not (ROOT / match[2]).exists():  # not measured yet: the place is kept
+        path = ROOT / match[2].removesuffix(IN_SHORT)
+        if not path.exists():  # not measured yet: the place is kept
             return match[0]
-        record = json.loads((ROOT / match[2]).read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
         return f"{match[1]}\n{TABLES[match[2]](record)}\n\n{match[3]}"
 
     return PART.sub(part, text)

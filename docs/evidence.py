@@ -30,6 +30,11 @@ def pretrained(record: dict) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def pretrained_in_short(record: dict) -> str:
+    """Return accuracy with paired tests, and how it was made."""
+    return f"{_accuracy(record)}\n\n{_made(record)}"
+
+
 def _runs(record: dict) -> list[tuple[str, str, dict]]:
     """Return key, title and row of every run, methods in the order of ``TITLES``, seeds of a method together."""
     keyed = [(key, *key.rsplit("-", 1), row) for key, row in record["rows"].items()]
