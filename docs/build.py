@@ -37,7 +37,8 @@ PAGES = (
     "docs/trainer.md",
 )
 PART = re.compile(
-    r"(<!-- (results/[\w./-]+\.json(?: in short)?|families of \w+|stock \w+|papers|file [\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (results/[\w./-]+\.json[a-z ]*|families of \w+|stock \w+|papers|file [\w./-]+) -->\n).*?(<!-- end -->)",
+    re.DOTALL,
 )
 
 
