@@ -124,7 +124,7 @@ FORWARD = [
     ),
     Mutation(
         "latent_trainer/model/runner.py",
-        "never, torch.finfo(hidden.dtype).min)",
+        "never, torch.finfo(logits.dtype).min)",
         "never, 0.0)",
         "tests/test_feedback.py -k test_soft_never_mixes_in_thought_tokens",
         "a soft latent mixes in the thought tokens",
