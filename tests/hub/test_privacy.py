@@ -60,7 +60,7 @@ def test_no_text_names_a_folder(hub, marked, tmp_path, monkeypatch):
 def test_a_text_that_cannot_be_cleaned_is_refused(hub, marked, tmp_path):
     change(marked / "training_arguments.json", note=f"see {marked.resolve()} for more")
     for send in (lambda: export_folder(marked, tmp_path / "to"), lambda: push_folder(marked, "me/note")):
-        with pytest.raises(InputError, match=r"training_arguments.json would publish .*take it out"):
+        with pytest.raises(InputError, match=r"training_arguments.json would publish .*remove it"):
             send()
     assert not (tmp_path / "to").exists() and "me/note" not in hub.repositories
 
@@ -88,7 +88,7 @@ def test_an_adapter_on_a_local_base_is_refused(trained, tmp_path, monkeypatch, f
         before = (place / file).read_text()
         change(place / file, **{name: base})
         monkeypatch.chdir(tmp_path if form == "absolute" else Path(__file__).parent)
-        with pytest.raises(InputError, match=r"folder of this machine \(mybase\).*give merge"):
+        with pytest.raises(InputError, match=r"local folder \(mybase\).*give merge"):
             export_folder(place, tmp_path / "to")
         (place / file).write_text(before)
 
