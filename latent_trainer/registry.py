@@ -180,10 +180,10 @@ def origins(**names: str | None) -> dict[str, dict[str, str]]:
     >>> origins(objective="answer")
     {}
     """
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     for kind, name in names.items():
         origin = REGISTRIES[kind].origin(name) if kind in REGISTRIES and name else None
-        if origin is not None:
+        if origin is not None and name:
             found[kind] = {"name": name, "module": origin.module, "file": origin.file}
     return found
 
@@ -254,8 +254,9 @@ def failure(error: BaseException, file: Path) -> str:
 
 def _caller() -> Origin:
     """Return the module that registers something."""
-    frame = inspect.currentframe()
-    while frame.f_globals.get("__name__") in (__name__, f"{OWN}.plugins"):
-        frame = frame.f_back  # type: ignore[assignment]  # whoever registers is below these modules
-    name = frame.f_globals.get("__name__", "__main__")
-    return Origin(name, Path(frame.f_globals.get("__file__") or f"{name}.py").name)
+    frame, name = inspect.currentframe(), __name__
+    while frame is not None and name in (__name__, f"{OWN}.plugins"):  # whoever registers is below these modules
+        frame = frame.f_back
+        name = "__main__" if frame is None else frame.f_globals.get("__name__", "__main__")
+    file = None if frame is None else frame.f_globals.get("__file__")
+    return Origin(name, Path(file or f"{name}.py").name)
