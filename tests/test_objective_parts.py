@@ -115,6 +115,23 @@ def test_it_may_be_kept(tmp_path, make, adapters):
     assert again.train_objective is again.model.objective
 
 
+def test_kept_weights_under_other_options(tmp_path, make):
+    """An option such as a weight of a term changes nothing of what was learned; one that changes shapes is refused."""
+    trainer = make(tmp_path, keep_objective=True)
+    trainer.train()
+    trainer.save_model()
+    expected = trainer.model.objective.state_dict()
+    changed = {**READER, "objective_options": {"factor": 2.0}}
+    again = go_on(LatentForCausalLM.from_pretrained(str(tmp_path)), tmp_path / "a", **changed)
+    found = again.model.objective.state_dict()
+    assert again.train_objective.options.factor == again.model.config.objective_options["factor"] == 2.0
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    loaded = LatentForCausalLM.from_pretrained(str(tmp_path))
+    loaded.objective.head = torch.nn.Linear(2, 2)
+    with pytest.raises(InputError, match="objective=reader has other weights with options"):
+        go_on(loaded, tmp_path / "b", **changed)
+
+
 @KINDS
 def test_resume(tmp_path, make, adapters):
     whole = make(tmp_path / "whole", adapters, save_strategy="steps", save_steps=2)
@@ -164,6 +181,9 @@ def test_weights_that_adapters_would_not_save(tmp_path, make):
     trained = make(tmp_path / "first", True, objective="answer")
     with pytest.raises(InputError, match="objective=reader adds weights that the model's adapters would not save"):
         go_on(trained.model, tmp_path / "second", **READER)
+    trained = make(tmp_path / "third", True)
+    with pytest.raises(InputError, match="objective=reader adds weights that the model's adapters would not save"):
+        go_on(trained.model, tmp_path / "fourth", **{**READER, "objective_options": {"factor": 2.0}})
 
 
 def test_nothing_to_keep(tmp_path, make):

@@ -77,6 +77,16 @@ class _Parser(HfArgumentParser):
         raise InputError(" ".join(message.split()))
 
 
+def without_plugins(argv: list[str]) -> list[str]:
+    """Load the plug-ins of every ``--plugin`` and return the other words."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--plugin", action="append", default=[])
+    given, rest = parser.parse_known_args(argv)
+    for plugin in given.plugin:
+        load_plugin(plugin)
+    return rest
+
+
 def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
     """Return one instance of each class, from ``--config FILE.yaml`` and overrides on the command line.
 

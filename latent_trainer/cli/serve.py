@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 from transformers import AutoTokenizer
 
+from latent_trainer.cli.arguments import without_plugins
 from latent_trainer.compat import SERVER, Serve, offer_to_server, stored_file
 from latent_trainer.errors import InputError
 from latent_trainer.hub.chat import set_chat_template
@@ -35,8 +36,10 @@ def run(argv: list[str]) -> None:
     serve.__signature__, serve.__doc__ = inspect.signature(Serve), Serve.__doc__
     offer_to_server(ARCHITECTURE, LatentForCausalLM)  # loads adapters too, which the auto class does not
     app = typer.Typer(add_completion=False)
-    app.command()(serve)
-    app(argv, prog_name="latent-trainer serve")
+    app.command(epilog="Also --plugin: Python file or module that registers names of its own; may be given several times.")(
+        serve
+    )
+    app(without_plugins(argv), prog_name="latent-trainer serve")
 
 
 def _prepared(options: dict) -> dict:

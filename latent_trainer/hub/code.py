@@ -12,7 +12,7 @@ from pathlib import Path
 
 from latent_trainer.compat import known_releases
 from latent_trainer.errors import InputError
-from latent_trainer.hub.plugin_code import Travelling, foreign_imports
+from latent_trainer.hub.plugin_code import Travelling, cannot_travel, foreign_imports
 from latent_trainer.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,9 +49,11 @@ def modelling_code(plugins: Sequence[Travelling] = ()) -> dict[str, str]:
         InputError: a plug-in imports a module of the library that needs other packages; in one line.
     """
     files = _library_code(["model.modeling"])
+    last = [module.rpartition(".")[2] for module in {plugin.module for plugin in plugins}]
     for plugin in plugins:
-        name = f"latent_plugin_{plugin.module.rpartition('.')[2]}"
-        at = f"{plugin.kind}={plugin.name} is code of {plugin.module}, which cannot travel with the model: "
+        name = plugin.module.rpartition(".")[2]
+        name = f"latent_plugin_{name if last.count(name) == 1 else plugin.module.replace('.', '_')}"
+        at = cannot_travel(plugin)
         try:
             source, needed = flatten(plugin.source)
         except RuntimeError as error:

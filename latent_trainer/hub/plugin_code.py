@@ -23,7 +23,7 @@ class Travelling(NamedTuple):
         module: the module that defines it.
         attribute: what that module calls it.
         origin: the plug-in it comes from.
-        source: of its module what it needs.
+        source: of its module what all entries need that travel.
     """
 
     kind: str
@@ -41,26 +41,34 @@ def travelling(config) -> list[Travelling]:
         InputError: one whose code cannot run on its own elsewhere, with the reason, in one line.
     """
     named = [(kind, getattr(config, kind)) for kind in NEEDED if kind in REGISTRIES]
-    return [_travelling(kind, name) for kind, name in named if name and REGISTRIES[kind].origin(name) is not None]
+    found = [_travelling(kind, name) for kind, name in named if name and REGISTRIES[kind].origin(name) is not None]
+    together = {one.module: {other.attribute for other in found if other.module == one.module} for one in found}
+    return [one._replace(source=needed_source(one.source, together[one.module], cannot_travel(one))) for one in found]
+
+
+def cannot_travel(entry: Travelling) -> str:
+    """Return what begins a message that refuses an entry."""
+    return f"{entry.kind}={entry.name} is code of {module_file(entry.module).name}, which cannot travel with the model: "
 
 
 def _travelling(kind: str, name: str) -> Travelling:
+    """Return an entry with the whole source of its module."""
     entry, origin = REGISTRIES[kind][name], REGISTRIES[kind].origin(name)
     module, attribute = sys.modules[entry.__module__], entry.__qualname__
-    at = f"{kind}={name} is code of {module_file(entry.__module__).name}, which cannot travel with the model: "
+    found = Travelling(kind, name, entry.__module__, attribute, origin, "")
+    at = cannot_travel(found)
     if entry.__module__ == "__main__":
         raise InputError(f"{at}it stands in the program that runs; move it to a file of its own and load that by --plugin")
     if getattr(module, attribute, None) is not entry:
         raise InputError(f"{at}{attribute} is not defined at the top of its module; define it there")
     try:
-        source = module_file(entry.__module__).read_text(encoding="utf-8")
+        return found._replace(source=module_file(entry.__module__).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{at}its source cannot be read; keep it in a Python file") from None
-    return Travelling(kind, name, entry.__module__, attribute, origin, needed_source(source, attribute, at))
 
 
-def needed_source(source: str, attribute: str, at: str) -> str:
-    """Return of a plug-in's source what a class or function at its top needs, without what registers it.
+def needed_source(source: str, attributes: set[str], at: str) -> str:
+    """Return of a plug-in's source what classes or functions at its top need, without what registers them.
 
     Everything else of the file, a data set or an objective for instance, stays where it is; lines keep their numbers.
 
@@ -77,7 +85,7 @@ def needed_source(source: str, attribute: str, at: str) -> str:
             _blank(lines, node)
     text = "".join(lines)
     statements = ast.parse(text).body
-    wanted = _reached(statements, attribute)
+    wanted = _reached(statements, attributes)
     for node in statements:
         binds = _binds(node)
         if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", None) != "__future__":
@@ -99,9 +107,9 @@ def needed_source(source: str, attribute: str, at: str) -> str:
     return "".join(lines)
 
 
-def _reached(statements: list[ast.stmt], attribute: str) -> set[str]:
-    """Return the names at the top of a module that one of them needs, itself among them."""
-    wanted, before = {attribute}, set()
+def _reached(statements: list[ast.stmt], attributes: set[str]) -> set[str]:
+    """Return the names at the top of a module that some of them need, themselves among them."""
+    wanted, before = set(attributes), set()
     while wanted != before:
         before = set(wanted)
         for node in statements:

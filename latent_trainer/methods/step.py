@@ -22,7 +22,8 @@ class Needs:
     - ``latents``: the columns of the latents, (B, K, H);
     - ``before_latents``: the columns that the latents grow from, (B, K, H);
     - ``columns``: column t predicts the view's column t, (B, Tv, H). Keys and values of ``columns`` are those of the view's
-      own column t, (B, heads, Tv - 1, D), as nobody reads the last one.
+      own column t, (B, heads, Tv - 1, D), as nobody reads the last one: a
+      row's last token is not to be counted, so mask them with ``attention_mask[:, 1:]``.
 
     Args:
         views: the views the model reads, the one with latents first. An objective may put more into a batch than is read.

@@ -100,7 +100,8 @@ def take_over(model: nn.Module, args, step_group: int, objective: Objective) -> 
     latent.configure(args.feedback, args.feedback_options, args.rollout, args.backprop, args.rollout_options)
     projects = latent.feedback is not feedback and _has_parameters(latent.feedback)
     copies = args.step_decoder == "copy" and latent.config.step_decoder != "copy"
-    scores = objective.has_parameters and latent.objective is None
+    named = (args.objective, args.objective_options or {})
+    scores = objective.has_parameters and (latent.config.objective, latent.config.objective_options) != named
     if isinstance(model, PeftModel) and (projects or copies or scores):
         what = f"feedback={args.feedback}" if projects else "step_decoder=copy" if copies else f"objective={args.objective}"
         raise InputError(

@@ -7,6 +7,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from latent_trainer.compat import offer_to_server
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.methods.feedback import FEEDBACKS
+from latent_trainer.methods.objectives import OBJECTIVES
 from latent_trainer.model.context import context_length
 from latent_trainer.options import check_options
 from latent_trainer.registry import not_loaded, origins
@@ -83,6 +84,8 @@ class LatentConfig(PreTrainedConfig):
             why = not_loaded(kind, getattr(self, kind), self.plugins)
             if why is not None:
                 raise InputError(why)
+        if self.objective is not None:
+            check_choice("objective", self.objective, OBJECTIVES)
         self.feedback_options = check_feedback(self.feedback, self.feedback_options)
         self.rollout_options = check_rollout(self.rollout, self.rollout_options, self.backprop)
         if self.base_config is not None:

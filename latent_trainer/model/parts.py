@@ -1,5 +1,6 @@
 """What a method adds to a latent model: its feedback, a step decoder, an objective with weights of its own."""
 
+from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.methods.objectives import Objective
 from latent_trainer.model.configuration import check_feedback
@@ -57,15 +58,31 @@ class WithParts:
         """Make an objective a part of the model, so that its weights are trained and saved with it; None takes it away.
 
         Args:
-            name: a key of ``OBJECTIVES``; one with these options that is already in place keeps its weights.
+            name: a key of ``OBJECTIVES``; one that is already in place keeps its weights, also under other options.
             options: its options.
             objective: the objective.
+
+        Raises:
+            InputError: one that is in place has other weights under its own options.
         """
         known = (self.config.objective, self.config.objective_options)
         named = (name, options or {}) if objective is not None and objective.has_parameters else (None, None)
         if named[0] is not None and known == named and self.objective is not None:
             return
-        self.config.objective, self.config.objective_options = named
-        self.objective = objective
         if objective is not None:
             objective.to(device=self.device, dtype=self.dtype)
+        if named[0] is not None and known[0] == named[0] and self.objective is not None:
+            _take_weights(objective, self.objective, name, known[1], named[1])
+        self.config.objective, self.config.objective_options = named
+        self.objective = objective
+
+
+def _take_weights(objective: Objective, kept: Objective, name: str, was: dict, options: dict) -> None:
+    """Give an objective the weights of the same one under other options."""
+    own, weights = objective.state_dict(), kept.state_dict()
+    if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in weights.items()}:
+        raise InputError(
+            f"objective={name} has other weights with options {options} than with {was}, with which the model keeps it; "
+            "give those, or train the model it was made of"
+        )
+    objective.load_state_dict(weights)

@@ -1,7 +1,10 @@
 """A plug-in's code that a model needs travels with it when it can run on its own elsewhere; otherwise nothing is pushed."""
 
+import ast
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,9 +16,12 @@ from transformers import AutoTokenizer
 from latent_trainer import LatentForCausalLM, encode_prompts, load_plugin, register_feedback
 from latent_trainer.errors import InputError
 from latent_trainer.hub import export_folder, push_folder
-from latent_trainer.hub.plugin_code import needed_source
+from latent_trainer.hub.code import modelling_code
+from latent_trainer.hub.plugin_code import needed_source, travelling
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.methods.feedback.hidden import HiddenFeedback
+from latent_trainer.methods.objectives import build_objective
+from latent_trainer.model.configuration import LatentConfig
 
 pytest_plugins = ["hub_fixtures", "plugin_fixtures"]
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
@@ -136,6 +142,90 @@ def test_a_feedback_travels(hub, place, door, tmp_path, request):
     torch.testing.assert_close(torch.tensor(logits), expected, rtol=1e-5, atol=1e-6)
 
 
+FEEDBACK = """
+    from latent_trainer import register_feedback
+    from latent_trainer.methods.feedback.hidden import HiddenFeedback
+
+    @register_feedback("half")
+    class Half(HiddenFeedback):
+        pass
+"""
+ROLLOUT = """
+    from latent_trainer import register_rollout
+    from latent_trainer.rollout.sequential import SequentialRollout
+
+    @register_rollout("plain")
+    class Plain(SequentialRollout):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "plugins", "pushed"),
+    [
+        ({"two.py": FEEDBACK + ROLLOUT}, ["two"], {"latent_plugin_two.py": {"Half", "Plain"}}),
+        (
+            {"one/part.py": FEEDBACK, "other/part.py": ROLLOUT},
+            ["one.part", "other.part"],
+            {"latent_plugin_one_part.py": {"Half"}, "latent_plugin_other_part.py": {"Plain"}},
+        ),
+    ],
+    ids=["one file", "modules of one name"],
+)
+def test_a_feedback_and_a_rollout_travel(place, door, monkeypatch, files, plugins, pushed):
+    """Neither takes the other's place."""
+    paths = [door(name, source) for name, source in files.items()]
+    monkeypatch.syspath_prepend(str(paths[0].parents[plugins[0].count(".")]))
+    for plugin in plugins:
+        load_plugin(plugin)
+    change(place / "config.json", feedback="half", feedback_options={}, rollout="plain", rollout_options={})
+    code = modelling_code(travelling(LatentConfig.from_pretrained(place)))
+    defined = {
+        name: {node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
+        for name, source in code.items()
+        if name.startswith("latent_plugin_")
+    }
+    assert defined == pushed
+    for name, classes in pushed.items():
+        imports = [f"from .{name.removesuffix('.py')} import {one} " for one in classes]
+        assert all(any(words in source for source in code.values()) for words in imports)
+
+
+KEPT = """
+    from latent_trainer import register_objective
+    from latent_trainer.methods.objectives.answer import AnswerObjective
+    from torch import nn
+
+    @register_objective("kept")
+    class Kept(AnswerObjective):
+        def __init__(self, options=None, config=None):
+            super().__init__(options, config)
+            self.line = nn.Linear(2, 2)
+"""
+
+
+def test_a_kept_objective_travels(place, door, tmp_path):
+    """The pushed configuration finds it before the model is built, in a process that has no library."""
+    load_plugin(door("keeps.py", KEPT))
+    model = LatentForCausalLM.from_pretrained(str(place))
+    model.add_objective("kept", {}, build_objective("kept", {}, model.config))
+    model.save_pretrained(place)
+    export_folder(place, tmp_path / "to")
+    program = (
+        "import sys; sys.modules['latent_trainer'] = None; from transformers import AutoModelForCausalLM; "
+        f"model = AutoModelForCausalLM.from_pretrained({str(tmp_path / 'to')!r}, trust_remote_code=True); "
+        "print(type(model.objective).__module__, sorted(model.objective.state_dict()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "latent_plugin_keeps ['line.bias', 'line.weight']" in done.stdout, done.stderr[-2000:]
+
+
 def test_what_only_trained_the_model_hinders_nothing(place, tmp_path):
     """A plug-in's objective, curriculum, template and data set need not even be loaded."""
     said = {kind: {"name": "mine", "module": "mine", "file": "mine.py"} for kind in ("objective", "curriculum", "template")}
@@ -164,7 +254,7 @@ def test_what_only_trained_the_model_hinders_nothing(place, tmp_path):
     ],
 )
 def test_code_that_cannot_travel(source, says):
-    assert line(lambda: needed_source(source, "C", "at: ")).startswith(f"at: {says}")
+    assert line(lambda: needed_source(source, {"C"}, "at: ")).startswith(f"at: {says}")
 
 
 SEVERAL = '''"""Says what it is."""
@@ -202,7 +292,7 @@ def load():
 
 def test_what_is_not_needed_stays():
     """A class travels with what it uses and with what works on that; lines keep their numbers."""
-    left = needed_source(SEVERAL, "Mine", "at: ")
+    left = needed_source(SEVERAL, {"Mine"}, "at: ")
     assert left.count("\n") == SEVERAL.count("\n")
     kept = """
         \"""Says what it is.\"""

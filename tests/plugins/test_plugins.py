@@ -8,6 +8,7 @@ import pytest
 import latent_trainer
 from latent_trainer import LatentTrainingArguments, load_plugin, load_problems, plugins
 from latent_trainer.cli import main
+from latent_trainer.cli.arguments import without_plugins
 from latent_trainer.errors import InputError
 from latent_trainer.methods.objectives import OBJECTIVES, AnswerObjective, build_objective
 from latent_trainer.model.configuration import check_feedback
@@ -108,6 +109,13 @@ def line(call) -> str:
         call()
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
+
+
+def test_a_command_that_hands_its_words_on(door):
+    """``serve`` loads plug-ins too; its other words are the server's."""
+    path = door("served.py", "from latent_trainer import register_control\n@register_control('s')\ndef f(a, b, c): ...")
+    assert without_plugins(["FOLDER", "--plugin", str(path), "--port", "8000"]) == ["FOLDER", "--port", "8000"]
+    assert "s" in REGISTRIES["control"]
 
 
 def test_every_kind_has_a_door():
