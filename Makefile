@@ -39,7 +39,7 @@ test-versions: $(VENV)/.installed-dev  ## run the core of the tests under the ol
 pretrained: $(VENV)/.installed-dev  ## put SmolLM2-135M-Instruct into models/smollm2-135m (500 MB, Apache-2.0)
 	$(BIN)/python benchmarks/fetch_model.py
 
-evidence: pretrained  ## train SmolLM2 with every published method on word problems, one seed (about two hours on two cores)
+evidence: pretrained  ## train SmolLM2 with every published method on word problems, one seed (two to four hours on two cores)
 	$(BIN)/python benchmarks/pretrained.py stories
 	$(BIN)/python docs/build.py
 

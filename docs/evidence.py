@@ -39,7 +39,12 @@ def _runs(record: dict) -> list[tuple[str, str, dict]]:
     """Return key, title and row of every run, methods in the order of ``TITLES``, seeds of a method together."""
     keyed = [(key, *key.rsplit("-", 1), row) for key, row in record["rows"].items()]
     keyed.sort(key=lambda one: (list(TITLES).index(one[1]), int(one[2])))
-    return [(key, f"{TITLES[method]}, seed {seed}", row) for key, method, seed, row in keyed]
+    return [(key, f"{TITLES[method]}{_soft(method, row)}, seed {seed}", row) for key, method, seed, row in keyed]
+
+
+def _soft(method: str, row: dict) -> str:
+    """Return what a title adds where a method's latents are soft tokens and its paper's are not."""
+    return " with soft tokens" if row["settings"].get("feedback") == "soft" and method != "soft" else ""
 
 
 def _table(headings: list[str], rows: list[list[str]]) -> str:

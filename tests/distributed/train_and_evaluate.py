@@ -25,7 +25,6 @@ from latent_trainer.errors import InputError
 from latent_trainer.plugins import register_objective
 from latent_trainer.rollout import ranks
 
-register_objective("reader", ReaderObjective)
 DEEPSPEED = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
 FSDP = os.environ.get("ACCELERATE_USE_FSDP") == "true"
 
@@ -118,6 +117,7 @@ def evaluate_saved(model: Path, folder: Path) -> None:
 def run(base: Path, folder: Path) -> None:
     """Train and evaluate all of ``RUNS``, resume one in the middle of an epoch, evaluate a saved model; write it down."""
     allow_cpu()
+    register_objective("reader", ReaderObjective)
     counted = []
     count = ranks.count_passes
     ranks.count_passes = lambda *args: counted.append(count(*args)) or counted[-1]
