@@ -9,6 +9,7 @@ from reference import assert_close, gradients, latent_columns, naive_logits, nai
 
 from latent_trainer import LatentForCausalLM
 from latent_trainer.data.encoding import pad_rows
+from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.model.adapters import add_adapters, latent_model
 
@@ -287,3 +288,17 @@ def test_weights_that_accelerate_keeps_elsewhere(tmp_path, feedback, place):
     with torch.no_grad():
         torch.testing.assert_close(away.eval()(**batch).logits, expected)
     assert torch.equal(away.generate(**batch, max_new_tokens=3), written)
+
+
+def test_other_options_keep_trained_weights():
+    """A feedback goes on with its weights where they fit; a trained one that would lose them is refused."""
+    model = make_latent(feedback="projection")
+    before = {name: value.clone() for name, value in model.feedback.state_dict().items()}
+    model.configure("projection", {"dropout": 0.1})
+    assert all(torch.equal(value, before[name]) for name, value in model.feedback.state_dict().items())
+    assert model.config.feedback_options == {"dropout": 0.1}
+    model.configure("projection", {"size": 5})  # nobody has trained it yet
+    model.config.stage = 1
+    with pytest.raises(InputError, match=r"feedback=projection has other weights with options .*'size': 7"):
+        model.configure("projection", {"size": 7})
+    assert model.config.feedback_options == {"size": 5}

@@ -1,5 +1,8 @@
 """What a method adds to a latent model: its feedback, a step decoder, an objective with weights of its own."""
 
+import torch
+from torch import nn
+
 from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.methods.objectives import Objective
@@ -19,7 +22,7 @@ class WithParts:
         backprop: str | int = "full",
         rollout_options: dict | None = None,
     ) -> None:
-        """Take over a method's settings; a feedback that is already in place keeps its weights.
+        """Take over a method's settings; a feedback that is already in place keeps its weights, also under other options.
 
         Args:
             feedback: a key of ``FEEDBACKS``.
@@ -27,6 +30,9 @@ class WithParts:
             rollout: one of ``ROLLOUTS``.
             backprop: "full", "last", "none" or the number of last latents gradient flows through.
             rollout_options: keyword arguments of the rollout.
+
+        Raises:
+            InputError: a trained feedback has other weights under these options.
         """
         config = self.config
         if feedback_options is None:
@@ -34,10 +40,11 @@ class WithParts:
         feedback_options = check_feedback(feedback, feedback_options)
         rollout_options = check_rollout(rollout, rollout_options or {}, backprop)
         if (feedback, feedback_options) != (config.feedback, config.feedback_options):
-            config.feedback = feedback
-            config.feedback_options = feedback_options
-            self.feedback = FEEDBACKS[feedback](config.hidden_size, **config.feedback_options)
-            self.feedback.to(device=self.device, dtype=self.dtype)
+            new = FEEDBACKS[feedback](config.hidden_size, **feedback_options)
+            new.to(device=self.device, dtype=self.dtype)
+            if feedback == config.feedback and (config.stage is not None or _shapes(new) == _shapes(self.feedback)):
+                _take_weights(new, self.feedback, f"feedback={feedback}", config.feedback_options, feedback_options)
+            config.feedback, config.feedback_options, self.feedback = feedback, feedback_options, new
         config.rollout, config.rollout_options, config.backprop = rollout, rollout_options, backprop
 
     def add_step_decoder(self, kind: str | None, group: int = 1) -> None:
@@ -72,17 +79,20 @@ class WithParts:
         if objective is not None:
             objective.to(device=self.device, dtype=self.dtype)
         if named[0] is not None and known[0] == named[0] and self.objective is not None:
-            _take_weights(objective, self.objective, name, known[1], named[1])
+            _take_weights(objective, self.objective, f"objective={name}", known[1], named[1])
         self.config.objective, self.config.objective_options = named
         self.objective = objective
 
 
-def _take_weights(objective: Objective, kept: Objective, name: str, was: dict, options: dict) -> None:
-    """Give an objective the weights of the same one under other options."""
-    own, weights = objective.state_dict(), kept.state_dict()
-    if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in weights.items()}:
+def _shapes(part: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in part.state_dict().items()}
+
+
+def _take_weights(part: nn.Module, kept: nn.Module, name: str, was: dict, options: dict) -> None:
+    """Give a part of the model the weights of the same part under other options."""
+    if _shapes(part) != _shapes(kept):
         raise InputError(
-            f"objective={name} has other weights with options {options} than with {was}, with which the model keeps it; "
+            f"{name} has other weights with options {options} than with {was}, with which the model keeps it; "
             "give those, or train the model it was made of"
         )
-    objective.load_state_dict(weights)
+    part.load_state_dict(kept.state_dict())

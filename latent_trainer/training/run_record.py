@@ -177,12 +177,17 @@ def check_record(folder: str, record: dict) -> None:
         name, (then, now) = next(iter(changed.items()))
         more = f" (and {', '.join([*changed][1:4])}{' ...' if len(changed) > 4 else ''})" if len(changed) > 1 else ""
         raise InputError(
-            f"{name} has changed since {place.parent.name} was saved: {_shown(then)} then, {_shown(now)} now{more}; "
-            "resume with the settings of that run, or start a new one in another output_dir (a checkpoint can be its model)"
+            f"{name} {_has(name)} changed since {place.parent.name} was saved: {_shown(then)} then, {_shown(now)} now"
+            f"{more}; resume with the settings of that run, or start a new one in another output_dir (a checkpoint can be "
+            "its model)"
         )
     if said:
         words = ", ".join(f"{name} {_shown(then)} then, {_shown(now)} now" for name, (then, now) in said.items())
         logger.warning(f"resumed with another length: {words}; schedules follow the new one")
+
+
+def _has(name: str) -> str:
+    return "have" if name.startswith("weights ") or name.startswith("rows ") else "has"
 
 
 def _shown(value) -> str:

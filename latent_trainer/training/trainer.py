@@ -239,8 +239,9 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         model = self.accelerator.unwrap_model(self.model)
         if state_dict is not None:  # gathered from all ranks, where a tied head is a second tensor
             tied = latent_model(model).all_tied_weights_keys
-            leave = [f"{name}." for name in self._left_out]
-            gone = [name for name in state_dict if name in tied or any(one in name for one in leave)]
+            leave = tuple(f"{name}." for name in self._left_out)
+            inside = "base_model.model." if model is not latent_model(model) else ""  # of adapters
+            gone = [name for name in state_dict if name in tied or name.removeprefix(inside).startswith(leave)]
             state_dict = {name: value for name, value in state_dict.items() if name not in gone}
         with without_parts(model, self._left_out):
             super()._save(output_dir, state_dict)

@@ -105,7 +105,7 @@ def test_changed(finished, tmp_path, name):
         ({"peft_config": LoraConfig(r=4)}, "peft_config.r has changed", "2 then, 4 now"),
         ({"peft_config": LoraConfig(r=2, lora_alpha=3)}, "peft_config.lora_alpha has changed", "8 then, 3 now"),
         ({"peft_config": None}, "adapters has changed", "['default'] then, unset now"),
-        ({"base": 1}, "weights that do not train has changed", "then,"),
+        ({"base": 1}, "weights that do not train have changed", "then,"),
     ],
     ids=str,
 )
