@@ -72,7 +72,7 @@ def run(code: str, replaced: dict[str, str], names: dict) -> dict:
 
 def test_commands(tmp_path, monkeypatch, capsys):
     """The three commands of the example work one after the other, here with two steps in the last stage."""
-    commands = [line for line in blocks("bash")[1].splitlines() if line]
+    commands = [line for line in blocks("bash")[2].splitlines() if line]
     assert [shlex.split(line)[:2] for line in commands] == [
         ["latent-trainer", name] for name in ("train", "generate", "evaluate")
     ]
@@ -91,9 +91,13 @@ def test_commands(tmp_path, monkeypatch, capsys):
 
 
 def test_every_block_is_known():
-    """Installation, the example and pushing: tests/test_wheel.py and tests/hub/test_docs.py try the first and last."""
+    """Installation, the two commands that set up everything, the example and pushing.
+
+    tests/test_wheel.py and tests/hub/test_docs.py try the first and last; the second are how this test is run.
+    """
     assert blocks("bash")[0] == "pip install .\n"
-    assert len(blocks("bash")) == 3 and blocks("bash")[2].startswith("latent-trainer push ")
+    assert [line.split("#")[0].strip() for line in blocks("bash")[1].splitlines()] == ["make demo", "make test"]
+    assert len(blocks("bash")) == 4 and blocks("bash")[3].startswith("latent-trainer push ")
     assert len(BLOCKS) == len(blocks("bash")) + len(blocks("python"))
 
 
