@@ -74,11 +74,16 @@ def _controls(record: dict) -> str:
     rows = []
     for _, title, row in _runs(record):
         if "controls" in row:
-            cells = [f"{_share(row['controls'][name])} ({row['controls'][name]['p_value']:.1g})" for name in CONTROLS]
+            own = [row["controls"][name] for name in CONTROLS]
+            cells = [f"{_share(one)} ({one['p_value']:.1g}), {one['tokens_written']:.0f}" for one in own]
             rows.append([title, f"{100 * row['controls_intact']:.1f}", *cells])
     if not rows:
         return ""
-    headings = ["other latents in place of its own", "its own", *(f"{title} (p)" for title in CONTROLS.values())]
+    headings = [
+        "other latents in place of its own",
+        "its own",
+        *(f"{title} (p), tokens written" for title in CONTROLS.values()),
+    ]
     return _table(headings, rows)
 
 
