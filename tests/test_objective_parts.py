@@ -133,6 +133,15 @@ def test_kept_weights_under_other_options(tmp_path, make):
 
 
 @KINDS
+def test_a_second_trainer(tmp_path, make, adapters):
+    """A model that was trained in this process goes on with the very objective it has, adapters or not."""
+    first = make(tmp_path / "first", adapters)
+    own = latent_model(first.model).objective
+    second = go_on(first.model, tmp_path / "second", **READER)
+    assert latent_model(second.model).objective is own is second.train_objective
+
+
+@KINDS
 def test_resume(tmp_path, make, adapters):
     whole = make(tmp_path / "whole", adapters, save_strategy="steps", save_steps=2)
     whole.train()

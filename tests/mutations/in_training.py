@@ -217,8 +217,8 @@ TRAINING = [
         "latent_trainer/model/parts.py",
         "if named[0] is not None and known == named and self.objective is not None:",
         "if False:",
-        "tests/test_objective_parts.py -k test_it_may_be_kept",
-        "a run that goes on draws the objective's weights anew",
+        "tests/test_objective_parts.py -k test_a_second_trainer",
+        "a run that goes on has another objective than its model",
     ),
     Mutation(
         "latent_trainer/training/named_options.py",
