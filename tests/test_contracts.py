@@ -222,8 +222,8 @@ def test_batch_and_accumulation(run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"method": "codi", "keep_steps": True}, "student that is its own teacher"),
-        ({"method": "cot", "objective": "self_distillation"}, "student that is its own teacher"),
+        ({"method": "codi", "keep_steps": True}, "makes student and teacher the same"),
+        ({"method": "cot", "objective": "self_distillation"}, "makes student and teacher the same"),
         ({"method": "pause", "rollout": "jacobi"}, "nothing to refine with feedback=learned"),
         ({"method": "coconut", "rollout": "jacobi", "backprop": "last"}, "backprop=last counts latents one by one"),
         ({"method": "pccot", "backprop": 2}, "backprop=2 counts latents one by one"),

@@ -2,7 +2,7 @@
 
 import ast
 import sys
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from latent_trainer.errors import InputError
 from latent_trainer.registry import REGISTRIES, Origin, module_file
@@ -14,7 +14,8 @@ DOORS = (LIBRARY, f"{LIBRARY}.plugins")
 THERE = {"torch", "transformers", *sys.stdlib_module_names}  # packages wherever the pushed code is loaded
 
 
-class Travelling(NamedTuple):
+@dataclass(frozen=True)
+class Travelling:
     """A plug-in's entry whose code goes with a model.
 
     Args:
@@ -43,7 +44,7 @@ def travelling(config) -> list[Travelling]:
     named = [(kind, getattr(config, kind)) for kind in NEEDED if kind in REGISTRIES]
     found = [_travelling(kind, name) for kind, name in named if name and REGISTRIES[kind].origin(name) is not None]
     together = {one.module: {other.attribute for other in found if other.module == one.module} for one in found}
-    return [one._replace(source=needed_source(one.source, together[one.module], cannot_travel(one))) for one in found]
+    return [replace(one, source=needed_source(one.source, together[one.module], cannot_travel(one))) for one in found]
 
 
 def cannot_travel(entry: Travelling) -> str:
@@ -62,7 +63,7 @@ def _travelling(kind: str, name: str) -> Travelling:
     if getattr(module, attribute, None) is not entry:
         raise InputError(f"{at}{attribute} is not defined at the top of its module; define it there")
     try:
-        return found._replace(source=module_file(entry.__module__).read_text(encoding="utf-8"))
+        return replace(found, source=module_file(entry.__module__).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{at}its source cannot be read; keep it in a Python file") from None
 
