@@ -240,7 +240,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", help="first word of the recipes' names: stories, combinatorics, convex or gsm8k")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="by default all that have a recipe")
     parser.add_argument("--problems", type=int, default=500, help="test problems")
     parser.add_argument("--control_problems", type=int, default=200, help="test problems answered with other latents")
     parser.add_argument("--batch_size", type=int, default=100, help="test problems at once")
@@ -251,7 +251,13 @@ def main() -> None:
     parser.add_argument("--results", default="results/pretrained")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    recipes = [method for method in args.methods if (Path(args.recipes) / f"{args.task}-{method}.yaml").is_file()]
+    recipes = [method for method in METHODS if (Path(args.recipes) / f"{args.task}-{method}.yaml").is_file()]
+    if not recipes:
+        parser.error(f"task '{args.task}' has no recipe in {args.recipes}; give stories, combinatorics, convex or gsm8k")
+    missing = [method for method in args.methods or () if method not in recipes]
+    if missing:
+        parser.error(f"{', '.join(missing)} of {args.task} has no recipe in {args.recipes}; leave it out or write one")
+    recipes = args.methods or recipes
     runs = [Run(args, method, seed) for seed in args.seeds for method in recipes]
     for run in runs:
         if not run.answered:

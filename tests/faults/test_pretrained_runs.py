@@ -91,3 +91,29 @@ def test_stopped_benchmark_goes_on(recipes):
     assert test["only_first"] == sum(one and not other for one, other in zip(*answers, strict=True))
     assert test["difference"] == pytest.approx((sum(answers[0]) - sum(answers[1])) / 12)
     assert not list(place.glob("*/checkpoint-*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["frob"], "task 'frob' has no recipe"),
+        (["stories", "--methods", "cot", "pause"], "cot, pause of stories has no recipe"),
+    ],
+    ids=["task", "methods"],
+)
+def test_a_run_that_has_no_recipe(tmp_path, words, says):
+    """Nothing is skipped without a word, and no empty record is written."""
+    (tmp_path / "stories-no-cot.yaml").write_text("")
+    script = [
+        "benchmarks/pretrained.py",
+        *words,
+        "--recipes",
+        tmp_path,
+        "--runs",
+        tmp_path / "runs",
+        "--results",
+        tmp_path / "out",
+    ]
+    done = subprocess.run([forked_python(), *map(str, script)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and says in done.stderr
+    assert not (tmp_path / "out").exists() and not (tmp_path / "runs").exists()
