@@ -27,11 +27,11 @@ from latent_trainer.evaluation.record import write_record
 ROOT = Path(__file__).resolve().parents[1]
 # In the order they run: what others start from or are compared with comes first.
 METHODS = (
-    *("warm-up", "cot", "no-cot-after-cot", "pause-after-cot", "no-cot", "pause"),
+    *("cot", "no-cot-after-cot", "pause-after-cot", "no-cot", "pause"),
     *("soft-thinking", "coconut", "codi", "sim-cot", "pccot", "answer-only", "soft"),
 )
 BASELINES = ("no-cot", "pause", "no-cot-after-cot", "pause-after-cot")
-UNCONTROLLED = ("warm-up", "cot", *BASELINES)  # no latents, or latents that are the same for every problem
+UNCONTROLLED = ("cot", *BASELINES)  # no latents, or latents that are the same for every problem
 DATA = ("dataset", "dataset_options", "dataset_seed")  # what a recipe says of the data, at a test, too
 FILES = ("dataset_path", "dataset_test_path")
 SHORT = ("accuracy", "accuracy_stderr", "accuracy_flexible", "invalid", "problems", "tokens_written", "latents", "dropped")

@@ -1,7 +1,6 @@
 """The generated part of docs/evidence.md: tables of a record of benchmarks/pretrained.py."""
 
 TITLES = {
-    "warm-up": "CoT checkpoint",
     "cot": "CoT (steps written)",
     "no-cot": "no-CoT",
     "pause": "pause tokens",
