@@ -10,7 +10,7 @@ STAGES = {"epochs_per_stage", "steps_per_stage", "advance_at"}
 # The settings of each curriculum; what stands beside none of them is read by all.
 OF_CURRICULUM = {
     "fixed": {"num_latents", "keep_steps"},
-    "staged": {"latents_per_step", "max_stage", "pad_latent_to_max", "uniform_prob", *STAGES},
+    "staged": {"latents_per_step", "max_stage", "pad_latent_to_max", "uniform_prob", "mixed_stages", *STAGES},
     "internalize": {"max_stage", "internalize_per_stage", "internalize_unit", "internalize_smoothing", *STAGES},
 }
 OF_THOUGHTS = ("feedback", "feedback_options", "rollout", "rollout_options", "backprop")

@@ -19,6 +19,7 @@ ASKED = {
     "max_stage": 2,
     "pad_latent_to_max": True,
     "uniform_prob": 0.5,
+    "mixed_stages": True,
     "internalize_per_stage": 2,
     "internalize_unit": "token",
     "internalize_smoothing": 1.0,
@@ -43,7 +44,16 @@ LATENTS = {"feedback", "feedback_options", "rollout", "backprop"}
 STAGES = {"epochs_per_stage", "steps_per_stage", "advance_at", "reset_optimizer"}
 READ = {
     "fixed": {"num_latents", "keep_steps", "remaining_steps", *LATENTS},
-    "staged": {"latents_per_step", "max_stage", "pad_latent_to_max", "uniform_prob", "remaining_steps", *LATENTS, *STAGES},
+    "staged": {
+        "latents_per_step",
+        "max_stage",
+        "pad_latent_to_max",
+        "uniform_prob",
+        "mixed_stages",
+        "remaining_steps",
+        *LATENTS,
+        *STAGES,
+    },
     "internalize": {"max_stage", "internalize_per_stage", "internalize_unit", "internalize_smoothing", *STAGES},
 }
 BASE = {"fixed": {"method": "answer_only", "markers": True}, "staged": {}, "internalize": {"method": "icot"}}
