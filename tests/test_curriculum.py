@@ -125,14 +125,14 @@ def test_internalize(unit):
 
 
 def test_internalize_smoothing():
-    """The offset o >= 0 has probability proportional to exp(-lambda o); stage 0 and the last one have none."""
+    """The offset o >= 0 has probability proportional to exp(-lambda o), at stage 0 too; the last stage has none."""
     curriculum = InternalizeCurriculum(per_stage=3, unit="token", max_stage=2, smoothing=1.0)
-    drawn = [curriculum.plan(1, Blank(9), row_rng(0, 0, row)).skip_tokens - 3 for row in range(8000)]
-    assert min(drawn) == 0
-    for offset in range(4):
-        expected = math.exp(-offset) * (1 - math.exp(-1))
-        assert drawn.count(offset) / 8000 == pytest.approx(expected, abs=0.015)
-    assert {curriculum.plan(0, Blank(9), row_rng(0, 0, row)) for row in range(100)} == {Plan()}
+    for stage in (0, 1):
+        drawn = [curriculum.plan(stage, Blank(9), row_rng(0, 0, row)).skip_tokens - 3 * stage for row in range(8000)]
+        assert min(drawn) == 0
+        for offset in range(4):
+            expected = math.exp(-offset) * (1 - math.exp(-1))
+            assert drawn.count(offset) / 8000 == pytest.approx(expected, abs=0.015)
     assert {curriculum.plan(3, Blank(9), row_rng(0, 0, row)) for row in range(100)} == {Plan(skip_steps=EVERYTHING)}
 
 

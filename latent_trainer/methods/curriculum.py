@@ -178,7 +178,7 @@ class InternalizeCurriculum:
         if stage > self.max_stage:
             return Plan(skip_steps=EVERYTHING)
         drop = stage * self.per_stage
-        if rng is not None and self.smoothing and stage:
+        if rng is not None and self.smoothing:  # at stage 0, too, as in the published code
             drop += int(-math.log(1.0 - rng.random()) / self.smoothing)
         return Plan(skip_tokens=drop) if self.unit == "token" else Plan(skip_steps=drop)
 
