@@ -1,8 +1,8 @@
 """Every trainable method on the demonstration's task, from scratch, with the same steps and batches, over several seeds.
 
 Run: python benchmarks/methods.py [--seeds 0 1 2] [--rows "CODI" ...]; two models train at a time, one core each, about half
-an hour in all. Settings are those of recipes/tiny/demo but for the method itself; none was tuned on the test split, read once a
-run. Finished runs are kept in runs/methods and not repeated; rows that are not asked for stay in the record as they are.
+an hour in all. Settings are those of recipes/tiny/demo but for the method itself; none was tuned on the test split, which is
+read once a run. Finished runs are kept in runs/methods and not repeated; rows that are not asked for stay in the record.
 """
 
 import argparse

@@ -7,7 +7,7 @@ from transformers import TrainingArguments
 
 from latent_trainer import LatentTrainingArguments
 from latent_trainer.errors import InputError
-from latent_trainer.methods.curriculum import CURRICULA
+from latent_trainer.methods.curriculum import CURRICULA, Blank
 from latent_trainer.methods.presets import METHODS
 
 STOCK = {one.name for one in fields(TrainingArguments)}
@@ -128,3 +128,17 @@ def test_a_preset_lends_its_options_to_its_own_choice_only(tmp_path):
     assert make(tmp_path, method="codi", objective="answer").objective_options is None
     assert make(tmp_path, method="pccot", rollout="sequential").rollout_options == {}
     assert make(tmp_path, method="codi", objective="self_distillation").objective_options == {"drop_last_step": True}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_curriculum_can_be_made_where_it_leaves_nothing_to_replace(method, tmp_path):
+    """Settings that nobody reads then still make a curriculum, which answers all that it is asked."""
+    settings = {"num_latents": 0} if METHODS[method].defaults["curriculum"] == "fixed" else {"max_stage": 0}
+    if "step_decoder" in METHODS[method].defaults:
+        pytest.skip("a step decoder without latents to read is refused")
+    args = LatentTrainingArguments(str(tmp_path), method=method, **settings)
+    curriculum = args.make_curriculum()
+    row = Blank(3)
+    for stage in range(curriculum.num_stages):
+        assert curriculum.latents(stage) == 0 == curriculum.plan(stage, row).latents
+    assert all(plan.latents == 0 for plan in curriculum.plans(row))
