@@ -18,6 +18,7 @@ COMMANDS = {
     "sweep": "train a recipe over axes, points or a search, here or on Slurm",
     "compare": "compare result records, with paired tests",
     "data": "write problems to a file, or check a file of your own",
+    "reproduce": "train a recipe that follows a published run, test it, and compare the figures",
     "recipes": "list the recipes that come with the library, or copy one",
     "demo": "train a tiny model four ways and compare them",
     "env": "print versions and devices for a bug report",

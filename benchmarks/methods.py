@@ -1,8 +1,8 @@
 """Every trainable method on the demonstration's task, from scratch, with the same steps and batches, over several seeds.
 
-Run: python benchmarks/methods.py [--seeds 0 1 2]; two models train at a time, one core each, about half an hour in all.
-Settings are those of recipes/tiny/demo but for the method itself; none was tuned on the test split, read once a run.
-Finished runs are kept in runs/methods and not repeated.
+Run: python benchmarks/methods.py [--seeds 0 1 2] [--rows "CODI" ...]; two models train at a time, one core each, about half
+an hour in all. Settings are those of recipes/tiny/demo but for the method itself; none was tuned on the test split, which is
+read once a run. Finished runs are kept in runs/methods and not repeated; rows that are not asked for stay in the record.
 """
 
 import argparse
@@ -29,11 +29,14 @@ RUNS = {
     "answer-only latents": ["--method", "answer_only", *FIXED, *NORM],
     "Coconut, as published": ["--method", "coconut", *STAGED],
     "Coconut, steps inside, norm": ["--method", "coconut", *STAGED, *INSIDE, *NORM],
+    "Coconut, steps inside, norm, mixed": ["--method", "coconut_mixed", *STAGED, *INSIDE, *NORM],
+    "LT-Tuning, steps inside": ["--method", "lt_tuning", *STAGED, *INSIDE, *NORM],
     "Coconut, steps inside, soft": ["--method", "coconut", "--feedback", "soft", *STAGED, *INSIDE],
     "SIM-CoT on that Coconut": ["--method", "sim_cot", *STAGED, *INSIDE, *NORM],
     "CODI": ["--method", "codi", *FIXED, "--objective_options", "{}"],
     "PCCoT, 3 iterations": ["--method", "pccot", *FIXED, *NORM],
 }
+RECORD = Path("results/methods.json")
 
 
 def run(name: str, seed: int, folder: str) -> dict:
@@ -52,29 +55,32 @@ def main() -> None:
     """Run what is missing and write results/methods.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rows", nargs="+", choices=RUNS, metavar="ROW", help="by default all: " + ", ".join(RUNS))
+    parser.add_argument("--jobs", type=int, default=2, help="models that train at a time")
     parser.add_argument("--runs", default="runs/methods")
     args = parser.parse_args()
     Path(args.runs).mkdir(parents=True, exist_ok=True)
-    outcomes: dict[str, dict[int, dict]] = {name: {} for name in RUNS}
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(run, name, seed, args.runs): (name, seed) for seed in args.seeds for name in RUNS}
+    outcomes: dict[str, dict[int, dict]] = {name: {} for name in args.rows or RUNS}
+    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(run, name, seed, args.runs): (name, seed) for seed in args.seeds for name in outcomes}
         for future in as_completed(futures):
             name, seed = futures[future]
             outcomes[name][seed] = future.result()
             print(f"{name}, seed {seed}: {future.result()['accuracy']:.3f}", flush=True)
-    rows = {}
+    rows = json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if args.rows else {}
     for name, own in outcomes.items():
         accuracies = [own[seed]["accuracy"] for seed in args.seeds]
         rows[name] = {
             "accuracy": mean(accuracies),
             "accuracy_stderr": stdev(accuracies) / len(accuracies) ** 0.5 if len(accuracies) > 1 else None,
             "accuracies": accuracies,
+            "seeds": args.seeds,
             "train_seconds": mean(one["train_seconds"] for one in own.values()),
             "tokens_written": mean(one["test"]["tokens_written"] for one in own.values()),
             "latents": mean(one["test"]["latents"] for one in own.values()),
         }
     config = {"seeds": args.seeds, "runs": RUNS, "steps": 650, "batch": 128, "test_problems": 1000, "operations": 6}
-    write_record("results/methods.json", {"rows": rows}, config)
+    write_record(str(RECORD), {"rows": rows}, config)
 
 
 if __name__ == "__main__":

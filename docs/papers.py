@@ -9,7 +9,7 @@ from latent_trainer import bundled
 from latent_trainer.methods.presets import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
-MEASURED = {  # preset -> its row of results/methods.json; soft thinking is not trained
+MEASURED = {  # preset -> its row of results/methods.json where there is one; soft thinking is not trained
     "cot": "CoT (steps written)",
     "no_cot": "no-CoT",
     "icot": "iCoT",
@@ -18,10 +18,12 @@ MEASURED = {  # preset -> its row of results/methods.json; soft thinking is not 
     "pccot": "PCCoT, 3 iterations",
     "sim_cot": "SIM-CoT on that Coconut",
     "coconut": "Coconut, as published",
+    "coconut_mixed": "Coconut, steps inside, norm, mixed",
+    "lt_tuning": "LT-Tuning, steps inside",
     "soft_thinking": None,
     "pause": "pause, fixed",
 }
-NO_FIGURE = ("nothing published", "no published", "the settings this project started from")
+NO_FIGURE = ("nothing published", "no published", "the settings this project started from", "on another model")
 
 
 def papers() -> str:
@@ -56,5 +58,5 @@ def _recipes() -> dict[str, dict[str, str]]:
             continue
         line = next((one for one in text.splitlines() if one.startswith("# Reproduces: ")), "")
         figure = line.removeprefix("# Reproduces: ").replace("|", "\\|")
-        found.setdefault(method, {})[name] = "" if figure.startswith(NO_FIGURE) or not figure else figure
+        found.setdefault(method, {})[name] = "" if any(words in figure for words in NO_FIGURE) else figure
     return found

@@ -82,6 +82,23 @@ def test_uniform_stages():
     assert seen == {(0, 0), (1, 1), (2, 2), (3, 3), (3, EVERYTHING)}  # stages 4 and 5 lie beyond the last
 
 
+def test_mixed_stages():
+    """At stage k a row is drawn at a stage i <= k with probability proportional to i + 1; an evaluation draws none."""
+    curriculum = StagedCurriculum(latents_per_step=1, max_stage=3, mixed_stages=True)
+    drawn = [curriculum.plan(2, Blank(3), row_rng(0, 0, row)).latents for row in range(6000)]
+    assert [drawn.count(latents) / 6000 for latents in range(4)] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 0], abs=0.02)
+    assert {curriculum.plan(0, Blank(3), row_rng(0, 0, row)) for row in range(50)} == {Plan()}
+    last = [curriculum.plan(4, Blank(5), row_rng(0, 0, row)) for row in range(6000)]  # stage 3 keeps two steps, stage 4 none
+    assert last.count(Plan(3, 3)) / 6000 == pytest.approx(4 / 15, abs=0.02)
+    assert last.count(Plan(3, EVERYTHING)) / 6000 == pytest.approx(5 / 15, abs=0.02)
+    assert curriculum.plan(2, Blank(3)) == Plan(2, 2)
+    both = StagedCurriculum(latents_per_step=1, max_stage=3, mixed_stages=True, uniform_prob=1.0)
+    alone = StagedCurriculum(latents_per_step=1, max_stage=3, uniform_prob=1.0)
+    assert all(
+        both.plan(2, Blank(3), row_rng(0, 0, row)) == alone.plan(2, Blank(3), row_rng(0, 0, row)) for row in range(50)
+    )
+
+
 def test_a_row_draws_the_same_stage_again():
     """The draw belongs to seed, epoch and row alone: not to the order of rows, nor to who asks."""
     curriculum = StagedCurriculum(uniform_prob=0.5)
@@ -108,14 +125,14 @@ def test_internalize(unit):
 
 
 def test_internalize_smoothing():
-    """The offset o >= 0 has probability proportional to exp(-lambda o); stage 0 and the last one have none."""
+    """The offset o >= 0 has probability proportional to exp(-lambda o), at stage 0 too; the last stage has none."""
     curriculum = InternalizeCurriculum(per_stage=3, unit="token", max_stage=2, smoothing=1.0)
-    drawn = [curriculum.plan(1, Blank(9), row_rng(0, 0, row)).skip_tokens - 3 for row in range(8000)]
-    assert min(drawn) == 0
-    for offset in range(4):
-        expected = math.exp(-offset) * (1 - math.exp(-1))
-        assert drawn.count(offset) / 8000 == pytest.approx(expected, abs=0.015)
-    assert {curriculum.plan(0, Blank(9), row_rng(0, 0, row)) for row in range(100)} == {Plan()}
+    for stage in (0, 1):
+        drawn = [curriculum.plan(stage, Blank(9), row_rng(0, 0, row)).skip_tokens - 3 * stage for row in range(8000)]
+        assert min(drawn) == 0
+        for offset in range(4):
+            expected = math.exp(-offset) * (1 - math.exp(-1))
+            assert drawn.count(offset) / 8000 == pytest.approx(expected, abs=0.015)
     assert {curriculum.plan(3, Blank(9), row_rng(0, 0, row)) for row in range(100)} == {Plan(skip_steps=EVERYTHING)}
 
 

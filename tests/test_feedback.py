@@ -20,6 +20,8 @@ CASES = {
     "learned": {},
     "projection": {},
     "projection small": {"size": 8, "layer_norm": False},
+    "fused": {},
+    "fused learned": {"learned": True, "weight": 0.3, "norm": "embedding", "top_k": 7},
     "soft": {},
     "soft sharp": {"temperature": 0.3, "top_k": 5},
 }
@@ -215,6 +217,37 @@ def test_soft_never_mixes_in_thought_tokens(top_k):
     with torch.no_grad():
         model.get_output_embeddings().weight[99] = 50 * hidden
     assert_close(model._next_embedding(hidden)[0], model.get_input_embeddings().weight[99])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"weight": 0.2, "norm": "embedding"}, {"learned": True, "temperature": 2.0, "norm": 1.5}]
+)
+def test_fused_formula(options):
+    """A share of the hidden state and a share of the expected embedding, written out; a learned share has a gradient."""
+    model = sharpen(make_latent("llama", feedback="fused", feedback_options=options))
+    hidden = torch.randn(3, 32, dtype=torch.float64)
+    table = model.get_input_embeddings().weight
+    length = {None: None, "embedding": table.norm(dim=-1).mean()}.get(options.get("norm"), options.get("norm"))
+    share = options.get("weight", 0.5)
+    scores = model.get_output_embeddings()(hidden) / options.get("temperature", 1.0)
+    scores[:, 97:99] = -torch.inf
+    carried = hidden if length is None else length * hidden / hidden.norm(dim=-1, keepdim=True)
+    latents = model._next_embedding(hidden)
+    assert_close(latents, share * carried + (1 - share) * scores.softmax(-1) @ table)
+    if "learned" in options:
+        (gradient,) = torch.autograd.grad(latents.sum(), model.feedback.bias)
+        assert_close(gradient, 0.25 * (carried - scores.softmax(-1) @ table).sum())  # of the sigmoid at 0
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_fused_at_its_ends(weight):
+    """All of one is that one; a share that is to be learned cannot start there."""
+    hidden = torch.randn(2, 32, dtype=torch.float64)
+    fused = sharpen(make_latent("llama", feedback="fused", feedback_options={"weight": weight}))
+    other = sharpen(make_latent("llama", feedback="hidden" if weight else "soft"))
+    assert_close(fused._next_embedding(hidden), other._next_embedding(hidden))
+    with pytest.raises(InputError, match="never moves"):
+        FEEDBACKS["fused"](32, weight=weight, learned=True)
 
 
 def test_soft_reaches_the_likeliest_token_as_it_cools():

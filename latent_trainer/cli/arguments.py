@@ -107,6 +107,7 @@ def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
             f"--config is given {len(given.config)} times; give one file, and override options on the command line"
         )
     written = read_config(given.config[0]) if given.config else {}
+    _leave_out_published(written, given.config)
     for plugin in [*_plugins(written, given.config), *given.plugin]:
         load_plugin(plugin)
     parser = _Parser(classes, prog=f"latent-trainer {command}", allow_abbrev=False)
@@ -140,6 +141,16 @@ def _plugins(settings: dict, config: list[str]) -> list[str]:
     if not isinstance(plugins, list) or not all(isinstance(one, str) for one in plugins):
         raise InputError(f"{config[0]}: plugins={plugins}: expected a list of Python files or modules")
     return plugins
+
+
+def _leave_out_published(settings: dict, config: list[str]) -> None:
+    """Take out of a file's options what a recipe says of the published run it follows: nothing that a run reads."""
+    published = settings.pop("published", {})
+    if not isinstance(published, dict):
+        raise InputError(
+            f"{config[0]}: published={published}: expected a mapping of source, commit, data, figure and settings; "
+            "it says what a recipe follows, and no run reads it"
+        )
 
 
 def _settings(settings: dict, path: str, parser: _Parser, classes: tuple[type, ...], known: set[str]) -> dict:

@@ -108,14 +108,18 @@ class StagedCurriculum:
         max_stage: the last stage that replaces steps one by one.
         pad_latent_to_max: in the last stage give every row ``max_stage`` x c latents, also rows with fewer steps.
         uniform_prob: probability that a row is drawn at a uniformly random stage of its own instead.
+        mixed_stages: draw every row's stage i <= s with probability proportional to i + 1, so that earlier stages stay in
+            the data.
 
-    Source: Hao et al. 2024, "Training Large Language Models to Reason in a Continuous Latent Space", section 3.
+    Source: Hao et al. 2024, "Training Large Language Models to Reason in a Continuous Latent Space", section 3; for
+    mixed stages arXiv 2602.22441.
     """
 
     latents_per_step: int = 1
     max_stage: int = 3
     pad_latent_to_max: bool = False
     uniform_prob: float = 0.0
+    mixed_stages: bool = False
 
     @property
     def num_stages(self) -> int:
@@ -123,9 +127,11 @@ class StagedCurriculum:
         return self.max_stage + 2
 
     def plan(self, stage: int, row: Row, rng: random.Random | None = None) -> Plan:
-        """Return the row's plan at ``stage`` (with ``rng``, a random one with probability ``uniform_prob``)."""
+        """Return the row's plan at ``stage`` (with ``rng``, that or an earlier one where stages are mixed)."""
         if rng is not None and self.uniform_prob and rng.random() < self.uniform_prob:
             stage = rng.randint(0, len(row.steps))
+        elif rng is not None and self.mixed_stages:
+            (stage,) = rng.choices(range(stage + 1), range(1, stage + 2))
         return self._at(stage, len(row.steps))
 
     def plans(self, row: Row) -> list[Plan]:
@@ -172,7 +178,7 @@ class InternalizeCurriculum:
         if stage > self.max_stage:
             return Plan(skip_steps=EVERYTHING)
         drop = stage * self.per_stage
-        if rng is not None and self.smoothing and stage:
+        if rng is not None and self.smoothing:  # at stage 0, too, as in the published code
             drop += int(-math.log(1.0 - rng.random()) / self.smoothing)
         return Plan(skip_tokens=drop) if self.unit == "token" else Plan(skip_steps=drop)
 

@@ -105,5 +105,29 @@ OWN = {
             "num_train_epochs": 25,  # published code: 25 epochs in all, those over in the last stage
         },
     ),
+    "coconut_mixed": Method(
+        "arXiv 2602.22441: Coconut's curriculum with earlier stages mixed in",
+        {
+            "curriculum": "staged",
+            "feedback": "hidden",
+            "latents_per_step": 2,
+            "max_stage": 3,
+            "epochs_per_stage": 3,
+            "num_train_epochs": 25,  # these as Coconut
+            "mixed_stages": True,
+        },
+    ),
+    "lt_tuning": Method(
+        "Liu, Min & Cheng 2026, Latent Thoughts Tuning: Bridging Context and Reasoning with Fused Information in "
+        "Latent Tokens",
+        {
+            "curriculum": "staged",
+            "feedback": "fused",
+            "latents_per_step": 2,
+            "max_stage": 3,
+            "epochs_per_stage": 3,
+            "num_train_epochs": 25,  # these as Coconut; the paper puts latents where the model is unsure
+        },
+    ),
 }
 METHODS = Registry("method", OWN, take_method)

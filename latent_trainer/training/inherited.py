@@ -108,8 +108,8 @@ FIELDS = (
     ),
     Inherited(
         "neftune_noise_alpha",
-        "noise on the tokens' embeddings while training, none on latents. Refused beside `feedback=soft`, which mixes "
-        "embeddings into latents",
+        "noise on the tokens' embeddings while training, none on latents. Refused beside a feedback that looks "
+        "up embeddings for a latent: `soft`, `fused`, `norm: embedding`",
         test="test_noise_is_for_training",
     ),
     Inherited("bf16", "training and evaluation compute in bfloat16 (autocast)", test="test_bfloat16"),

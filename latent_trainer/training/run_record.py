@@ -37,6 +37,7 @@ OWN = (
     "max_stage",
     "pad_latent_to_max",
     "uniform_prob",
+    "mixed_stages",
     "internalize_per_stage",
     "internalize_unit",
     "internalize_smoothing",

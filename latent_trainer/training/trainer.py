@@ -149,6 +149,12 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
             raise InputError(f"keep_objective=True keeps nothing: objective={args.objective} has no weights; leave it out")
         take_over(model, args, self.step_group, self.train_objective)
         self.train_objective = latent.objective or self.train_objective  # the model's own, where it has its weights already
+        if args.neftune_noise_alpha is not None and getattr(latent.feedback, "looks_up_tokens", True):
+            raise InputError(
+                "neftune_noise_alpha puts noise on every embedding looked up, and "
+                f"feedback={args.feedback} with feedback_options={latent.config.feedback_options} looks up "
+                "some for a latent; leave neftune_noise_alpha out"
+            )
         latent.config.template = args.make_template().to_dict()
         latent.generation_config.max_new_tokens = args.max_new_tokens
         refuse_adapters(model, self.peft_config, args)

@@ -107,6 +107,7 @@ class LatentTrainingArguments(TrainingArguments):
     max_stage: Count | None = _option("Staged and internalize: last stage that drops steps by number; the next drops all.")
     pad_latent_to_max: bool = _option("Staged: give every row the full number of latents in the last stage.", False)
     uniform_prob: Share = _option("Staged: probability of a random stage for a row.", 0.0)
+    mixed_stages: bool = _option("Staged: draw every row's stage among those so far, later ones more often.", False)
     internalize_per_stage: Positive = _option("Internalize: steps or tokens dropped per stage.", 1)
     internalize_unit: str = _option("Internalize: what is dropped.", "step", ("step", "token"))
     internalize_smoothing: Weight = _option("Internalize: lambda of the removal offset; 0 turns it off.", 0.0)
@@ -234,11 +235,6 @@ class LatentTrainingArguments(TrainingArguments):
             raise InputError(
                 f"hub_strategy={self.hub_strategy} would push checkpoints, which hold pickles; use hub_strategy=end"
             )
-        if self.neftune_noise_alpha is not None and self.feedback == "soft":
-            raise InputError(
-                "neftune_noise_alpha puts noise on every embedding looked up, and feedback=soft looks all of them up for a "
-                "latent; leave neftune_noise_alpha out"
-            )
         if self.label_smoothing_factor and self.use_liger_kernel:
             raise InputError(
                 "label_smoothing_factor cannot be applied in the fused losses of use_liger_kernel; leave one out"
@@ -301,7 +297,9 @@ class LatentTrainingArguments(TrainingArguments):
         if self.curriculum == "fixed":
             return FixedCurriculum(self.num_latents, self.keep_steps)
         if self.curriculum == "staged":
-            return StagedCurriculum(self.latents_per_step, self.max_stage, self.pad_latent_to_max, self.uniform_prob)
+            return StagedCurriculum(
+                self.latents_per_step, self.max_stage, self.pad_latent_to_max, self.uniform_prob, self.mixed_stages
+            )
         if self.curriculum == "internalize":
             return InternalizeCurriculum(
                 self.internalize_per_stage, self.internalize_unit, self.max_stage, self.internalize_smoothing

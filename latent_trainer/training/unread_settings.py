@@ -10,7 +10,7 @@ STAGES = {"epochs_per_stage", "steps_per_stage", "advance_at"}
 # The settings of each curriculum; what stands beside none of them is read by all.
 OF_CURRICULUM = {
     "fixed": {"num_latents", "keep_steps"},
-    "staged": {"latents_per_step", "max_stage", "pad_latent_to_max", "uniform_prob", *STAGES},
+    "staged": {"latents_per_step", "max_stage", "pad_latent_to_max", "uniform_prob", "mixed_stages", *STAGES},
     "internalize": {"max_stage", "internalize_per_stage", "internalize_unit", "internalize_smoothing", *STAGES},
 }
 OF_THOUGHTS = ("feedback", "feedback_options", "rollout", "rollout_options", "backprop")
@@ -38,10 +38,11 @@ def settle_unread(args, asked: dict, defaults: dict) -> None:
     Raises:
         InputError: a setting that another one leaves unread; in one line that names both.
     """
+    others = set().union(*OF_CURRICULUM.values()) - OF_CURRICULUM.get(args.curriculum, set())  # own ones it is made of
     for name, reason in unread(args).items():
         if name in asked and (name not in OF_THOUGHTS or asked[name] != defaults.get(name)):
             raise InputError(f"{name}={asked[name]} has no effect with {reason}; leave {name} out or change the other")
-        if name in set().union(*OF_CURRICULUM.values()) and name in defaults:
+        if name in others and name in defaults:
             setattr(args, name, None)
 
 

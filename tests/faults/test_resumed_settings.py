@@ -59,6 +59,7 @@ CHANGED = {
     "backprop": ({"backprop": "last"}, "backprop has changed", "full then, last now"),
     "curriculum": ({"latents_per_step": 2}, "latents_per_step has changed", "1 then, 2 now"),
     "stages": ({"steps_per_stage": [1, 2], "max_steps": 9}, "steps_per_stage has changed", "[1] then, [1, 2] now"),
+    "mixed": ({"mixed_stages": True}, "mixed_stages has changed", "False then, True now"),
     "mixing": ({"uniform_prob": 0.5}, "uniform_prob has changed", "0.0 then, 0.5 now"),
     "reset": ({"reset_optimizer": "stage"}, "reset_optimizer has changed", "never then, stage now"),
     "template": ({"template": "coconut"}, "template.question has changed", "'{question} ' then, '{question}\\n' now"),

@@ -7,7 +7,7 @@ from transformers import TrainingArguments
 
 from latent_trainer import LatentTrainingArguments
 from latent_trainer.errors import InputError
-from latent_trainer.methods.curriculum import CURRICULA
+from latent_trainer.methods.curriculum import CURRICULA, Blank
 from latent_trainer.methods.presets import METHODS
 
 STOCK = {one.name for one in fields(TrainingArguments)}
@@ -19,6 +19,7 @@ ASKED = {
     "max_stage": 2,
     "pad_latent_to_max": True,
     "uniform_prob": 0.5,
+    "mixed_stages": True,
     "internalize_per_stage": 2,
     "internalize_unit": "token",
     "internalize_smoothing": 1.0,
@@ -43,7 +44,16 @@ LATENTS = {"feedback", "feedback_options", "rollout", "backprop"}
 STAGES = {"epochs_per_stage", "steps_per_stage", "advance_at", "reset_optimizer"}
 READ = {
     "fixed": {"num_latents", "keep_steps", "remaining_steps", *LATENTS},
-    "staged": {"latents_per_step", "max_stage", "pad_latent_to_max", "uniform_prob", "remaining_steps", *LATENTS, *STAGES},
+    "staged": {
+        "latents_per_step",
+        "max_stage",
+        "pad_latent_to_max",
+        "uniform_prob",
+        "mixed_stages",
+        "remaining_steps",
+        *LATENTS,
+        *STAGES,
+    },
     "internalize": {"max_stage", "internalize_per_stage", "internalize_unit", "internalize_smoothing", *STAGES},
 }
 BASE = {"fixed": {"method": "answer_only", "markers": True}, "staged": {}, "internalize": {"method": "icot"}}
@@ -118,3 +128,17 @@ def test_a_preset_lends_its_options_to_its_own_choice_only(tmp_path):
     assert make(tmp_path, method="codi", objective="answer").objective_options is None
     assert make(tmp_path, method="pccot", rollout="sequential").rollout_options == {}
     assert make(tmp_path, method="codi", objective="self_distillation").objective_options == {"drop_last_step": True}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_curriculum_can_be_made_where_it_leaves_nothing_to_replace(method, tmp_path):
+    """Settings that nobody reads then still make a curriculum, which answers all that it is asked."""
+    settings = {"num_latents": 0} if METHODS[method].defaults["curriculum"] == "fixed" else {"max_stage": 0}
+    if "step_decoder" in METHODS[method].defaults:
+        pytest.skip("a step decoder without latents to read is refused")
+    args = LatentTrainingArguments(str(tmp_path), method=method, **settings)
+    curriculum = args.make_curriculum()
+    row = Blank(3)
+    for stage in range(curriculum.num_stages):
+        assert curriculum.latents(stage) == 0 == curriculum.plan(stage, row).latents
+    assert all(plan.latents == 0 for plan in curriculum.plans(row))

@@ -33,6 +33,19 @@ def one_line(call, *words) -> None:
     assert all(word in str(caught.value) for word in words), caught.value
 
 
+@pytest.mark.parametrize(
+    "looks_up",
+    [
+        {"feedback": "soft"},
+        {"feedback": "fused"},
+        {"feedback": "hidden", "feedback_options": {"norm": "embedding"}},
+    ],
+)
+def test_noise_on_embeddings_is_refused_where_a_feedback_looks_some_up(tmp_path, looks_up):
+    words = ["neftune_noise_alpha", f"feedback={looks_up['feedback']}"]
+    one_line(lambda: make_trainer(tmp_path, neftune_noise_alpha=1.0, **looks_up), *words)
+
+
 def test_every_field_has_a_line():
     stock = {one.name for one in fields(TrainingArguments)}
     stock |= {f"accelerator_config.{one.name}" for one in fields(AcceleratorConfig)}
@@ -73,7 +86,6 @@ def test_refused_arguments(tmp_path, name):
     ("settings", "words"),
     [
         ({"fp16": True}, ["fp16", "bf16"]),
-        ({"neftune_noise_alpha": 1.0, "feedback": "soft"}, ["neftune_noise_alpha", "feedback=soft"]),
         ({"use_liger_kernel": True, "label_smoothing_factor": 0.1}, ["label_smoothing_factor", "use_liger_kernel"]),
         ({"push_to_hub": True, "hub_strategy": "checkpoint"}, ["hub_strategy"]),
         ({"max_steps": 0}, ["max_steps"]),

@@ -3,7 +3,9 @@
 One file a feedback, one line below. A feedback is a `torch.nn.Module` built as ``cls(hidden_size, **options)``, where the
 annotations of its constructor state type and range of every option (`latent_trainer.options`), with
 
-- ``sequential``: whether its output depends on the hidden state (False: the latents need no cached steps), and
+- ``sequential``: whether its output depends on the hidden state (False: the latents need no cached steps),
+- ``looks_up_tokens``: whether it looks up embeddings of tokens of its own, which noise on embeddings would spoil; a feedback
+  that does not say so is taken to, and
 - ``forward(hidden, embed, head) -> (B, H)``: ``hidden`` (B, H) is the last hidden state after the final norm, ``embed``
   maps token ids to input embeddings, ``head`` maps hidden states to logits.
 """
@@ -13,6 +15,7 @@ import inspect
 from torch import nn
 
 from latent_trainer.errors import InputError
+from latent_trainer.methods.feedback.fused import FusedFeedback
 from latent_trainer.methods.feedback.hidden import HiddenFeedback
 from latent_trainer.methods.feedback.learned import LearnedFeedback
 from latent_trainer.methods.feedback.projection import ProjectionFeedback
@@ -36,6 +39,7 @@ def take_feedback(name: str, entry) -> type[nn.Module]:
 FEEDBACKS = Registry(
     "feedback",
     {
+        "fused": FusedFeedback,
         "hidden": HiddenFeedback,
         "learned": LearnedFeedback,
         "projection": ProjectionFeedback,

@@ -17,6 +17,7 @@ class LearnedFeedback(nn.Module):
     """
 
     sequential = False
+    looks_up_tokens = False
 
     def __init__(self, hidden_size: int):
         super().__init__()

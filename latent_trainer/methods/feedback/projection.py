@@ -19,6 +19,7 @@ class ProjectionFeedback(nn.Module):
     """
 
     sequential = True
+    looks_up_tokens = False
 
     @checked
     def __init__(

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from latent_trainer.methods.embeddings import expected_embedding
 from latent_trainer.options import Positive, Scale, checked
 
 
@@ -18,6 +19,7 @@ class SoftFeedback(nn.Module):
     """
 
     sequential = True
+    looks_up_tokens = True
 
     @checked
     def __init__(self, hidden_size: int, temperature: Scale = 1.0, top_k: Positive | None = None):
@@ -27,9 +29,4 @@ class SoftFeedback(nn.Module):
 
     def forward(self, hidden: torch.Tensor, embed, head) -> torch.Tensor:
         """Return the latent (B, H) for ``hidden`` (B, H)."""
-        scores = head(hidden) / self.temperature  # (B, V)
-        if self.top_k is None:
-            tokens = torch.arange(scores.shape[-1], device=scores.device)
-            return scores.softmax(-1).to(hidden.dtype) @ embed(tokens)  # (B, V) @ (V, H)
-        scores, tokens = scores.topk(self.top_k, dim=-1)  # (B, k)
-        return (scores.softmax(-1).to(hidden.dtype).unsqueeze(-1) * embed(tokens)).sum(-2)  # (B, k, H) -> (B, H)
+        return expected_embedding(hidden, embed, head, self.temperature, self.top_k)
