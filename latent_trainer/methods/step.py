@@ -50,7 +50,7 @@ class Needs:
         unknown += [place for place in self.keys_values if place not in IN_CACHE]
         if unknown or not self.views:
             raise ValueError(
-                f"needs name a place '{unknown[0]}'; hidden_states and last_hidden are of {', '.join(PLACES)}, "
+                f"needs name a place '{unknown[0]}'; hidden_states are of {', '.join(PLACES)}, as is last_hidden, "
                 f"keys_values of {', '.join(IN_CACHE)}"
                 if unknown
                 else "needs name no view; name at least the one with latents"
