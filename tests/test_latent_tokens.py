@@ -8,7 +8,7 @@ import torch
 from conftest import make_latent, sharpen
 from reference import assert_close, latent_columns, naive_embeds
 from test_parity_lotus import make_encoder
-from training import batch_of, history, make_trainer
+from training import batch_of, history, make_trainer, uneven_problems
 
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import IGNORED, EncodedProblem, View
@@ -149,7 +149,7 @@ def test_other_ways_to_the_same(name, change, monkeypatch):
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma"])
 @pytest.mark.parametrize("name", ["step tokens", "superposed"])
-def test_heads_of_their_own(name, architecture, exact_norms, monkeypatch):
+def test_heads_of_their_own(name, architecture, exact_norms):
     """An untied head, and one whose logits are capped: the same head that written tokens are scored with."""
     model, objective = make(architecture), build_objective("latent_tokens", OPTIONS[name])
     found = scoring.terms_of(model, objective, [batch_for(objective, [0, 3])])
@@ -220,6 +220,17 @@ def test_only_columns_with_a_target_reach_the_head():
 
 
 # ---- in the trainer ----
+
+
+@pytest.mark.parametrize("method", ["lotus", "mux"])
+def test_evaluation_loss_does_not_depend_on_the_batch(tmp_path, method):
+    changes = {"method": method, "generate_in_eval": False, "dtype": torch.float64}
+    changes |= {"first_stage": 3} if method == "lotus" else {"latents_per_step": None, "max_stage": None}
+    losses = []
+    for size in (1, 4, 9):
+        trainer = make_trainer(tmp_path, per_device_eval_batch_size=size, **changes)
+        losses.append(trainer.evaluate(uneven_problems(9))["eval_loss"])
+    assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-6)
 
 
 def test_what_is_cut_is_logged(tmp_path):
