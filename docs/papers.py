@@ -9,7 +9,7 @@ from latent_trainer import bundled
 from latent_trainer.methods.presets import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
-MEASURED = {  # preset -> its row of results/methods.json; soft thinking is not trained
+MEASURED = {  # preset -> its row of results/methods.json; None for one that is not in it
     "cot": "CoT (steps written)",
     "no_cot": "no-CoT",
     "icot": "iCoT",
@@ -17,6 +17,8 @@ MEASURED = {  # preset -> its row of results/methods.json; soft thinking is not 
     "codi": "CODI",
     "pccot": "PCCoT, 3 iterations",
     "sim_cot": "SIM-CoT on that Coconut",
+    "lotus": None,
+    "mux": None,
     "coconut": "Coconut, as published",
     "soft_thinking": None,
     "pause": "pause, fixed",
