@@ -174,6 +174,7 @@ class Scoring:
                 for name in names:  # a rank without latents in any row may have fewer terms
                     total = self._term_sums.get(name, zero)
                     logs[f"loss_{name}"] = self.accelerator.reduce(total, "sum").item() / self._steps_summed
-            logs |= {name: number / self._steps_summed for name, number in self._count_sums.items()}
+            steps = self._steps_summed
+            logs |= {name: number / steps for name, number in self._count_sums.items()}
             self._forget_terms()
         super().log(logs, start_time)

@@ -114,9 +114,9 @@ class LatentTokensObjective(Objective):
 
     def count(self, batch: dict) -> dict[str, int]:
         """Return the targets of a batch, and the replaced tokens that are in none."""
-        view, rows = batch["views"][VIEW], batch["rows"]
-        labels = view["labels"][rows]
-        scored, real = labels >= 0, view["attention_mask"][rows, 1:]  # the first column is empty
+        view = batch["views"][VIEW]
+        labels, real = view["labels"], view["attention_mask"][batch["rows"], 1:]  # the first column is empty
+        scored = labels >= 0  # nothing of a row that fills up the batch
         targets = scored.sum() if self.options.targets == "step_tokens" else (labels.amax(1) + 1).clamp(min=0).sum()
         return {"latent_targets": int(targets), "cut_targets": int(real.sum() - scored.sum())}
 
