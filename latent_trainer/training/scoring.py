@@ -37,7 +37,6 @@ class Scoring:
 
     def _add_counts(self, totals: Totals) -> None:
         """Add up what the objective counts of a step and wants logged."""
-        self._steps_summed += 1
         for name in self.train_objective.logged_counts:
             self._count_sums[name] = self._count_sums.get(name, 0) + totals.counts[name]
 
