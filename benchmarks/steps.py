@@ -26,7 +26,7 @@ def make_batch(
         batch: rows.
         latents: of every row, or of each.
         prompt: tokens of every question, or of each.
-        views: "latent", "explicit" or both.
+        views: "latent", "explicit", "targets": a token of the steps for each latent, as far as they reach.
     """
     generator = torch.Generator().manual_seed(0)
     latent_id, vocabulary = model.config.latent_token_id, model.config.vocab_size
@@ -42,6 +42,7 @@ def make_batch(
         own = {
             "latent": View(given + answer, [-100] * len(given) + answer, len(given) + 1),
             "explicit": View(steps + answer, steps + answer, len(steps) + 1),
+            "targets": View([0, *steps[:thoughts]], [-100, *range(len(steps[:thoughts]))], 0),
         }
         made.append((question, {name: own[name] for name in views}))
     made = LatentCollator(0)(made)
@@ -57,12 +58,13 @@ def ragged(batch: int) -> dict[str, list[int]]:
 
 def positions(batch: dict) -> int:
     """Return the tokens and latents of a batch, padding left out; the prompt counts once."""
-    masks = [batch["attention_mask"], *(view["attention_mask"] for view in batch["views"].values())]
+    views = [view for name, view in batch["views"].items() if name != "targets"]  # which no model reads
+    masks = [batch["attention_mask"], *(view["attention_mask"] for view in views)]
     return int(sum(mask.sum() for mask in masks))
 
 
 def labelled(batch: dict) -> int:
-    """Return the labelled tokens of a batch."""
+    """Return the labelled tokens of a batch, those that latents are to predict included."""
     return int(sum((view["labels"] != -100).sum() for view in batch["views"].values()))
 
 
@@ -113,7 +115,7 @@ class Bench:
     def latent(self, batch: dict, objective: str = "answer", rollout="sequential", backprop="full", **options):
         """Return a step of a latent method through the model's training path."""
         objective = build_objective(objective)
-        counts = {"rows": len(batch["rows"])}
+        counts = {"rows": len(batch["rows"]), **objective.count(batch)}
         counts |= {f"{name}_tokens": int((view["labels"] != -100).sum()) for name, view in batch["views"].items()}
 
         def loss():
@@ -124,7 +126,7 @@ class Bench:
                 views=batch["views"],
                 needs=objective.needs,
             )
-            step = Step(outputs, batch, counts)
+            step = Step(outputs, batch, counts, model=self.model)
             if objective.sums_needs is not None:
                 step.sums = objective.sums(step)
             return sum(objective(step).values())

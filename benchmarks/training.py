@@ -19,11 +19,13 @@ def main() -> None:
     cot = make_batch(model, args.batch, views=("explicit",))
     few, many = (make_batch(model, args.batch, latents) for latents in (6, 30))
     codi, pccot = (make_batch(model, args.batch, latents, views=BOTH) for latents in (6, 24))
+    taught = make_batch(model, args.batch, 24, views=("latent", "targets"))
     groups = (
         {
             "plain CoT fine-tuning": (bench.plain(cot, "explicit"), cot),
             "CODI, 6 latents": (bench.latent(codi, "self_distillation"), codi),
             "PCCoT, 24 latents, 3 iterations": (bench.latent(pccot, "self_distillation", "jacobi", iterations=3), pccot),
+            "LOTUS, 24 latents, 3 iterations": (bench.latent(taught, "latent_tokens", "looped", iterations=3), taught),
         },
         {
             "plain, the positions of 6 latents": (bench.plain(few), few),

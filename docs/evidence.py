@@ -13,6 +13,8 @@ TITLES = {
     "codi": "CODI",
     "pccot": "PCCoT",
     "answer-only": "answer-only latents",
+    "lotus": "LOTUS",
+    "mux": "MUX",
 }
 BASELINES = {
     "no-cot": "no-CoT",

@@ -17,6 +17,8 @@ MEASURED = {  # preset -> its row of results/methods.json where there is one; so
     "codi": "CODI",
     "pccot": "PCCoT, 3 iterations",
     "sim_cot": "SIM-CoT on that Coconut",
+    "lotus": None,
+    "mux": None,
     "coconut": "Coconut, as published",
     "coconut_mixed": "Coconut, steps inside, norm, mixed",
     "lt_tuning": "LT-Tuning, steps inside",

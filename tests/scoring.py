@@ -17,7 +17,9 @@ def terms_of(model, objective, batches: list[dict]) -> dict[str, torch.Tensor]:
     counts = {"rows": sum(int(batch["rows"].sum()) for batch in batches)}
     for view in objective.needs.views:
         counts[f"{view}_tokens"] = sum(int((batch["views"][view]["labels"] != -100).sum()) for batch in batches)
-    steps = [make_step(run(model, objective, batch), batch, counts) for batch in batches]
+    for batch in batches:
+        counts |= {name: counts.get(name, 0) + number for name, number in objective.count(batch).items()}
+    steps = [make_step(run(model, objective, batch), batch, counts, model=model) for batch in batches]
     if objective.sums_needs is not None:
         parts = [objective.sums(step) for step in steps]
         sums = {name: sum(part[name] for part in parts) for name in parts[0]}

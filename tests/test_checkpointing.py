@@ -19,6 +19,7 @@ ROLLOUTS = {
     "last": {"backprop": "last"},
     "none": {"backprop": "none"},
     "jacobi": {"rollout": "jacobi", "rollout_options": {"iterations": 2}},
+    "looped": {"rollout": "looped", "rollout_options": {"iterations": 2}},
     "soft": {"feedback": "soft"},
 }
 

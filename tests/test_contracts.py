@@ -35,6 +35,9 @@ COMBINATIONS = {
     "coconut + self-distillation": {"method": "coconut", "objective": "self_distillation", "feedback": "projection"},
     "coconut inside, last": {"method": "coconut", "remaining_steps": "inside", "backprop": "last"},
     "codi + step decoder": {"method": "codi", "step_decoder": "copy", "step_decoder_group": 2},
+    "lotus, three slots": {"method": "lotus", "latents_per_step": 3, "max_stage": 2, "last_stage": 2},
+    "lotus + step decoder": {"method": "lotus", "step_decoder": "copy", "feedback": "projection"},
+    "mux + jacobi": {"method": "mux", "rollout": "jacobi", "feedback": "soft", "feedback_options": {"top_k": 5}},
     "pccot + shared step decoder": {"method": "pccot", "step_decoder": "shared", "feedback": "projection"},
 }
 

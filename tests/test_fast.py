@@ -17,9 +17,9 @@ from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArgum
 from latent_trainer.model.adapters import latent_model
 from latent_trainer.rollout import fast
 
-METHODS = ("coconut", "codi", "pccot", "pause", "answer_only", "sim_cot", "soft_thinking", "cot")
+METHODS = ("coconut", "codi", "pccot", "lotus", "mux", "pause", "answer_only", "sim_cot", "soft_thinking", "cot")
 STAGED = {"first_stage": 2, "last_stage": 2, "latents_per_step": 2}
-QUICKER = {"coconut": STAGED, "sim_cot": STAGED, "cot": {}}  # four latents, as the others are given
+QUICKER = {"coconut": STAGED, "sim_cot": STAGED, "lotus": STAGED, "cot": {}}  # four latents, as the others are given
 BASES = [(name, attention) for name in ("gpt2", "llama", "qwen3", "gemma") for attention in ("sdpa", "eager")]
 VARIANTS = {
     "checkpointing": {CHECKPOINTING: True},

@@ -27,6 +27,7 @@ CASES = {
     "self_distillation l2": {"distance": "l2", "factor": 0.5, "teacher_weight": 0.25},
 }
 DISTILLATIONS = [case for case in CASES if case != "answer"]
+ELSEWHERE = {"latent_tokens"}  # tests/test_latent_tokens.py: it calls the model's head, and puts targets into a batch
 
 
 def make_objective(case: str):
@@ -61,7 +62,7 @@ ROWS = [row(number) for number in range(6)]
 
 
 def test_every_objective_has_a_case():
-    assert {case.split()[0] for case in CASES} == set(OBJECTIVES)
+    assert {case.split()[0] for case in CASES} | ELSEWHERE == set(OBJECTIVES)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -26,6 +26,8 @@ SETTINGS = {
     "none": {"feedback": "soft", "backprop": "none"},
     "norm": {"feedback": "hidden", "feedback_options": {"norm": "embedding"}, "backprop": 2},
     "jacobi": {"feedback": "soft", "rollout": "jacobi", "rollout_options": {"iterations": 3}},
+    "looped": {"feedback": "soft", "rollout": "looped", "rollout_options": {"iterations": 3}},
+    "looped, constant latents": {"backprop": "none", "rollout": "looped", "rollout_options": {"iterations": 2}},
     "jacobi until nothing changes": {
         "feedback": "projection",
         "rollout": "jacobi",
@@ -36,6 +38,13 @@ SETTINGS = {
         "backprop": "none",
         "rollout": "jacobi",
         "rollout_options": {"iterations": 2},
+    },
+}
+BY_STAGE = {  # ranks agree on an upper bound of their iterations
+    "looped by stage": {
+        "feedback": "projection",
+        "rollout": "looped",
+        "rollout_options": {"iterations": "stage", "latents_per_step": 2},
     },
 }
 
@@ -81,7 +90,7 @@ def agree_with(monkeypatch):
 
 @pytest.mark.parametrize("first", RANKS)
 @pytest.mark.parametrize("second", RANKS)
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("settings", [*SETTINGS.values(), *BY_STAGE.values()], ids=[*SETTINGS, *BY_STAGE])
 def test_same_layers_in_the_same_order(agree_with, settings, first, second):
     """Two ranks with different rows; each loss and gradient is that of a rank alone."""
     model = sharpen(make_latent(**settings))
@@ -119,7 +128,7 @@ def rows_of(*thoughts: int) -> list:
     ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("settings", [*SETTINGS.values(), *BY_STAGE.values()], ids=[*SETTINGS, *BY_STAGE])
 def test_views(agree_with, settings):
     """All views of a batch agree at once; ranks may have no latents, no scored row and other widths."""
     model = sharpen(make_latent(**settings))

@@ -17,6 +17,7 @@ from steps import ANSWER, QUESTION, STEPS, Bench, make_batch, ragged
 
 BATCH = 3
 BOTH = ("latent", "explicit")
+TAUGHT = ("latent", "targets")
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,18 @@ def test_self_distillation(bench, latents, rollout, calls, latent_positions):
     assert len(work.lookups) == 1
 
 
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_lotus(bench, iterations):
+    """The question is read once, the latents once more than there are iterations; the head on written tokens and targets."""
+    step = bench.latent(make_batch(bench.model, BATCH, 24, views=TAUGHT), "latent_tokens", "looped", iterations=iterations)
+    with Work(bench.model) as work:
+        step()
+    assert len(work.calls) == iterations + 1
+    assert work.positions == BATCH * (QUESTION + 2 + 24 * (iterations + 1) + ANSWER - 1)
+    assert work.head == [BATCH * ANSWER, BATCH * 24]
+    assert len(work.lookups) == 1
+
+
 def test_backprop_last(bench):
     """The latents before the last are found without gradient; then everything is read once more, with it."""
     step = bench.latent(make_batch(bench.model, BATCH, 30), backprop="last")
@@ -118,8 +131,9 @@ def operations(step) -> int:
         (6, ("latent",), {}, 0.7),
         (6, BOTH, {"objective": "self_distillation"}, 0.95),
         (24, BOTH, {"objective": "self_distillation", "rollout": "jacobi", "iterations": 3}, 1.55),
+        (24, TAUGHT, {"objective": "latent_tokens", "rollout": "looped", "iterations": 3}, 1.55),
     ],
-    ids=["coconut", "codi", "pccot"],
+    ids=["coconut", "codi", "pccot", "lotus"],
 )
 def test_arithmetic(bench, latents, views, options, most):
     """Not more than plain fine-tuning of the same rows: of the latents' positions, or of the written steps."""

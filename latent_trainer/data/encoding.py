@@ -176,6 +176,17 @@ class Encoder:
         steps = row.steps[:-1] if skip_last else row.steps
         return self._view([], [token for step in steps for token in step], row)
 
+    def targets(self, tokens: list[int], labels: list[int]) -> View:
+        """Return a view for the objective alone, which no model reads: tokens, and what the objective says of each.
+
+        Its first column is empty, so that a row without such tokens has a view, too.
+
+        Args:
+            tokens: of written steps, for instance.
+            labels: a number for each, -100 for one that is not scored; a row that fills up a batch has no other.
+        """
+        return View([self.pad, *tokens], [IGNORED, *labels], 0)
+
     def step_targets(self, row: EncodedProblem, plan: Plan, group: int) -> list[StepTarget]:
         """Return what a step decoder must read from the latents: step k from group k of ``group`` latents.
 

@@ -94,6 +94,32 @@ OWN = {
         "Zhang et al. 2025, Soft Thinking: Unlocking the Reasoning Potential of LLMs in Continuous Concept Space",
         {"curriculum": "fixed", "num_latents": 6, "feedback": "soft"},
     ),
+    "lotus": Method(
+        "Fan, Svete & Lee 2026, Bridging the Gap Between Latent and Explicit Reasoning with Looped Transformers",
+        {
+            "curriculum": "staged",
+            "feedback": "hidden",
+            "latents_per_step": 25,  # published code for Llama; 13 for GPT-2
+            "max_stage": 6,
+            "pad_latent_to_max": True,
+            "epochs_per_stage": 1,
+            "num_train_epochs": 30,  # published code for GPT-2 and Llama 3B; 100 for Llama 1B
+            "objective": "latent_tokens",
+            "objective_options": {"targets": "step_tokens", "weight": 0.05},
+            "rollout": "looped",
+            "rollout_options": {"iterations": "stage", "injection": "add"},
+        },
+    ),
+    "mux": Method(
+        "Suleymanzade et al. 2026, MUX: Continuous Reasoning via Multiplexed Tokens",
+        {
+            "curriculum": "fixed",
+            "num_latents": 6,
+            "feedback": "hidden",
+            "objective": "latent_tokens",
+            "objective_options": {"targets": "superposed", "rho": 0.9, "temperature": 1.0},
+        },
+    ),
     "coconut": Method(
         "Hao et al. 2024, Training Large Language Models to Reason in a Continuous Latent Space",
         {

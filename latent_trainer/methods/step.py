@@ -32,6 +32,7 @@ class Needs:
         latents: whether the latents themselves are returned.
         model: whether the terms call the model, its embedding or its head for instance. They are then computed within its
             forward call, as those of an objective with parameters are, so that parameters that ranks share out are at hand.
+        last_hidden: places whose last hidden states, after the final norm, are returned: what the head reads.
     """
 
     views: tuple[str, ...] = ("latent",)
@@ -39,17 +40,18 @@ class Needs:
     keys_values: tuple[str, ...] = ()
     latents: bool = False
     model: bool = False
+    last_hidden: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for name in ("views", "hidden_states", "keys_values"):
+        for name in ("views", "hidden_states", "last_hidden", "keys_values"):
             if isinstance(getattr(self, name), str):
                 raise ValueError(f"needs {name}={getattr(self, name)!r} is a text; write ({getattr(self, name)!r},)")
-        unknown = [place for place in self.hidden_states if place not in PLACES]
+        unknown = [place for place in (*self.hidden_states, *self.last_hidden) if place not in PLACES]
         unknown += [place for place in self.keys_values if place not in IN_CACHE]
         if unknown or not self.views:
             raise ValueError(
-                f"needs name a place '{unknown[0]}'; hidden_states are of {', '.join(PLACES)}, keys_values of "
-                f"{', '.join(IN_CACHE)}"
+                f"needs name a place '{unknown[0]}'; hidden_states are of {', '.join(PLACES)}, as is last_hidden, "
+                f"keys_values of {', '.join(IN_CACHE)}"
                 if unknown
                 else "needs name no view; name at least the one with latents"
             )
@@ -57,7 +59,8 @@ class Needs:
     @property
     def columns_of_latents(self) -> bool:
         """Whether the columns of latents have to be found."""
-        return self.latents or bool({"latents", "before_latents"} & {*self.hidden_states, *self.keys_values})
+        asked = {*self.hidden_states, *self.last_hidden, *self.keys_values}
+        return self.latents or bool({"latents", "before_latents"} & asked)
 
 
 @dataclass
@@ -80,7 +83,7 @@ class Step:
     Args:
         views: name -> what the model returned for a view (`latent_trainer.model.views.ViewOutput`): ``token_loss`` (N,) of
             its labelled tokens, and what `Needs` asked for: ``hidden_states[place]`` and ``keys_values[place]``, one entry a
-            layer.
+            layer, and ``last_hidden[place]``.
         batch: the tensors of the batch. ``input_ids`` and ``attention_mask`` (B, Tp) are the prompts, ``views`` holds
             ``input_ids``, ``attention_mask``, ``labels`` (B, Tv) and ``answer_start`` (B,) of every view, and ``rows`` (B,)
             is False for rows that only fill up a batch, which no term may count.

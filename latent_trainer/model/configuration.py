@@ -31,7 +31,8 @@ class LatentConfig(PreTrainedConfig):
         feedback: how a hidden state becomes the next input embedding, a key of ``FEEDBACKS``.
         feedback_options: keyword arguments of that feedback.
         rollout: how the latents are computed, one of ``ROLLOUTS``.
-        rollout_options: keyword arguments of the rollout (jacobi: iterations, tolerance).
+        rollout_options: keyword arguments of the rollout (jacobi: iterations, tolerance; looped: iterations, injection,
+            latents_per_step).
         backprop: through which latents gradient flows in training: "full", "last", "none" or the number of last latents.
         step_decoder: auxiliary decoder of the model, "copy", "shared" or None.
         step_decoder_group: latents it reads for a step.

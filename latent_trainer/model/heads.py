@@ -1,6 +1,8 @@
 """From hidden states to logits and losses, for any base model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -86,19 +88,31 @@ def token_losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor, sm
         base: as in `logits_of`.
         smoothing: as in `cross_entropy`; fused losses have none.
     """
-    if is_sharded(base):
-        return _losses(base, hidden, labels, smoothing)
-    if hasattr(base, "fused_losses"):  # latent_trainer.training.kernels
+    if hasattr(base, "fused_losses") and not is_sharded(base):  # latent_trainer.training.kernels
         return base.fused_losses(hidden, labels)
+    return losses_of_logits(base, hidden, partial(cross_entropy, smoothing=smoothing), labels)
+
+
+def losses_of_logits(
+    base: nn.Module, hidden: torch.Tensor, loss: Callable[..., torch.Tensor], *targets: torch.Tensor
+) -> torch.Tensor:
+    """Return ``loss(logits, *targets)`` (N,) of the logits that ``hidden`` (N, H) gives; as `token_losses`.
+
+    Args:
+        base: as in `logits_of`.
+        hidden: last hidden states after the final norm.
+        loss: maps logits (n, V) and the same n rows of ``targets`` to n losses, each row for itself.
+        targets: (N, ..) each.
+    """
     rows = max(1, LOGITS // base.config.get_text_config().vocab_size)
-    if len(labels) <= rows:
-        return _losses(base, hidden, labels, smoothing)
-    chunks = zip(hidden.split(rows), labels.split(rows), strict=True)
-    return torch.cat([checkpoint(_losses, base, *chunk, smoothing, use_reentrant=False) for chunk in chunks])
+    if is_sharded(base) or len(hidden) <= rows:
+        return _losses(base, loss, hidden, *targets)
+    chunks = zip(*(one.split(rows) for one in (hidden, *targets)), strict=True)
+    return torch.cat([checkpoint(_losses, base, loss, *chunk, use_reentrant=False) for chunk in chunks])
 
 
-def _losses(base: nn.Module, hidden: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
-    return cross_entropy(logits_of(base, hidden), labels, smoothing)
+def _losses(base: nn.Module, loss: Callable, hidden: torch.Tensor, *targets: torch.Tensor) -> torch.Tensor:
+    return loss(logits_of(base, hidden), *targets)
 
 
 def causal_lm_loss(

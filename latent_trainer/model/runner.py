@@ -140,9 +140,9 @@ class Runner:
             inputs_embeds = self.embedding(input_ids)  # (B, T, H)
         thought, closed = read_thought(past_key_values)
         latent_mask, thinking = self.thought_columns(input_ids, closed)
+        placeholders = thinking & (input_ids == config.latent_token_id)  # those of learned embeddings too
         if latents is not None and thought is None:
-            places = thinking & (input_ids == config.latent_token_id)  # those of learned embeddings too
-            inputs_embeds, left = place_latents(inputs_embeds, places, latents)
+            inputs_embeds, left = place_latents(inputs_embeds, placeholders, latents)
             latent_mask = latent_mask & left
         if position_ids is None:
             position_ids = count_positions(attention_mask, past_key_values, inputs_embeds)
@@ -160,6 +160,7 @@ class Runner:
             thought=thought,
             continuations=continuations,
             unread=unread,
+            placeholders=placeholders,
         )
         reading = Reading(
             decoder=self.decoder,

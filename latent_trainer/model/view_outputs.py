@@ -20,6 +20,7 @@ class ViewOutput(ModelOutput):
         token_loss: (N,) cross-entropy of every labelled token, in row order.
         hidden_states: place -> one tensor a layer, embedding output first: (B, H) of one column a row, (B, n, H) of several;
             the places are those of `latent_trainer.methods.step.Needs`, None unless an objective asks for some.
+        last_hidden: place -> (B, H) or (B, n, H), the last hidden states after the final norm; None unless asked for.
         keys_values: place -> (keys, values) a layer, each (B, heads, n, D).
         latents: (B, K, H) of the view with latents, zeros behind a row's last one.
         latent_mask: (B, K), True where there is a latent.
@@ -27,6 +28,7 @@ class ViewOutput(ModelOutput):
 
     token_loss: torch.FloatTensor | None = None
     hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
+    last_hidden: dict[str, torch.FloatTensor] | None = None
     keys_values: dict[str, tuple[tuple[torch.FloatTensor, torch.FloatTensor], ...]] | None = None
     latents: torch.FloatTensor | None = None
     latent_mask: torch.BoolTensor | None = None

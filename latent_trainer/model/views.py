@@ -62,7 +62,7 @@ def forward_views(
     losses = _token_losses(runner.base, views, dict(zip(views, hidden, strict=True)), label_smoothing)
     latents = latent_columns(runner.latent_places(parts[0]), prompt_width) if needs.columns_of_latents else None
     results = {}
-    for name, other, cache in zip(views, [None, *others], caches, strict=True):
+    for name, other, cache, last in zip(views, [None, *others], caches, hidden, strict=True):
         layers, before, own = output.hidden_states, prompt_width - 1, latents if other is None else None
         if other is not None and needs.hidden_states:
             pairs = zip(output.hidden_states, other.hidden_states, strict=True)
@@ -71,6 +71,11 @@ def forward_views(
         results[name] = ViewOutput(
             token_loss=losses[name],
             hidden_states={place: at_columns(layers, where) for place, where in columns.items()} or None,
+            last_hidden={
+                place: at_columns([last], where)[0]
+                for place, where in places(needs.last_hidden, views[name], own, 0).items()
+            }
+            or None,
             keys_values=in_cache(needs.keys_values, cache, prompt_width, own) or None,
         )
     first = next(iter(results.values()))

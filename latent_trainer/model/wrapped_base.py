@@ -1,5 +1,7 @@
 """What a latent model takes from the model it wraps: embeddings, head, decoder, and the form in which that is called."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -7,7 +9,7 @@ from transformers import PreTrainedModel
 from latent_trainer.compat import CACHE, guard_torch_init_functions, keeps_weights
 from latent_trainer.errors import InputError
 from latent_trainer.model.base_check import form_of, is_quickly_tried
-from latent_trainer.model.heads import logits_of
+from latent_trainer.model.heads import logits_of, losses_of_logits, token_losses
 from latent_trainer.model.runner import Runner
 from latent_trainer.rollout.base_form import BaseForm, decoder_of
 from latent_trainer.rollout.cache import hold_length
@@ -22,6 +24,14 @@ class WrappedBase:
     def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits (.., V) of last hidden states (.., H)."""
         return logits_of(self.base, hidden)
+
+    def token_losses(self, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the cross-entropy (N,) of ``labels`` (N,) predicted by last hidden states (N, H), chunk by chunk."""
+        return token_losses(self.base, hidden, labels)
+
+    def losses_of_logits(self, hidden: torch.Tensor, loss: Callable[..., torch.Tensor], *targets: torch.Tensor):
+        """Return any other loss (N,) of logits, chunk by chunk; as `latent_trainer.model.heads.losses_of_logits`."""
+        return losses_of_logits(self.base, hidden, loss, *targets)
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the base model's token embedding."""

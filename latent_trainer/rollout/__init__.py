@@ -29,6 +29,7 @@ from latent_trainer.errors import InputError
 from latent_trainer.registry import Registry
 from latent_trainer.rollout.contract import Rollout
 from latent_trainer.rollout.jacobi import JacobiRollout
+from latent_trainer.rollout.looped import LoopedRollout
 from latent_trainer.rollout.sequential import SequentialRollout
 
 
@@ -44,4 +45,12 @@ def take_rollout(name: str, entry) -> type[Rollout]:
     return entry
 
 
-ROLLOUTS = Registry("rollout", {"sequential": SequentialRollout, "jacobi": JacobiRollout}, take_rollout)
+ROLLOUTS = Registry(
+    "rollout",
+    {
+        "sequential": SequentialRollout,
+        "jacobi": JacobiRollout,
+        "looped": LoopedRollout,
+    },
+    take_rollout,
+)

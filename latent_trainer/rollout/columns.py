@@ -49,6 +49,8 @@ class Columns:
             decoder that `latent_trainer.rollout.fast.ready_masks.takes_ready_mask`.
         unread: columns of the prompt before its last, without latents: nobody reads their last hidden state, and it need not
             be right (`latent_trainer.rollout.fast.unread`).
+        placeholders: (B, T) bool, True at every latent, also at one that was given and so is not to be filled; None means
+            ``latent_mask``.
     """
 
     embeds: torch.Tensor
@@ -60,6 +62,15 @@ class Columns:
     thought: torch.Tensor | None = None
     continuations: Sequence[Continuation] = ()
     unread: int = 0
+    placeholders: torch.Tensor | None = None
+
+    @property
+    def longest_thoughts(self) -> torch.Tensor:
+        """(B,) latents of the longest thought of each row, given ones included."""
+        mask = self.latent_mask if self.placeholders is None else self.placeholders
+        place = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+        before = torch.where(mask, 0, place).cummax(1).values  # (B, T): the latest column without a latent, from 1
+        return (place - before).amax(1)
 
     def check_latents(self, columns: list[int]) -> None:
         """Raise an `InputError` where the first of these columns has nothing to think from, or is one of the prompt's.

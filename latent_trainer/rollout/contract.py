@@ -25,6 +25,7 @@ class Rollout:
     Options: type = NoOptions  # a dataclass whose annotations state type and range of every option
     counts_latents: bool = True  # latents come one after the other, so that ``backprop`` may be "last" or a number
     reads_once: bool = True  # every column is read once with gradient, so that there is one attention of each
+    refines: bool = False  # reads latents anew with other values: nothing to do for a feedback that computes none
     keeps_pace: bool = False  # runs as many passes as ``Reading.least`` asks for, so that parameters may be shared out
 
     def __init__(self, options=None):

@@ -9,7 +9,7 @@ from latent_trainer.rollout.cache import branch, columns_in
 from latent_trainer.rollout.columns import Columns, columns_of
 from latent_trainer.rollout.contract import Rollout, check_backprop
 from latent_trainer.rollout.output import RolloutOutput, split_output
-from latent_trainer.rollout.passes import Passes
+from latent_trainer.rollout.prefix import read_prefix
 from latent_trainer.rollout.reading import Reading
 from latent_trainer.rollout.sequential import SequentialRollout
 
@@ -50,6 +50,7 @@ class JacobiRollout(Rollout):
     Options = JacobiOptions
     counts_latents = False  # "none": latents are constants
     reads_once = False
+    refines = True
     keeps_pace = True
 
     def fill(self, columns: Columns, reading: Reading) -> RolloutOutput:
@@ -75,8 +76,8 @@ class JacobiRollout(Rollout):
             cache = passes.new_cache()
         # a cache that was handed in is to be extended itself, by the last pass alone
         keeps = reading.fast and cache is None and not waits
-        outputs, hidden, cache = _read_prefix(passes, embeds, first, first + read, cache, columns.thought)
-        hidden = hidden[:, :width]  # (B, n, H): the columns before the block's
+        outputs, before, placeholders, cache = read_prefix(passes, embeds, first, first + read, cache, columns.thought)
+        hidden = torch.cat([before.unsqueeze(1), placeholders], 1)[:, :width]  # (B, n, H): the columns before the block's
         length = columns_in(cache)
         mask = columns.latent_mask[:, first:last, None]  # (B, n, 1)
         block = embeds[:, first:last]  # (B, n, H); the columns left to refine
@@ -105,25 +106,3 @@ class JacobiRollout(Rollout):
         rest = torch.cat([block, embeds[:, last:]], 1)
         outputs.append(passes.one(rest, first + len(done), cache))
         return passes.joined(outputs, torch.cat([embeds[:, :first], *done, rest], 1), cache)
-
-
-def _read_prefix(passes: Passes, embeds, first: int, stop: int, cache, thought):
-    """Pass 0, over the columns before ``stop``.
-
-    A fresh cache reads prefix and placeholders in one pass and forgets the placeholders; a cache that was handed in may be
-    of fixed size, so there the placeholders are read on a branch.
-
-    Returns:
-        Outputs over the columns before ``first``, the hidden state before each column of the block, and the cache.
-    """
-    if cache is None:
-        output, cache = passes.first(embeds[:, :stop], passes.new_cache(), keep=first)
-        prefix, placeholders = split_output(output, [first, stop - first])
-        before = torch.cat([prefix.last_hidden_state[:, -1:], placeholders.last_hidden_state], 1)
-        return [prefix], before, cache
-    outputs = []
-    if first > 0:
-        outputs = [passes.one(embeds[:, :first], 0, cache)]
-        thought = outputs[0].last_hidden_state[:, -1]
-    placeholders = passes.one(embeds[:, first:stop], first, branch(cache)).last_hidden_state
-    return outputs, torch.cat([thought.unsqueeze(1), placeholders], 1), cache

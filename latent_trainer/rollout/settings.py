@@ -12,12 +12,14 @@ def check_rollout(rollout: str, options: dict, backprop: str | int) -> dict:
     Args:
         rollout: one of ``ROLLOUTS``.
         options: its keyword arguments.
-        backprop: "full", "last", "none" or an integer >= 0; the last latents cannot be told apart with rollout=jacobi.
+        backprop: "full", "last", "none" or an integer >= 0; the last latents cannot be told apart where a
+            rollout refines all of them at once.
 
     Raises:
         InputError: there is no such rollout, option or back-propagation; in one line.
     """
     check_choice("rollout", rollout, ROLLOUTS)
     options = check_options(f"rollout '{rollout}'", ROLLOUTS[rollout].Options, options, setting="rollout_options")
+    ROLLOUTS[rollout].Options(**options)  # which may refuse a combination of them
     check_backprop(rollout, backprop, ROLLOUTS[rollout].counts_latents)
     return options

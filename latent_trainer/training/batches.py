@@ -37,6 +37,7 @@ class Batches:
         self.collator = LatentCollator(self.encoder.pad)
         self.args, self.objective, self.step_group = args, objective, step_group
         self.what = f"objective '{args.objective}'"
+        objective.check_curriculum(self.curriculum)
         most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
         self.room = Room(self.encoder, context, most_latents, args.max_new_tokens)
 
@@ -115,9 +116,9 @@ class Batches:
         return batch
 
 
-def columns(batch: dict) -> dict[str, torch.Tensor]:
-    """Return token ids and mask of all columns a model reads of a batch: prompts and views; fillers count as padding."""
-    parts = [batch, *batch["views"].values()]
+def columns(batch: dict, views: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """Return token ids and mask of all columns a model reads of a batch: prompts and ``views``; fillers count as padding."""
+    parts = [batch, *(batch["views"][name] for name in views)]
     masks = [part["attention_mask"] * batch["rows"].unsqueeze(1) for part in parts]
     ids = [part["input_ids"].flatten() for part in parts]
     return {"input_ids": torch.cat(ids), "attention_mask": torch.cat([mask.flatten() for mask in masks])}

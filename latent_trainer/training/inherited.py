@@ -102,7 +102,8 @@ FIELDS = (
     ),
     Inherited(
         "label_smoothing_factor",
-        "in every token's cross-entropy, those of steps and teachers too; as in the stock trainer also in `eval_loss`. "
+        "in every written token's cross-entropy, those of steps and teachers too; not in the targets of latents "
+        "(`latent_tokens`); as in the stock trainer also in `eval_loss`. "
         "Refused beside `use_liger_kernel`",
         test="test_label_smoothing",
     ),

@@ -1,8 +1,12 @@
 """A part by its name with its options in one mapping: ``objective: {name: self_distillation, factor: 2}``."""
 
+from dataclasses import fields
+
 from latent_trainer.errors import InputError
 from latent_trainer.methods.curriculum import CURRICULA
+from latent_trainer.methods.objectives import OBJECTIVES
 from latent_trainer.options import check_options
+from latent_trainer.rollout import ROLLOUTS
 
 PARTS = ("objective", "feedback", "rollout", "curriculum")
 # The options of the library's own curricula are fields of the training arguments, under these names where they differ.
@@ -65,3 +69,31 @@ def unfold_curriculum(args) -> None:
             raise InputError(f"{name}={getattr(args, name)} and {value} in curriculum_options are both given; keep one")
         setattr(args, name, value)
     args.curriculum_options = None
+
+
+def share_with_curriculum(args) -> None:
+    """Fill in options of objective and rollout that the curriculum has, too, and that were left unset.
+
+    So a number that several parts must agree on, latents_per_step for one, is given once, and a saved model knows it
+    without its curriculum.
+
+    Args:
+        args: `LatentTrainingArguments` with their choices made; changed in place. An option counts as left unset where it is
+            not given and its default is None.
+
+    Raises:
+        InputError: one that is given and is not the curriculum's.
+    """
+    curriculum = args.make_curriculum()
+    shared = {one.name: getattr(curriculum, one.name) for one in fields(curriculum)}
+    for part, kind in (("objective", OBJECTIVES[args.objective]), ("rollout", ROLLOUTS[args.rollout])):
+        options = getattr(args, f"{part}_options") or {}
+        names = [one.name for one in fields(kind.Options) if one.default is None and shared.get(one.name) is not None]
+        if not names or not isinstance(options, dict):  # anything else is refused where the options are checked
+            continue
+        for name in names:
+            if options.get(name) not in (None, shared[name]):
+                raise InputError(
+                    f"{part}_options.{name}={options[name]} is not the curriculum's {name}={shared[name]}; leave it out"
+                )
+        setattr(args, f"{part}_options", {**options, **{name: shared[name] for name in names}})

@@ -23,6 +23,7 @@ class Scoring:
     train_objective: Objective
     step_objective: StepObjective | None
     _term_sums: dict[str, torch.Tensor]
+    _count_sums: dict[str, int]
     _steps_summed: int
 
     @property
@@ -31,8 +32,13 @@ class Scoring:
         return f"objective '{self.args.objective}'"
 
     def _forget_terms(self) -> None:
-        """Begin to add up the terms that are logged."""
-        self._term_sums, self._steps_summed = {}, 0
+        """Begin to add up the terms and counts that are logged."""
+        self._term_sums, self._count_sums, self._steps_summed = {}, {}, 0
+
+    def _add_counts(self, totals: Totals) -> None:
+        """Add up what the objective counts of a step and wants logged."""
+        for name in self.train_objective.logged_counts:
+            self._count_sums[name] = self._count_sums.get(name, 0) + totals.counts[name]
 
     @property
     def _objectives(self) -> list[Objective]:
@@ -151,14 +157,14 @@ class Scoring:
         return (loss, outputs) if return_outputs else loss
 
     def _track_num_input_tokens(self, inputs: dict) -> None:
-        super()._track_num_input_tokens(columns(inputs))
+        super()._track_num_input_tokens(columns(inputs, self.train_objective.needs.views))
 
     def floating_point_ops(self, inputs: dict) -> int:
         """Return the operations of a training step, estimated from all columns it reads."""
-        return super().floating_point_ops(columns(inputs))
+        return super().floating_point_ops(columns(inputs, self.train_objective.needs.views))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the stage, and the objective's terms where there is more than one, to what is logged."""
+        """Add the stage, the objective's terms where there is more than one, and counts it wants logged, per step."""
         logs["stage"] = self.stages.stage
         if "loss" in logs:
             names = dict.fromkeys(name for own in gather_object([list(self._term_sums)]) for name in own)
@@ -167,5 +173,7 @@ class Scoring:
                 for name in names:  # a rank without latents in any row may have fewer terms
                     total = self._term_sums.get(name, zero)
                     logs[f"loss_{name}"] = self.accelerator.reduce(total, "sum").item() / self._steps_summed
+            steps = self._steps_summed
+            logs |= {name: number / steps for name, number in self._count_sums.items()}
             self._forget_terms()
         super().log(logs, start_time)

@@ -188,7 +188,9 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         if self.state.global_step == 0:  # a run that begins, perhaps anew with a smaller batch
             self._forget_terms()
         self._steps_summed += 1
-        return batches, self._totals(self.model_wrapped, batches, one_by_one=True)
+        totals = self._totals(self.model_wrapped, batches, one_by_one=True)
+        self._add_counts(totals)
+        return batches, totals
 
     # ---- stages, training and saving ----
 

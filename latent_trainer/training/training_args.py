@@ -24,6 +24,7 @@ from latent_trainer.training.named_options import (
     PARTS,
     as_fields,
     check_curriculum,
+    share_with_curriculum,
     unfold,
     unfold_curriculum,
 )
@@ -216,6 +217,7 @@ class LatentTrainingArguments(TrainingArguments):
             check_choice(name, getattr(self, name), choices)
         if self.remaining_steps is not None:
             check_choice("remaining_steps", self.remaining_steps, ("after", "inside"))
+        share_with_curriculum(self)
         self.rollout_options = check_rollout(self.rollout, self.rollout_options or {}, self.backprop)
         if self.feedback_options is not None:
             self.feedback_options = check_feedback(self.feedback, self.feedback_options)
@@ -239,8 +241,10 @@ class LatentTrainingArguments(TrainingArguments):
             raise InputError(
                 "label_smoothing_factor cannot be applied in the fused losses of use_liger_kernel; leave one out"
             )
-        if self.rollout == "jacobi" and self.feedback == "learned":
-            raise InputError("rollout=jacobi has nothing to refine with feedback=learned; use rollout=sequential")
+        if ROLLOUTS[self.rollout].refines and not FEEDBACKS[self.feedback].sequential:
+            raise InputError(
+                f"rollout={self.rollout} has nothing to refine with feedback={self.feedback}; use rollout=sequential"
+            )
         if self.objective == "self_distillation" and self.curriculum == "fixed" and self.keep_steps:
             raise InputError(
                 "objective=self_distillation with keep_steps=True makes student and teacher the same; change one"

@@ -26,6 +26,7 @@ ROWS = [
 PROMPTS = [row[: row.index(BOT)] for row in ROWS]
 WRITTEN = [[81, 54, 16, 30], [62, 25, 90]]  # explicit views
 TOLERANCE = 1e-8
+LOOPS = 2
 
 
 class Float64(TorchFunctionMode):
@@ -85,11 +86,20 @@ class Reference:
             filled = torch.cat([filled[:, :column], latent.to(filled.dtype), filled[:, column + 1 :]], 1)
         return self.run(ids, filled)[1][0]
 
+    def looped_row(self, ids: list[int]) -> torch.Tensor:
+        """Return the logits (T, V) of a row whose latents are refined `LOOPS` times, each out of its own column."""
+        embeds = self.base.get_input_embeddings()(torch.tensor([ids]))
+        is_latent = torch.tensor([ids]).eq(LATENT).unsqueeze(-1)
+        filled = embeds
+        for _ in range(LOOPS):
+            filled = torch.where(is_latent, embeds + self.run(ids, filled)[0].to(embeds.dtype), embeds)
+        return self.run(ids, filled)[1][0]
+
     def loss(self, rows: list[list[int]], starts: list[int], backprop: str = "full") -> torch.Tensor:
         """Return the summed cross-entropy of every row's tokens from its start on, thought tokens left out."""
         total = 0.0
         for ids, start in zip(rows, starts, strict=True):
-            logits = self.row(ids, backprop)
+            logits = self.looped_row(ids) if backprop == "looped" else self.row(ids, backprop)
             for column in range(start, len(ids)):
                 total = total + nn.functional.cross_entropy(logits[column - 1 : column], torch.tensor([ids[column]]))
         return total
@@ -217,7 +227,8 @@ class Checks:
     def _views(self, backprop: str = "full", names: tuple[str, ...] = ("latent", "explicit"), **settings) -> float:
         batch = view_batch()
         batch["views"] = {name: batch["views"][name] for name in names}
-        expected, wanted = self.expected(backprop, names)
+        looped = settings.get("rollout") == "looped"
+        expected, wanted = self.expected("looped" if looped else backprop, names)
         checkpoint = settings.pop("checkpoint", False)
         self.model.configure("hidden", backprop=backprop, **settings)
         (self.model.gradient_checkpointing_enable if checkpoint else self.model.gradient_checkpointing_disable)()
@@ -256,6 +267,10 @@ class Checks:
     def jacobi(self) -> float:
         """The same with as many parallel iterations as latents."""
         return self._views(rollout="jacobi", rollout_options={"iterations": 3})
+
+    def looped(self) -> float:
+        """The same with latents that are refined in parallel, each out of its own column."""
+        return self._views(rollout="looped", rollout_options={"iterations": LOOPS})
 
     def checkpointing(self) -> float:
         """The same under gradient checkpointing."""

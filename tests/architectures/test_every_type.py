@@ -14,12 +14,12 @@ HERE = Path(__file__).resolve().parent
 RECORD = HERE.parents[1] / "results" / "architectures.json"
 KINDS = {  # one for each way in which a base model is not the usual one
     "roberta": ("plain", "padding", "codi"),  # a head that transforms, positions that start later
-    "gemma3n_text": ("plain", "padding", "codi"),  # embeddings of its own for every layer, four streams
-    "bart": ("plain", "padding", "codi"),  # no position ids
-    "ctrl": ("plain", "last", "jacobi"),  # scales embeddings in place
-    "mamba": ("plain", "padding", "generate", "codi", "checkpointing"),  # states alone, column by column
-    "qwen3_next": ("plain", "padding", "generate", "codi", "jacobi", "checkpointing"),  # states and keys
-    "deepseek_v32": ("plain", "padding", "codi", "checkpointing"),  # keys that choose the columns
+    "gemma3n_text": ("plain", "padding", "codi", "looped"),  # embeddings of its own for every layer, four streams
+    "bart": ("plain", "padding", "codi", "looped"),  # no position ids
+    "ctrl": ("plain", "last", "jacobi", "looped"),  # scales embeddings in place
+    "mamba": ("plain", "padding", "generate", "codi", "looped", "checkpointing"),  # states alone, column by column
+    "qwen3_next": ("plain", "padding", "generate", "codi", "jacobi", "looped", "checkpointing"),  # states and keys
+    "deepseek_v32": ("plain", "padding", "codi", "checkpointing", "looped"),  # keys that choose the columns
     "falcon_h1": ("plain", "codi", "save_load"),  # scales in every place, buffers that are saved nowhere
     "openai-gpt": ("plain",),  # drops the cache
 }

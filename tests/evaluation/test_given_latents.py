@@ -35,6 +35,7 @@ OPTIONS = {
     "projection": {"feedback": "projection"},
     "soft": {"feedback": "soft"},
     "jacobi": {"rollout": "jacobi", "rollout_options": {"iterations": 2}},
+    "looped": {"rollout": "looped", "rollout_options": {"iterations": 2}},
     "learned": {"feedback": "learned"},
 }
 

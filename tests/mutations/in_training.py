@@ -172,6 +172,27 @@ TRAINING = [
         "the last batch is filled up with rows that count twice",
     ),
     Mutation(
+        "latent_trainer/methods/objectives/latent_tokens.py",
+        "labels = [latent if place < size and latent < plan.latents else UNSCORED for latent, place in places]",
+        "labels = [latent if latent < plan.latents else UNSCORED for latent, place in places]",
+        "tests/test_latent_tokens.py -k test_nothing_spills",
+        "a long step spills into the slots of the next",
+    ),
+    Mutation(
+        "latent_trainer/methods/objectives/latent_tokens.py",
+        "weights = weights / weights.sum(1, keepdim=True)",
+        "weights = weights / weights.max()",
+        "tests/test_latent_tokens.py -k test_equals_the_plain_version",
+        "what a latent is to predict does not add up to one",
+    ),
+    Mutation(
+        "latent_trainer/methods/objectives/latent_tokens.py",
+        'view["attention_mask"][batch["rows"], 1:]',
+        'view["attention_mask"][:, 1:]',
+        "tests/test_latent_tokens.py -k test_counts",
+        "rows that fill up a batch count as cut",
+    ),
+    Mutation(
         "latent_trainer/methods/objectives/self_distillation.py",
         "(elements - 1)).clamp(min=0)",
         "elements).clamp(min=0)",

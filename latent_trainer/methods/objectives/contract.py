@@ -30,10 +30,14 @@ class Objective(nn.Module):
     needs: Needs = Needs()
     sums_needs: Needs | None = None
     longer_views: ClassVar[bool | None] = None
+    logged_counts: ClassVar[tuple[str, ...]] = ()  # of what it counts: logged beside the terms, as the mean over steps
 
     def __init__(self, options: Any = None, config: Any = None):
         super().__init__()
         self.options = self.Options() if options is None else options
+
+    def check_curriculum(self, curriculum) -> None:
+        """Raise an `InputError` where rows as this curriculum makes them leave the objective nothing to score."""
 
     def make_views(self, encoder, row, plan) -> dict:
         """Return the views of a row, name -> `latent_trainer.data.encoding.View`.
