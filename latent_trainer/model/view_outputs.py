@@ -21,6 +21,7 @@ class ViewOutput(ModelOutput):
         hidden_states: place -> one tensor a layer, embedding output first: (B, H) of one column a row, (B, n, H) of several;
             the places are those of `latent_trainer.methods.step.Needs`, None unless an objective asks for some.
         keys_values: place -> (keys, values) a layer, each (B, heads, n, D).
+        attention: place -> scores a layer, (B, heads, A, n).
         latents: (B, K, H) of the view with latents, zeros behind a row's last one.
         latent_mask: (B, K), True where there is a latent.
     """
@@ -28,6 +29,7 @@ class ViewOutput(ModelOutput):
     token_loss: torch.FloatTensor | None = None
     hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
     keys_values: dict[str, tuple[tuple[torch.FloatTensor, torch.FloatTensor], ...]] | None = None
+    attention: dict[str, tuple[torch.FloatTensor, ...]] | None = None
     latents: torch.FloatTensor | None = None
     latent_mask: torch.BoolTensor | None = None
 

@@ -10,6 +10,7 @@ from dataclasses import is_dataclass
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.methods.objectives.answer import AnswerObjective
 from latent_trainer.methods.objectives.contract import Objective
+from latent_trainer.methods.objectives.kv_distillation import KVDistillationObjective
 from latent_trainer.methods.objectives.self_distillation import SelfDistillationObjective
 from latent_trainer.methods.step import Needs
 from latent_trainer.options import check_options
@@ -42,6 +43,7 @@ OBJECTIVES = Registry(
     {
         "answer": AnswerObjective,
         "self_distillation": SelfDistillationObjective,
+        "kv_distillation": KVDistillationObjective,
     },
     take_objective,
 )

@@ -30,6 +30,7 @@ class Objective(nn.Module):
     needs: Needs = Needs()
     sums_needs: Needs | None = None
     longer_views: ClassVar[bool | None] = None
+    has_teacher: ClassVar[bool] = False  # one that reads the written steps; a student that reads all of them learns nothing
 
     def __init__(self, options: Any = None, config: Any = None):
         super().__init__()
