@@ -29,7 +29,7 @@ def best(scores: torch.Tensor, steps: torch.Tensor, latents: torch.Tensor) -> to
     """
     most, columns = latents.shape[1], scores.shape[-1]
     lowest = -torch.inf if scores.is_floating_point() else torch.iinfo(scores.dtype).min
-    order = scores.masked_fill(~steps.unsqueeze(1), lowest).argsort(-1, descending=True, stable=True)[..., :most]
+    order = scores.masked_fill(~steps.unsqueeze(1), lowest).argsort(dim=-1, descending=True, stable=True)[..., :most]
     gone = torch.arange(order.shape[-1], device=order.device) >= _stay(steps, latents)[:, None, None]  # (B, 1, K)
     order = order.masked_fill(gone, columns).sort(-1).values.clamp(max=columns - 1)
     return torch.nn.functional.pad(order, (0, most - order.shape[-1]))

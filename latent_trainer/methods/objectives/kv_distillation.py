@@ -90,8 +90,7 @@ class KVDistillationObjective(Objective):
         """Return the terms ``student``, ``teacher``, ``distill`` and ``keys_values``."""
         steps, latents = _steps(step), step.latent_mask & step.rows.unsqueeze(1)
         taught = eviction.pairs(steps, latents)  # (B, K)
-        # one weight for every latent of a row, and one for every row of the global batch
-        weights = taught / (latents.sum(1, keepdim=True).clamp(min=1) * max(step.counts["rows"], 1))  # (B, K)
+        among = latents.sum(1, keepdim=True).clamp(min=1) * max(step.counts["rows"], 1)  # (B, 1): a row's latents, all rows
         layers = step.views["latent"].keys_values["latents"]
         total = 0.0
         for number, (students, teachers) in enumerate(
@@ -100,7 +99,7 @@ class KVDistillationObjective(Objective):
             columns = self._columns(step, number, teachers[0].detach(), steps, latents)  # (B, heads, K)
             for which, (student, teacher) in enumerate(zip(students, teachers, strict=True)):
                 at = columns.unsqueeze(-1).expand(-1, student.shape[1], -1, teacher.shape[-1])
-                own = self._distance(student, teacher.detach().gather(2, at), weights)
+                own = self._distance(student, teacher.detach().gather(2, at), taught, among)
                 total = total + own / (2 * len(layers) * self._deviation(step, number, which, own))
         return {**self.distillation.terms(step), "keys_values": self.options.kv_factor * total}
 
@@ -116,11 +115,11 @@ class KVDistillationObjective(Objective):
             scores = eviction.rkv(keys, attention, steps, self.options.importance)
         return eviction.best(scores, steps, latents)
 
-    def _distance(self, student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Return the sum over rows and latents of the mean distance of keys, or values, (B, heads, K, D), weighed (B, K)."""
+    def _distance(self, student, teacher, taught: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+        """Return the mean distance of keys, or values, (B, heads, K, D): a sum over latents (B, K) taught, out of so many."""
         kind = torch.promote_types(student.dtype, torch.float32)
         apart = DISTANCES[self.options.kv_distance](student.to(kind), teacher.to(kind), reduction="none")
-        return (apart.mean((1, 3)) * weights.to(kind)).sum()
+        return (apart.mean((1, 3)) * taught / among).sum()
 
     def _deviation(self, step: Step, layer: int, which: int, like: torch.Tensor) -> torch.Tensor | float:
         """Return sigma_l of keys (0) or values (1) over the global batch; 1 where it has no two numbers or only equal ones."""
