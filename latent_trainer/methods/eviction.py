@@ -1,7 +1,7 @@
 """Which columns of the written steps stay when only as many may stay as there are latents.
 
-Letters in shapes: B rows, n columns of the view with written steps, K latents, D units of a head. Columns stay in the order
-of time, and where there are fewer than latents all of them stay: then the first latents have a column each and the rest none.
+Columns stay in the order of time. Where there are fewer than latents all of them stay: then the first latents have a column
+each and the rest none. Letters in shapes: B rows, n columns of the view with written steps, K latents, D units of a head.
 """
 
 import torch
@@ -48,7 +48,9 @@ def uniform(steps: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
 
 
 def drawn(ids: torch.Tensor, steps: torch.Tensor, heads: int, layer: int, seed: int) -> torch.Tensor:
-    """Return scores (B, heads, n) drawn at random, by the steps' tokens, layer and seed alone: the same wherever a row is read.
+    """Return scores (B, heads, n) drawn at random.
+
+    They depend on the steps' tokens, the layer and the seed alone, and so are the same wherever and whenever a row is read.
 
     Args:
         ids: (B, n), the tokens of the view.

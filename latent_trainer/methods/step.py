@@ -25,10 +25,10 @@ class Needs:
     - ``columns``: column t predicts the view's column t, (B, Tv, H). Keys and values of ``columns`` are those of the view's
       own column t, (B, heads, Tv - 1, D), as nobody reads the last one: a
       row's last token is not to be counted, so mask them with ``attention_mask[:, 1:]``;
-    - ``answer_to_columns``: what the columns of the answer, from ``steps_end`` to the last one that is read, score the view's
-      own columns before the softmax, (B, heads, A, Tv - 1): scaled products of query and key after rotation, capped and
-      biased as the model does it; -inf where a column is not seen, and in the places behind a row's last one. Of views after
-      the first, which hold no latents. Constants: no gradient flows through them.
+    - ``answer_to_columns``: what the columns of the answer, from ``steps_end`` to the last one that is read, score the
+      view's own columns before the softmax, (B, heads, A, Tv - 1): scaled products of query and key after rotation, capped
+      as the model does it; -inf where a column is not seen, and in places behind a row's last one. Of views after the first,
+      which hold no latents. Constants: no gradient flows through them.
 
     Args:
         views: the views the model reads, the one with latents first. An objective may put more into a batch than is read.
@@ -62,7 +62,9 @@ class Needs:
                 else "needs name no view; name at least the one with latents"
             )
         if self.attention and len(self.views) < 2:
-            raise ValueError(f"needs attention={self.attention} is of views after the first, and views={self.views}; add one")
+            raise ValueError(
+                f"needs attention={self.attention} is of views after the first, and views={self.views}; add one"
+            )
 
     @property
     def columns_of_latents(self) -> bool:

@@ -68,7 +68,7 @@ def read_views(
 
 
 def _read_after_prompt(runner: Runner, first: tuple, others: list, prompt_width: int, watched: list, common: dict):
-    """Return what `read_views` does, with the prompt read in a pass of its own: a cache with states branches where it ends."""
+    """Return what `read_views` does, the prompt read in a pass of its own: a cache with states branches where it ends."""
     ids, mask, embed, least = first
     prompt = runner.run(
         ids[:, :prompt_width],

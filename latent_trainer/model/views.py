@@ -38,7 +38,7 @@ def forward_views(
         runner: of the model.
         input_ids: (B, Tp) left-padded prompts.
         attention_mask: (B, Tp).
-        views: name -> ``input_ids``, ``attention_mask``, ``labels`` (B, Tv), ``answer_start`` and ``steps_end`` (B,); the view
+        views: name -> ``input_ids``, ``attention_mask``, ``labels`` (B, Tv), ``answer_start`` and ``steps_end`` (B,); that
             with latents comes first, because its first pass then carries the prompt too; prompt and other views hold none.
         steps: what the step decoder reads (see `StepDecoder.forward`), columns counted within the first view; or None.
         step_decoder: reads them.

@@ -39,8 +39,8 @@ def check_views(what: str, views, objective: Objective, latent: int) -> dict[str
             )
         if view.steps_end is not None and not 0 <= view.steps_end <= view.answer_start:
             raise InputError(
-                f"{what}: view '{name}' has steps_end={view.steps_end} and answer_start={view.answer_start}; steps end before "
-                "the answer starts, or leave steps_end out"
+                f"{what}: view '{name}' has steps_end={view.steps_end} and answer_start={view.answer_start}; let steps end "
+                "where the answer starts or before, or leave steps_end out"
             )
     return views
 

@@ -1,4 +1,4 @@
-"""KV distillation: the student's latents learn the teacher's keys and values of the written steps, evicted to their number."""
+"""KV distillation: latents learn the keys and values of the written steps, evicted to the number of latents."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -116,13 +116,13 @@ class KVDistillationObjective(Objective):
         return eviction.best(scores, steps, latents)
 
     def _distance(self, student, teacher, taught: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
-        """Return the mean distance of keys, or values, (B, heads, K, D): a sum over latents (B, K) taught, out of so many."""
+        """Return the distance of keys, or values, (B, heads, K, D): a sum over the latents (B, K) taught, among so many."""
         kind = torch.promote_types(student.dtype, torch.float32)
         apart = DISTANCES[self.options.kv_distance](student.to(kind), teacher.to(kind), reduction="none")
         return (apart.mean((1, 3)) * taught / among).sum()
 
     def _deviation(self, step: Step, layer: int, which: int, like: torch.Tensor) -> torch.Tensor | float:
-        """Return sigma_l of keys (0) or values (1) over the global batch; 1 where it has no two numbers or only equal ones."""
+        """Return sigma_l of keys (0) or values (1) over the global batch; 1 where there are none, or only equal ones."""
         if not self.options.layerwise_std:
             return 1.0
         total, squares, number = step.sums["kv_moments"][layer, which]
@@ -139,7 +139,7 @@ def _steps(step: Step) -> torch.Tensor:
 
 
 def _moments(states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-    """Return (3,): sum, sum of squares and number of keys or values (B, heads, n, D) at the columns of steps (B, 1, n, 1)."""
+    """Return (3,): sum, sum of squares and number of keys or values (B, heads, n, D) at columns of steps (B, 1, n, 1)."""
     kept = states.detach().double() * steps
     number = steps.sum() * states.shape[1] * states.shape[3]
     return torch.stack([kept.sum(), kept.square().sum(), number.double()])

@@ -17,9 +17,10 @@ class SelfDistillationOptions(DistillationOptions):
 
 
 class SelfDistillationObjective(Objective):
-    """loss = CE(student) + teacher_weight x CE(teacher) + factor x D, see `latent_trainer.methods.distillation.Distillation`.
+    """loss = CE(student) + teacher_weight x CE(teacher) + factor x D.
 
-    To the `AnswerObjective` it adds the teacher; both views share one encoding of the prompt.
+    `latent_trainer.methods.distillation.Distillation` says what these are, and what they read. To the `AnswerObjective` it
+    adds the teacher; both views share one encoding of the prompt.
 
     Source: Shen et al. 2025 (CODI), equations 2 to 5; Wu et al. 2025 (PCCoT), section 3.3.
     """
