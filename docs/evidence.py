@@ -13,6 +13,7 @@ TITLES = {
     "soft": "Coconut with soft tokens",
     "codi": "CODI",
     "pccot": "PCCoT",
+    "kava": "KaVa",
     "answer-only": "answer-only latents",
 }
 BASELINES = {
