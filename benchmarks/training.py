@@ -24,6 +24,7 @@ def main() -> None:
             "plain CoT fine-tuning": (bench.plain(cot, "explicit"), cot),
             "CODI, 6 latents": (bench.latent(codi, "self_distillation"), codi),
             "PCCoT, 24 latents, 3 iterations": (bench.latent(pccot, "self_distillation", "jacobi", iterations=3), pccot),
+            "KaVa, 24 latents, 3 iterations": (bench.latent(pccot, "kv_distillation", "jacobi", iterations=3), pccot),
         },
         {
             "plain, the positions of 6 latents": (bench.plain(few), few),
