@@ -87,12 +87,12 @@ def rkv(keys: torch.Tensor, attention: torch.Tensor | None, steps: torch.Tensor,
     others = (unit * (unit.sum(2, keepdim=True) - unit)).sum(-1)  # (B, heads, n): sum of cosines without its own
     unlike = -others / there.sum(-1, keepdim=True).clamp(min=1)
     score = (1 - importance) * _softmax(unlike, there)
-    if importance:
-        shared = attention.unflatten(1, (keys.shape[1], -1)).amax(2)  # (B, heads, A, n)
-        weights = _softmax(shared, there.unsqueeze(2) & shared.isfinite())
-        asking = (weights > 0).any(-1).sum(-1, keepdim=True)  # (B, heads, 1): columns of the answer that see a step
-        score = score + importance * weights.sum(2) / asking.clamp(min=1)
-    return score
+    if attention is None:
+        return score
+    shared = attention.unflatten(1, (keys.shape[1], -1)).amax(2)  # (B, heads, A, n)
+    weights = _softmax(shared, there.unsqueeze(2) & shared.isfinite())
+    asking = (weights > 0).any(-1).sum(-1, keepdim=True)  # (B, heads, 1): columns of the answer that see a step
+    return score + importance * weights.sum(2) / asking.clamp(min=1)
 
 
 def _stay(steps: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:

@@ -88,11 +88,12 @@ class KVDistillationObjective(Objective):
 
     def forward(self, step: Step) -> dict[str, torch.Tensor]:
         """Return the terms ``student``, ``teacher``, ``distill`` and ``keys_values``."""
-        steps, latents = _steps(step), step.latent_mask & step.rows.unsqueeze(1)
+        steps = _steps(step)
+        latents = step.latent_mask & step.rows.unsqueeze(1)  # type: ignore[operator]  # needs ask for latents
         taught = eviction.pairs(steps, latents)  # (B, K)
         among = latents.sum(1, keepdim=True).clamp(min=1) * max(step.counts["rows"], 1)  # (B, 1): a row's latents, all rows
         layers = step.views["latent"].keys_values["latents"]
-        total = 0.0
+        parts = []
         for number, (students, teachers) in enumerate(
             zip(layers, step.views["explicit"].keys_values["columns"], strict=True)
         ):
@@ -100,8 +101,8 @@ class KVDistillationObjective(Objective):
             for which, (student, teacher) in enumerate(zip(students, teachers, strict=True)):
                 at = columns.unsqueeze(-1).expand(-1, student.shape[1], -1, teacher.shape[-1])
                 own = self._distance(student, teacher.detach().gather(2, at), taught, among)
-                total = total + own / (2 * len(layers) * self._deviation(step, number, which, own))
-        return {**self.distillation.terms(step), "keys_values": self.options.kv_factor * total}
+                parts.append(own / (2 * len(layers) * self._deviation(step, number, which, own)))
+        return {**self.distillation.terms(step), "keys_values": self.options.kv_factor * torch.stack(parts).sum()}
 
     def _columns(self, step: Step, layer: int, keys: torch.Tensor, steps: torch.Tensor, latents: torch.Tensor):
         """Return (B, heads, K) columns of the explicit view that teach; (B, 1, K) where all heads have the same."""
