@@ -11,7 +11,6 @@ from transformers import DynamicCache
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
 from latent_trainer.methods.objectives import build_objective
-from latent_trainer.methods.step import Step
 
 QUESTION, STEPS, ANSWER = 64, 30, 10
 
@@ -41,7 +40,7 @@ def make_batch(
         given = [latent_id + 1, *[latent_id] * thoughts, latent_id + 2]
         own = {
             "latent": View(given + answer, [-100] * len(given) + answer, len(given) + 1),
-            "explicit": View(steps + answer, steps + answer, len(steps) + 1),
+            "explicit": View(steps + answer, steps + answer, len(steps) + 1, len(steps)),
             "targets": View([0, *steps[:thoughts]], [-100, *range(len(steps[:thoughts]))], 0),
         }
         made.append((question, {name: own[name] for name in views}))
@@ -126,7 +125,7 @@ class Bench:
                 views=batch["views"],
                 needs=objective.needs,
             )
-            step = Step(outputs, batch, counts, model=self.model)
+            step = make_step(outputs, batch, counts, model=self.model)
             if objective.sums_needs is not None:
                 step.sums = objective.sums(step)
             return sum(objective(step).values())

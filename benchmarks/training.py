@@ -26,6 +26,7 @@ def main() -> None:
             "CODI, 6 latents": (bench.latent(codi, "self_distillation"), codi),
             "PCCoT, 24 latents, 3 iterations": (bench.latent(pccot, "self_distillation", "jacobi", iterations=3), pccot),
             "LOTUS, 24 latents, 3 iterations": (bench.latent(taught, "latent_tokens", "looped", iterations=3), taught),
+            "KaVa, 24 latents, 3 iterations": (bench.latent(pccot, "kv_distillation", "jacobi", iterations=3), pccot),
         },
         {
             "plain, the positions of 6 latents": (bench.plain(few), few),

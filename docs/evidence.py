@@ -12,6 +12,7 @@ TITLES = {
     "soft": "Coconut with soft tokens",
     "codi": "CODI",
     "pccot": "PCCoT",
+    "kava": "KaVa",
     "answer-only": "answer-only latents",
     "lotus": "LOTUS",
     "mux": "MUX",

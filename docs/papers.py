@@ -16,6 +16,7 @@ MEASURED = {  # preset -> its row of results/methods.json where there is one; so
     "answer_only": "answer-only latents",
     "codi": "CODI",
     "pccot": "PCCoT, 3 iterations",
+    "kava": None,
     "sim_cot": "SIM-CoT on that Coconut",
     "lotus": None,
     "mux": None,

@@ -4,6 +4,7 @@ Nothing else in the library reads such a name (tests/test_compat.py looks), so a
 travels with a pushed model, and needs no more than a model does: what training alone needs is looked up when it is asked.
 """
 
+import contextlib
 import importlib
 import inspect
 import sys
@@ -149,6 +150,31 @@ def get_attention(config) -> str | None:
 def set_attention(config, attention: str | None) -> None:
     """Put an attention implementation into a configuration and its parts."""
     config._attn_implementation = attention
+
+
+@contextlib.contextmanager
+def watched_attention(see: Callable):
+    """Within the block ``see`` is called with the arguments of every attention function that a stock layer looks up.
+
+    It is called before the function, whose result stays as it is. Layers with an attention of their own look none up.
+    """
+    stock = transformers.AttentionInterface.get_interface
+
+    def get_interface(self, *args, **kwargs):
+        function = stock(self, *args, **kwargs)
+
+        @wraps(function)
+        def watched(*args, **kwargs):
+            see(*args, **kwargs)
+            return function(*args, **kwargs)
+
+        return watched
+
+    transformers.AttentionInterface.get_interface = get_interface
+    try:
+        yield
+    finally:
+        transformers.AttentionInterface.get_interface = stock
 
 
 def builds_causal_model(config) -> bool:

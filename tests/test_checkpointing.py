@@ -125,7 +125,16 @@ def test_little_is_kept():
     assert again < 1.5 * more  # what eight more latents keep does not grow with the prompt
 
 
-@pytest.mark.parametrize("method", [{"feedback": "hidden"}, {"objective": "self_distillation"}, {"step_decoder": "shared"}])
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"feedback": "hidden"},
+        {"objective": "self_distillation"},
+        {"objective": "kv_distillation", "objective_options": {"importance": 0.5}},
+        {"step_decoder": "shared"},
+    ],
+    ids=["hidden", "self_distillation", "kv_distillation", "step_decoder"],
+)
 def test_trainer(tmp_path, method):
     """The trainer's flag gives the same losses and gradient norms, adapters included."""
     histories = []

@@ -260,7 +260,7 @@ def test_adapters_made_before(tmp_path, problems, method):
     model = get_peft_model(model, LoraConfig(r=2, target_modules=["c_attn"], fan_in_fan_out=True))
     settings = {**QUICK, "latents_per_step": None, "max_stage": None, "max_steps": 1, "last_stage": 0, **settings_of(method)}
     args = LatentTrainingArguments(str(tmp_path), **settings)
-    adds = {"codi": "feedback=projection", "sim_cot": "step_decoder=copy"}
+    adds = {"codi": "feedback=projection", "kava": "feedback=projection", "sim_cot": "step_decoder=copy"}
     if method in adds:
         with pytest.raises(InputError, match=f"{adds[method]} adds weights that .*; give LatentTrainer a peft_config"):
             LatentTrainer(model, args, train_dataset=problems, processing_class=tokenizer)

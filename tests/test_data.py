@@ -443,6 +443,7 @@ def test_collator_of_two_views():
     assert batch["views"]["explicit"]["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch["views"]["explicit"]["labels"].tolist() == [[4, 5, 6], [8, -100, -100]]
     assert torch.equal(batch["views"]["explicit"]["answer_start"], torch.tensor([2, 0]))
+    assert torch.equal(batch["views"]["explicit"]["steps_end"], torch.tensor([2, 0]))  # an answer without a prefix
 
 
 def test_trained_tokenizer_is_deterministic():

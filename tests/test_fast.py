@@ -17,7 +17,7 @@ from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArgum
 from latent_trainer.model.adapters import latent_model
 from latent_trainer.rollout import fast
 
-METHODS = ("coconut", "codi", "pccot", "lotus", "mux", "pause", "answer_only", "sim_cot", "soft_thinking", "cot")
+METHODS = ("coconut", "codi", "pccot", "lotus", "mux", "kava", "pause", "answer_only", "sim_cot", "soft_thinking", "cot")
 STAGED = {"first_stage": 2, "last_stage": 2, "latents_per_step": 2}
 QUICKER = {"coconut": STAGED, "sim_cot": STAGED, "lotus": STAGED, "cot": {}}  # four latents, as the others are given
 BASES = [(name, attention) for name in ("gpt2", "llama", "qwen3", "gemma") for attention in ("sdpa", "eager")]
@@ -104,12 +104,12 @@ def test_methods(tmp_path, method, architecture, attention):
     assert_equal(step(tmp_path, method, architecture, attention))
 
 
-@pytest.mark.parametrize("method", ["coconut", "codi", "pccot", "sim_cot"])
+@pytest.mark.parametrize("method", ["coconut", "codi", "pccot", "kava", "sim_cot"])
 @pytest.mark.parametrize(("architecture", "attention"), [("gpt2", "sdpa"), ("llama", "eager")])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants(tmp_path, method, architecture, attention, variant):
     changes = dict(VARIANTS[variant])
-    if method == "pccot" and "backprop" in changes:
+    if method in ("pccot", "kava") and "backprop" in changes:
         changes["backprop"] = "none"  # a parallel rollout has no last latents
     assert_equal(step(tmp_path, method, architecture, attention, **changes))
 

@@ -63,6 +63,10 @@ REFUSED = {
     "too few labels": (gives(make_views=extra([1, 2], [1], 0)), "view 'extra' has 2 input_ids, 1 labels"),
     "no tokens": (gives(make_views=extra([], [], 0), needs=EXTRA), "view 'extra' has 0 input_ids"),
     "no answer": (gives(make_views=extra([1], [1], 1)), "answer_start=1"),
+    "steps after the answer": (
+        gives(make_views=views(lambda encoder, row, plan: {"extra": View([1, 2], [1, 2], 0, steps_end=1)})),
+        "view 'extra' has steps_end=1 and answer_start=0",
+    ),
     "latents in another": (
         gives(make_views=views(lambda encoder, row, plan: {"extra": encoder.latent_view(row, plan)}), needs=EXTRA),
         "view 'extra' holds latents; name it first in needs",

@@ -25,8 +25,10 @@ CASES = {
     "self_distillation pccot": {"embedding_layer": False},
     "self_distillation plain": {"normalise": False, "distance": "l2", "teacher_weight": 0.0},
     "self_distillation l2": {"distance": "l2", "factor": 0.5, "teacher_weight": 0.25},
+    "kv_distillation": {"importance": 0.5},
+    "kv_distillation random": {"eviction": "random", "kv_distance": "mse", "normalise": False},
 }
-DISTILLATIONS = [case for case in CASES if case != "answer"]
+DISTILLATIONS = [case for case in CASES if case.startswith("self_distillation")]
 ELSEWHERE = {"latent_tokens"}  # tests/test_latent_tokens.py: it calls the model's head, and puts targets into a batch
 
 

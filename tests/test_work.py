@@ -132,8 +132,9 @@ def operations(step) -> int:
         (6, BOTH, {"objective": "self_distillation"}, 0.95),
         (24, BOTH, {"objective": "self_distillation", "rollout": "jacobi", "iterations": 3}, 1.55),
         (24, TAUGHT, {"objective": "latent_tokens", "rollout": "looped", "iterations": 3}, 1.55),
+        (24, BOTH, {"objective": "kv_distillation", "rollout": "jacobi", "iterations": 3}, 1.55),
     ],
-    ids=["coconut", "codi", "pccot", "lotus"],
+    ids=["coconut", "codi", "pccot", "lotus", "kava"],
 )
 def test_arithmetic(bench, latents, views, options, most):
     """Not more than plain fine-tuning of the same rows: of the latents' positions, or of the written steps."""

@@ -35,6 +35,8 @@ class LatentCollator:
             batch["views"][name] = pad_rows([view.input_ids for view in views], self.pad_token_id, left=False)
             batch["views"][name]["labels"] = pad_rows([view.labels for view in views], IGNORED, left=False)["input_ids"]
             batch["views"][name]["answer_start"] = torch.tensor([view.answer_start for view in views])
+            ends = [view.answer_start if view.steps_end is None else view.steps_end for view in views]
+            batch["views"][name]["steps_end"] = torch.tensor(ends)
         return batch
 
     def steps(self, targets: list[list[StepTarget]], group: int) -> dict[str, torch.Tensor]:

@@ -47,11 +47,13 @@ class View:
         input_ids: token ids.
         labels: the ids that count in the loss, -100 elsewhere.
         answer_start: column of the first answer token; the column before it is the end of the answer prefix.
+        steps_end: column after the last written step; None where the answer has no prefix.
     """
 
     input_ids: list[int]
     labels: list[int]
     answer_start: int
+    steps_end: int | None = None
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,7 @@ class Encoder:
             input_ids=given + written + prefix + row.answer,
             labels=[IGNORED] * len(given) + written + scored_prefix + row.answer,
             answer_start=len(given) + len(written) + len(prefix),
+            steps_end=len(given) + len(written),
         )
 
 

@@ -78,6 +78,18 @@ OWN = {
             "rollout_options": {"iterations": 3},
         },
     ),
+    "kava": Method(
+        "Kuzina et al. 2025, KaVa: Latent Reasoning via Compressed KV-Cache Distillation",
+        {
+            "curriculum": "fixed",
+            "num_latents": 24,
+            "objective": "kv_distillation",
+            "objective_options": {"factor": 10.0, "embedding_layer": False},  # otherwise the defaults of the objective
+            "feedback": "projection",
+            "rollout": "jacobi",
+            "rollout_options": {"iterations": 3},
+        },
+    ),
     "sim_cot": Method(
         "Wei et al. 2025, SIM-CoT: Supervised Implicit Chain-of-Thought",
         {

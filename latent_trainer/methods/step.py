@@ -10,6 +10,7 @@ import torch
 
 PLACES = ("answer", "latents", "before_latents", "columns")
 IN_CACHE = ("latents", "columns")
+ATTENDED = ("answer_to_columns",)
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,17 @@ class Needs:
     - ``before_latents``: the columns that the latents grow from, (B, K, H);
     - ``columns``: column t predicts the view's column t, (B, Tv, H). Keys and values of ``columns`` are those of the view's
       own column t, (B, heads, Tv - 1, D), as nobody reads the last one: a
-      row's last token is not to be counted, so mask them with ``attention_mask[:, 1:]``.
+      row's last token is not to be counted, so mask them with ``attention_mask[:, 1:]``;
+    - ``answer_to_columns``: what the columns of the answer, from ``steps_end`` to the last one that is read, score the
+      view's own columns before the softmax, (B, heads, A, Tv - 1): scaled products of query and key after rotation, capped
+      as the model does it; -inf where a column is not seen, and in places behind a row's last one. Of views after the first,
+      which hold no latents. Constants: no gradient flows through them.
 
     Args:
         views: the views the model reads, the one with latents first. An objective may put more into a batch than is read.
         hidden_states: places whose hidden states are returned, of every layer, embedding output first.
         keys_values: places ("latents", "columns") whose keys and values are returned, of every layer.
+        attention: places ("answer_to_columns") whose attention scores are returned, of every layer.
         latents: whether the latents themselves are returned.
         model: whether the terms call the model, its embedding or its head for instance. They are then computed within its
             forward call, as those of an objective with parameters are, so that parameters that ranks share out are at hand.
@@ -38,22 +44,28 @@ class Needs:
     views: tuple[str, ...] = ("latent",)
     hidden_states: tuple[str, ...] = ()
     keys_values: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ()
     latents: bool = False
     model: bool = False
     last_hidden: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for name in ("views", "hidden_states", "last_hidden", "keys_values"):
+        for name in ("views", "hidden_states", "last_hidden", "keys_values", "attention"):
             if isinstance(getattr(self, name), str):
                 raise ValueError(f"needs {name}={getattr(self, name)!r} is a text; write ({getattr(self, name)!r},)")
         unknown = [place for place in (*self.hidden_states, *self.last_hidden) if place not in PLACES]
         unknown += [place for place in self.keys_values if place not in IN_CACHE]
+        unknown += [place for place in self.attention if place not in ATTENDED]
         if unknown or not self.views:
             raise ValueError(
                 f"needs name a place '{unknown[0]}'; hidden_states are of {', '.join(PLACES)}, as is last_hidden, "
-                f"keys_values of {', '.join(IN_CACHE)}"
+                f"keys_values of {', '.join(IN_CACHE)}, attention of {', '.join(ATTENDED)}"
                 if unknown
                 else "needs name no view; name at least the one with latents"
+            )
+        if self.attention and len(self.views) < 2:
+            raise ValueError(
+                f"needs attention={self.attention} is of views after the first, and views={self.views}; add one"
             )
 
     @property
@@ -82,11 +94,11 @@ class Step:
 
     Args:
         views: name -> what the model returned for a view (`latent_trainer.model.views.ViewOutput`): ``token_loss`` (N,) of
-            its labelled tokens, and what `Needs` asked for: ``hidden_states[place]`` and ``keys_values[place]``, one entry a
-            layer, and ``last_hidden[place]``.
+            its labelled tokens, and what `Needs` asked for: ``hidden_states[place]``, ``keys_values[place]`` and
+            ``attention[place]``, one entry a layer, and ``last_hidden[place]``.
         batch: the tensors of the batch. ``input_ids`` and ``attention_mask`` (B, Tp) are the prompts, ``views`` holds
-            ``input_ids``, ``attention_mask``, ``labels`` (B, Tv) and ``answer_start`` (B,) of every view, and ``rows`` (B,)
-            is False for rows that only fill up a batch, which no term may count.
+            ``input_ids``, ``attention_mask``, ``labels`` (B, Tv), ``answer_start`` and ``steps_end`` (B,) of every view, and
+            ``rows`` (B,) is False for rows that only fill up a batch, which no term may count.
         counts: name -> number over the whole global batch, that is over all processes and accumulation steps: ``rows``,
             ``<view>_tokens``, and what the objective's own `count` adds.
         sums: name -> tensor over the whole global batch, as the objective's own `sums` takes them.

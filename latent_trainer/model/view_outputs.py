@@ -22,6 +22,7 @@ class ViewOutput(ModelOutput):
             the places are those of `latent_trainer.methods.step.Needs`, None unless an objective asks for some.
         last_hidden: place -> (B, H) or (B, n, H), the last hidden states after the final norm; None unless asked for.
         keys_values: place -> (keys, values) a layer, each (B, heads, n, D).
+        attention: place -> scores a layer, (B, heads, A, n).
         latents: (B, K, H) of the view with latents, zeros behind a row's last one.
         latent_mask: (B, K), True where there is a latent.
     """
@@ -30,6 +31,7 @@ class ViewOutput(ModelOutput):
     hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
     last_hidden: dict[str, torch.FloatTensor] | None = None
     keys_values: dict[str, tuple[tuple[torch.FloatTensor, torch.FloatTensor], ...]] | None = None
+    attention: dict[str, tuple[torch.FloatTensor, ...]] | None = None
     latents: torch.FloatTensor | None = None
     latent_mask: torch.BoolTensor | None = None
 

@@ -1,6 +1,7 @@
 """The passes of a training step over views: the prompt once, with the first view; the others beside it or after it."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
@@ -15,7 +16,12 @@ from latent_trainer.rollout.output import RolloutOutput
 
 
 def read_views(
-    runner: Runner, parts: list[torch.Tensor], masks: list[torch.Tensor], prompt_width: int, needs: Needs
+    runner: Runner,
+    parts: list[torch.Tensor],
+    masks: list[torch.Tensor],
+    prompt_width: int,
+    needs: Needs,
+    watched: list[AbstractContextManager | None],
 ) -> tuple[RolloutOutput, list[BaseModelOutputWithPast], list]:
     """Return the rollout over the prompt and the first view, an output for every other view's own columns, and caches.
 
@@ -25,6 +31,8 @@ def read_views(
         masks: (B, Tp + Tv - 1) for each view, the prompt's columns included.
         prompt_width: Tp.
         needs: say whether all layers' hidden states, and the cache of every view, are returned; else caches may be None.
+        watched: for every other view, within what its own columns are read, and nothing else is; None where that is nobody's
+            concern.
     """
     # one lookup: the gradient of each is as large as the vocabulary
     embeds = runner.embedding(torch.cat(parts, 1)).split([part.shape[1] for part in parts], 1)
@@ -32,12 +40,12 @@ def read_views(
     ids, mask, embed, least = others.pop(0)
     # one count of passes on all ranks, whatever their rows are
     columns = math.inf if runner.sharded else sum(part.shape[1] for part in parts)
-    keeps = bool(needs.keys_values)
+    keeps = bool(needs.keys_values or needs.attention)
     beside = runner.fast and not keeps and runner.form.usual and takes_ready_mask(runner.decoder, columns)
     together = WeightGradients() if others and runner.fast else None
     common = {"output_hidden_states": bool(needs.hidden_states), "together": together}
     if others and runner.form.own_cache:
-        return _read_after_prompt(runner, (ids, mask, embed, least), others, prompt_width, common)
+        return _read_after_prompt(runner, (ids, mask, embed, least), others, prompt_width, watched, common)
     output = runner.run(
         ids,
         mask,
@@ -51,15 +59,16 @@ def read_views(
     if beside:
         return output, output.continued, [None] * len(parts)
     continued, caches = [], [output.cache]
-    for ids, mask, embed, least in others:
+    for (ids, mask, embed, least), watch in zip(others, watched, strict=True):
         caches.append(branch(output.cache, prompt_width))
-        one = runner.run(ids, mask, inputs_embeds=embed, past_key_values=caches[-1], least=least, **common)
+        with watch or nullcontext():
+            one = runner.run(ids, mask, inputs_embeds=embed, past_key_values=caches[-1], least=least, **common)
         continued.append(BaseModelOutputWithPast(last_hidden_state=one.hidden, hidden_states=one.hidden_states))
     return output, continued, caches
 
 
-def _read_after_prompt(runner: Runner, first: tuple, others: list, prompt_width: int, common: dict):
-    """Return what `_read` does, with the prompt read in a pass of its own: a cache with states branches where it ends."""
+def _read_after_prompt(runner: Runner, first: tuple, others: list, prompt_width: int, watched: list, common: dict):
+    """Return what `read_views` does, the prompt read in a pass of its own: a cache with states branches where it ends."""
     ids, mask, embed, least = first
     prompt = runner.run(
         ids[:, :prompt_width],
@@ -72,10 +81,10 @@ def _read_after_prompt(runner: Runner, first: tuple, others: list, prompt_width:
     )
     views = [(ids[:, prompt_width:], mask, embed[:, prompt_width:], least), *others]
     caches = [prompt.cache, *(branch(prompt.cache) for _ in others)]
-    outputs = [
-        runner.run(ids, mask, inputs_embeds=embed, past_key_values=cache, least=least, **common)
-        for (ids, mask, embed, least), cache in zip(views, caches, strict=True)
-    ]
+    outputs = []
+    for (ids, mask, embed, least), cache, watch in zip(views, caches, [None, *watched], strict=True):
+        with watch or nullcontext():
+            outputs.append(runner.run(ids, mask, inputs_embeds=embed, past_key_values=cache, least=least, **common))
     own = outputs.pop(0)
     layers = [prompt.hidden_states or (), own.hidden_states or ()]
     whole = RolloutOutput(

@@ -4,6 +4,7 @@ import torch
 from transformers import PreTrainedModel
 
 from latent_trainer.methods.step import Needs
+from latent_trainer.model.answer_attention import AnswerAttention
 from latent_trainer.model.heads import token_losses
 from latent_trainer.model.runner import Runner
 from latent_trainer.model.step_decoder import StepDecoder
@@ -37,8 +38,8 @@ def forward_views(
         runner: of the model.
         input_ids: (B, Tp) left-padded prompts.
         attention_mask: (B, Tp).
-        views: name -> ``input_ids``, ``attention_mask``, ``labels`` (B, Tv) and ``answer_start`` (B,); the view with latents
-            comes first, because its first pass then carries the prompt too; prompt and other views hold none.
+        views: name -> ``input_ids``, ``attention_mask``, ``labels`` (B, Tv), ``answer_start`` and ``steps_end`` (B,); that
+            with latents comes first, because its first pass then carries the prompt too; prompt and other views hold none.
         steps: what the step decoder reads (see `StepDecoder.forward`), columns counted within the first view; or None.
         step_decoder: reads them.
         needs: what is returned of the views, and which of them are read; None reads all, for their losses.
@@ -55,14 +56,15 @@ def forward_views(
     masks = [torch.cat([attention_mask, view["attention_mask"][:, read[name]]], 1) for name, view in views.items()]
     parts = [view["input_ids"][:, read[name]] for name, view in views.items()]
     parts[0] = torch.cat([input_ids, parts[0]], 1)  # (B, Tp + Tv - 1)
-    output, others, caches = read_views(runner, parts, masks, prompt_width, needs)
+    attended = [AnswerAttention(runner.decoder, view) if needs.attention else None for view in [*views.values()][1:]]
+    output, others, caches = read_views(runner, parts, masks, prompt_width, needs, attended)
     prompt_end = slice(prompt_width - 1, prompt_width)  # predicts the first token of every view
     hidden = [output.hidden[:, prompt_width - 1 :]]
     hidden += [torch.cat([output.hidden[:, prompt_end], other.last_hidden_state], 1) for other in others]  # (B, Tv, H)
     losses = _token_losses(runner.base, views, dict(zip(views, hidden, strict=True)), label_smoothing)
     latents = latent_columns(runner.latent_places(parts[0]), prompt_width) if needs.columns_of_latents else None
     results = {}
-    for name, other, cache, last in zip(views, [None, *others], caches, hidden, strict=True):
+    for name, other, cache, attention, last in zip(views, [None, *others], caches, [None, *attended], hidden, strict=True):
         layers, before, own = output.hidden_states, prompt_width - 1, latents if other is None else None
         if other is not None and needs.hidden_states:
             pairs = zip(output.hidden_states, other.hidden_states, strict=True)
@@ -77,6 +79,7 @@ def forward_views(
             }
             or None,
             keys_values=in_cache(needs.keys_values, cache, prompt_width, own) or None,
+            attention=None if attention is None else {place: attention.layers(cache) for place in needs.attention},
         )
     first = next(iter(results.values()))
     if needs.latents:

@@ -1,5 +1,7 @@
 """Problems to batches: what every row looks like at a stage, in which views, and which rows can be read at all."""
 
+from dataclasses import replace
+
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -80,7 +82,7 @@ class Batches:
         views = self._made(row, plan)
         if scored:
             return views
-        return {name: View(view.input_ids, [IGNORED] * len(view.labels), view.answer_start) for name, view in views.items()}
+        return {name: replace(view, labels=[IGNORED] * len(view.labels)) for name, view in views.items()}
 
     def _made(self, row: EncodedProblem, plan: Plan) -> dict[str, View]:
         made = self.objective.make_views(self.encoder, row, plan)

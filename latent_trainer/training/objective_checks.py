@@ -37,6 +37,11 @@ def check_views(what: str, views, objective: Objective, latent: int) -> dict[str
                 f"{what}: view '{name}' has {tokens} input_ids, {len(view.labels)} labels and answer_start="
                 f"{view.answer_start}; give it a token at least, a label for each and an answer_start among them"
             )
+        if view.steps_end is not None and not 0 <= view.steps_end <= view.answer_start:
+            raise InputError(
+                f"{what}: view '{name}' has steps_end={view.steps_end} and answer_start={view.answer_start}; let steps end "
+                "where the answer starts or before, or leave steps_end out"
+            )
     return views
 
 

@@ -245,9 +245,9 @@ class LatentTrainingArguments(TrainingArguments):
             raise InputError(
                 f"rollout={self.rollout} has nothing to refine with feedback={self.feedback}; use rollout=sequential"
             )
-        if self.objective == "self_distillation" and self.curriculum == "fixed" and self.keep_steps:
+        if self.keep_steps and self.curriculum == "fixed" and OBJECTIVES[self.objective].has_teacher:
             raise InputError(
-                "objective=self_distillation with keep_steps=True makes student and teacher the same; change one"
+                f"objective={self.objective} with keep_steps=True makes student and teacher the same; change one"
             )
 
     def _nothing_to_decode(self) -> str | None:

@@ -51,6 +51,7 @@ RUNS = {
     "truncated": {**UNEVEN, "backprop": 1, "feedback_options": {"norm": "embedding"}},
     "jacobi": {**UNEVEN, **DISTILLED, "rollout": "jacobi", "rollout_options": {"iterations": 2}, "feedback": "soft"},
     "lotus": {**UNEVEN, "method": "lotus", "latents_per_step": 2},
+    "keys and values": {**UNEVEN, **DISTILLED, "objective": "kv_distillation", "rollout": "jacobi"},
     "steps": {**UNEVEN, "step_decoder": "copy"},
     "objective with weights": {**UNEVEN, "objective": "reader"},
     "adapters": {**UNEVEN, "feedback": "projection", "peft_config": LoraConfig(r=4, trainable_token_indices={})},

@@ -10,6 +10,7 @@ from dataclasses import is_dataclass
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.methods.objectives.answer import AnswerObjective
 from latent_trainer.methods.objectives.contract import Objective
+from latent_trainer.methods.objectives.kv_distillation import KVDistillationObjective
 from latent_trainer.methods.objectives.latent_tokens import LatentTokensObjective
 from latent_trainer.methods.objectives.self_distillation import SelfDistillationObjective
 from latent_trainer.methods.step import Needs
@@ -44,6 +45,7 @@ OBJECTIVES = Registry(
         "answer": AnswerObjective,
         "self_distillation": SelfDistillationObjective,
         "latent_tokens": LatentTokensObjective,
+        "kv_distillation": KVDistillationObjective,
     },
     take_objective,
 )

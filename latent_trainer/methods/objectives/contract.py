@@ -31,6 +31,7 @@ class Objective(nn.Module):
     sums_needs: Needs | None = None
     longer_views: ClassVar[bool | None] = None
     logged_counts: ClassVar[tuple[str, ...]] = ()  # of what it counts: logged beside the terms, as the mean over steps
+    has_teacher: ClassVar[bool] = False  # one that reads the written steps; a student that reads all of them learns nothing
 
     def __init__(self, options: Any = None, config: Any = None):
         super().__init__()
