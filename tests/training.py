@@ -88,4 +88,4 @@ def history(trainer, *names: str) -> list[tuple]:
 
 def batch_of(trainer, indices: list[int]) -> dict:
     """Return a batch of a trainer's rows as training would put it together now."""
-    return trainer.batches.batch(indices, trainer.rows, trainer.stages.stage, trainer._epoch)
+    return trainer.batches.batch(indices, trainer.rows, trainer.stages.stage, trainer._epoch, trainer.state.global_step)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-PLACES = ("answer", "latents", "before_latents", "columns")
+PLACES = ("answer", "latents", "before_latents", "columns", "groups", "after_groups")
 IN_CACHE = ("latents", "columns")
 
 
@@ -23,11 +23,15 @@ class Needs:
     - ``before_latents``: the columns that the latents grow from, (B, K, H);
     - ``columns``: column t predicts the view's column t, (B, Tv, H). Keys and values of ``columns`` are those of the view's
       own column t, (B, heads, Tv - 1, D), as nobody reads the last one: a
-      row's last token is not to be counted, so mask them with ``attention_mask[:, 1:]``.
+      row's last token is not to be counted, so mask them with ``attention_mask[:, 1:]``;
+    - ``groups`` and ``after_groups``: the columns that are sums of embeddings, and those right after them, (B, G, H), of a
+      view that has such; mask them with ``group_columns >= 0``.
 
     Args:
         views: the views the model reads, the one with latents first. An objective may put more into a batch than is read.
         hidden_states: places whose hidden states are returned, of every layer, embedding output first.
+        layers: "all", or "last" where the last layer's alone are wanted, in a tuple of one.
+        inputs: places whose input embeddings are returned, "columns", "groups" and their like.
         keys_values: places ("latents", "columns") whose keys and values are returned, of every layer.
         latents: whether the latents themselves are returned.
         model: whether the terms call the model, its embedding or its head for instance. They are then computed within its
@@ -36,19 +40,23 @@ class Needs:
 
     views: tuple[str, ...] = ("latent",)
     hidden_states: tuple[str, ...] = ()
+    layers: str = "all"
+    inputs: tuple[str, ...] = ()
     keys_values: tuple[str, ...] = ()
     latents: bool = False
     model: bool = False
 
     def __post_init__(self):
-        for name in ("views", "hidden_states", "keys_values"):
+        for name in ("views", "hidden_states", "inputs", "keys_values"):
             if isinstance(getattr(self, name), str):
                 raise ValueError(f"needs {name}={getattr(self, name)!r} is a text; write ({getattr(self, name)!r},)")
-        unknown = [place for place in self.hidden_states if place not in PLACES]
+        if self.layers not in ("all", "last"):
+            raise ValueError(f"needs layers={self.layers!r}; say all or last")
+        unknown = [place for place in (*self.hidden_states, *self.inputs) if place not in PLACES]
         unknown += [place for place in self.keys_values if place not in IN_CACHE]
         if unknown or not self.views:
             raise ValueError(
-                f"needs name a place '{unknown[0]}'; hidden_states are of {', '.join(PLACES)}, keys_values of "
+                f"needs name a place '{unknown[0]}'; hidden_states and inputs are of {', '.join(PLACES)}, keys_values of "
                 f"{', '.join(IN_CACHE)}"
                 if unknown
                 else "needs name no view; name at least the one with latents"
@@ -57,7 +65,12 @@ class Needs:
     @property
     def columns_of_latents(self) -> bool:
         """Whether the columns of latents have to be found."""
-        return self.latents or bool({"latents", "before_latents"} & {*self.hidden_states, *self.keys_values})
+        return self.latents or bool({"latents", "before_latents"} & {*self.hidden_states, *self.inputs, *self.keys_values})
+
+    @property
+    def every_layer(self) -> bool:
+        """Whether hidden states of all layers are wanted."""
+        return bool(self.hidden_states) and self.layers == "all"
 
 
 @dataclass
@@ -83,7 +96,9 @@ class Step:
             layer.
         batch: the tensors of the batch. ``input_ids`` and ``attention_mask`` (B, Tp) are the prompts, ``views`` holds
             ``input_ids``, ``attention_mask``, ``labels`` (B, Tv) and ``answer_start`` (B,) of every view, and ``rows`` (B,)
-            is False for rows that only fill up a batch, which no term may count.
+            is False for rows that only fill up a batch, which no term may count. A view whose columns are sums of embeddings
+            (`latent_trainer.data.encoding.Group`) says which in ``group_columns`` (B, G), ``group_ids`` and
+            ``group_weights`` (B, G, n).
         counts: name -> number over the whole global batch, that is over all processes and accumulation steps: ``rows``,
             ``<view>_tokens``, and what the objective's own `count` adds.
         sums: name -> tensor over the whole global batch, as the objective's own `sums` takes them.
@@ -104,6 +119,14 @@ class Step:
     def prompt(self) -> dict[str, torch.Tensor]:
         """The prompts: ``input_ids`` and ``attention_mask`` (B, Tp), padded on the left."""
         return {name: self.batch[name] for name in ("input_ids", "attention_mask")}
+
+    @property
+    def seeds(self) -> torch.Tensor | None:
+        """(B,) a seed for every row in this epoch, for an objective that draws; None in evaluation, where nothing is drawn.
+
+        They do not depend on batch, process or resume, and neither does what comes from a generator of each row's own.
+        """
+        return self.batch.get("seeds")
 
     @property
     def rows(self) -> torch.Tensor:

@@ -4,10 +4,12 @@ import torch
 from transformers import PreTrainedModel
 
 from latent_trainer.methods.step import Needs
+from latent_trainer.model.given_inputs import look_up
 from latent_trainer.model.heads import token_losses
 from latent_trainer.model.runner import Runner
 from latent_trainer.model.step_decoder import StepDecoder
 from latent_trainer.model.view_outputs import (
+    LatentColumns,
     ViewOutput,
     at_columns,
     in_cache,
@@ -37,8 +39,9 @@ def forward_views(
         runner: of the model.
         input_ids: (B, Tp) left-padded prompts.
         attention_mask: (B, Tp).
-        views: name -> ``input_ids``, ``attention_mask``, ``labels`` (B, Tv) and ``answer_start`` (B,); the view with latents
-            comes first, because its first pass then carries the prompt too; prompt and other views hold none.
+        views: name -> ``input_ids``, ``attention_mask``, ``labels`` (B, Tv) and ``answer_start`` (B,), and what
+            `latent_trainer.model.given_inputs.look_up` reads; the view with latents comes first, because its first pass then
+            carries the prompt too; prompt and other views hold none.
         steps: what the step decoder reads (see `StepDecoder.forward`), columns counted within the first view; or None.
         step_decoder: reads them.
         needs: what is returned of the views, and which of them are read; None reads all, for their losses.
@@ -55,22 +58,27 @@ def forward_views(
     masks = [torch.cat([attention_mask, view["attention_mask"][:, read[name]]], 1) for name, view in views.items()]
     parts = [view["input_ids"][:, read[name]] for name, view in views.items()]
     parts[0] = torch.cat([input_ids, parts[0]], 1)  # (B, Tp + Tv - 1)
-    output, others, caches = read_views(runner, parts, masks, prompt_width, needs)
+    inputs = look_up(runner.embedding, parts, list(views.values()), [prompt_width, *[0] * (len(parts) - 1)])
+    output, others, caches = read_views(runner, parts, inputs, masks, prompt_width, needs)
     prompt_end = slice(prompt_width - 1, prompt_width)  # predicts the first token of every view
     hidden = [output.hidden[:, prompt_width - 1 :]]
     hidden += [torch.cat([output.hidden[:, prompt_end], other.last_hidden_state], 1) for other in others]  # (B, Tv, H)
-    losses = _token_losses(runner.base, views, dict(zip(views, hidden, strict=True)), label_smoothing)
+    of_view = dict(zip(views, hidden, strict=True))
+    losses = _token_losses(runner.base, views, of_view, label_smoothing)
     latents = latent_columns(runner.latent_places(parts[0]), prompt_width) if needs.columns_of_latents else None
     results = {}
-    for name, other, cache in zip(views, [None, *others], caches, strict=True):
+    for name, other, cache, fed in zip(views, [None, *others], caches, inputs, strict=True):
         layers, before, own = output.hidden_states, prompt_width - 1, latents if other is None else None
-        if other is not None and needs.hidden_states:
+        if needs.hidden_states and not needs.every_layer:
+            layers, before = [of_view[name]], 0
+        elif other is not None and needs.hidden_states:
             pairs = zip(output.hidden_states, other.hidden_states, strict=True)
             layers, before = [torch.cat([layer[:, prompt_end], own_part], 1) for layer, own_part in pairs], 0
         columns = places(needs.hidden_states, views[name], own, before)
         results[name] = ViewOutput(
             token_loss=losses[name],
             hidden_states={place: at_columns(layers, where) for place, where in columns.items()} or None,
+            inputs=_inputs(needs.inputs, views[name], own, output.latents, other and fed.embeds, prompt_width) or None,
             keys_values=in_cache(needs.keys_values, cache, prompt_width, own) or None,
         )
     first = next(iter(results.values()))
@@ -81,6 +89,29 @@ def forward_views(
         decoded = step_decoder(output.latents, in_row, runner.base, label_smoothing)
         results["steps"] = ViewOutput(token_loss=decoded)
     return results
+
+
+def _inputs(
+    wanted: tuple[str, ...],
+    view: dict,
+    latents: LatentColumns | None,
+    first: torch.Tensor,
+    own: torch.Tensor | None,
+    prompt_width: int,
+) -> dict[str, torch.Tensor]:
+    """Return for each place the input embeddings (B, n, H) of a view.
+
+    Args:
+        wanted: names of places.
+        view: a view of the batch.
+        latents: where its latents are.
+        first: (B, Tp + n, H) input embeddings of the prompt and the first view, latents filled in.
+        own: (B, n, H) those of the view, where it is another one.
+        prompt_width: Tp.
+    """
+    before = prompt_width - 1
+    fed = first if own is None else torch.cat([first[:, :prompt_width], own], 1)  # (B, Tp + n, H)
+    return {place: at_columns([fed], where)[0] for place, where in places(wanted, view, latents, before).items()}
 
 
 def _token_losses(

@@ -62,6 +62,11 @@ def unread(args) -> dict[str, str]:
         found |= dict.fromkeys(OF_THOUGHTS, f"{_without_latents(args)}, which leaves no latents")
     elif args.feedback == "learned":
         found["backprop"] = "feedback=learned, which computes nothing to go back through"
+    if getattr(curriculum, "gives_inputs", False):
+        reason = f"curriculum={args.curriculum}, whose latents have their inputs in training"
+        found |= dict.fromkeys(("rollout", "rollout_options", "backprop"), reason)
+    else:
+        found["speed"] = f"curriculum={args.curriculum}, whose latents stand for no number of tokens"
     if not args.make_template().markers:
         found["remaining_steps"] = "markers=False, which puts them in the same place"
     return found

@@ -9,6 +9,7 @@ from dataclasses import is_dataclass
 
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.methods.objectives.answer import AnswerObjective
+from latent_trainer.methods.objectives.compression import CompressionObjective
 from latent_trainer.methods.objectives.contract import Objective
 from latent_trainer.methods.objectives.self_distillation import SelfDistillationObjective
 from latent_trainer.methods.step import Needs
@@ -41,6 +42,7 @@ OBJECTIVES = Registry(
     "objective",
     {
         "answer": AnswerObjective,
+        "compression": CompressionObjective,
         "self_distillation": SelfDistillationObjective,
     },
     take_objective,

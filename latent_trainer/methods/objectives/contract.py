@@ -30,10 +30,23 @@ class Objective(nn.Module):
     needs: Needs = Needs()
     sums_needs: Needs | None = None
     longer_views: ClassVar[bool | None] = None
+    teaches_feedback: ClassVar[bool] = False  # what to feed back, where latents have their inputs in training
 
     def __init__(self, options: Any = None, config: Any = None):
         super().__init__()
         self.options = self.Options() if options is None else options
+
+    @classmethod
+    def fault(cls, feedback: type, curriculum) -> str | None:
+        """Return why the objective cannot train a model with this feedback and curriculum, None where it can.
+
+        Args:
+            feedback: the class.
+            curriculum: as it was built.
+        """
+        if getattr(curriculum, "gives_inputs", False) and not cls.teaches_feedback:
+            return "latents have their inputs in training, and nothing teaches the feedback; take objective=compression"
+        return None
 
     def make_views(self, encoder, row, plan) -> dict:
         """Return the views of a row, name -> `latent_trainer.data.encoding.View`.
