@@ -56,9 +56,7 @@ def make_encoder() -> Encoder:
     vocabulary = {f"t{number}": number for number in range(100) if number not in (LATENT, SEPARATOR, END)}
     vocabulary |= {"<|latent|>": LATENT, "###": SEPARATOR, "<|end|>": END}
     words = Tokenizer(WordLevel(vocabulary, unk_token="t0"))
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words, eos_token="<|end|>", additional_special_tokens=["<|latent|>"]
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<|end|>")
     template = Template(bot="###", eot="###", answer_prefix="", remaining_steps="inside")
     return Encoder(tokenizer, template)
 
@@ -104,7 +102,7 @@ def by_row(outputs, batch) -> list[list[float]]:
 
 def compare(case: dict, kind: str, expected: dict):
     """Assert every number of a fixture."""
-    model, outputs, terms, _ = run(case, kind)
+    model, _, terms, _ = run(case, kind)
     assert terms["answer"].item() == pytest.approx(expected["ce"], rel=0, abs=1e-9)
     assert terms["embedding"].item() == pytest.approx(expected["embed"], rel=0, abs=1e-9)
     loss = sum(terms.values())

@@ -109,6 +109,11 @@ class LatentConfig(PreTrainedConfig):
         return self if base is None else base.get_text_config(decoder=decoder, encoder=encoder)
 
     @property
+    def prompt_latents(self) -> int | None:
+        """Latents that are written into a prompt: ``num_latents``, or None where the model ends its thought itself."""
+        return None if self.open_thought else self.num_latents
+
+    @property
     def hidden_size(self) -> int:
         """H of the base model."""
         return self.get_text_config().hidden_size

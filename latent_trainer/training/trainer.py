@@ -150,7 +150,9 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         take_over(model, args, self.step_group, self.train_objective)
         self.train_objective = latent.objective or self.train_objective  # the model's own, where it has its weights already
         latent.config.template = args.make_template().to_dict()
-        latent.generation_config.max_new_tokens = args.max_new_tokens
+        curriculum = args.make_curriculum()
+        thought = curriculum.latents(curriculum.num_stages - 1) if getattr(curriculum, "open_thoughts", False) else 0
+        latent.generation_config.max_new_tokens = args.max_new_tokens + thought
         refuse_adapters(model, self.peft_config, args)
         return model if self.peft_config is None else add_adapters(model, self.peft_config)  # type: ignore[arg-type]
 
