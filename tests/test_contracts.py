@@ -155,16 +155,8 @@ def test_reloads_and_generates(run, tmp_path, problems):
     trainer.save_model(str(tmp_path))
     loaded = LatentForCausalLM.from_pretrained(str(tmp_path)).eval()
     model, config = trainer.model.eval(), latent_model(trainer.model).config
-    for name in (
-        "num_latents",
-        "open_thought",
-        "template",
-        "feedback",
-        "feedback_options",
-        "rollout",
-        "rollout_options",
-        "backprop",
-    ):
+    thought = ("num_latents", "open_thought", "template")
+    for name in (*thought, "feedback", "feedback_options", "rollout", "rollout_options", "backprop"):
         assert getattr(loaded.config, name) == getattr(config, name), name
     questions = [row["question"] for row in problems[:3]]
 
@@ -270,6 +262,7 @@ def test_adapters_made_before(tmp_path, problems, method):
     settings = {**QUICK, "latents_per_step": None, "max_stage": None, "max_steps": 1, "last_stage": 0, **settings_of(method)}
     args = LatentTrainingArguments(str(tmp_path), **settings)
     adds = {"codi": "feedback=projection", "sim_cot": "step_decoder=copy"}
+    adds |= {"colar": "feedback=gaussian"}
     if method in adds:
         with pytest.raises(InputError, match=f"{adds[method]} adds weights that .*; give LatentTrainer a peft_config"):
             LatentTrainer(model, args, train_dataset=problems, processing_class=tokenizer)
