@@ -22,7 +22,7 @@ from latent_trainer.testing import CurriculumContract, FeedbackContract, Objecti
 from latent_trainer.testing.tiny import uneven_problems
 from latent_trainer.training.objective_checks import check_views
 
-COLAR = {"method": "colar", "latents_per_step": None, "max_stage": None, "dtype": torch.float64}
+COLAR = {"method": "colar", "dtype": torch.float64}
 
 
 class TestObjective(ObjectiveContract):

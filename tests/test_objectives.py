@@ -61,7 +61,8 @@ ROWS = [row(number) for number in range(6)]
 
 
 def test_every_objective_has_a_case():
-    assert {case.split()[0] for case in CASES} == set(OBJECTIVES)
+    elsewhere = {"compression"}  # its rows have columns of their own: test_compression.py
+    assert {case.split()[0] for case in CASES} == set(OBJECTIVES) - elsewhere
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -12,6 +12,7 @@ OF_CURRICULUM = {
     "fixed": {"num_latents", "keep_steps"},
     "staged": {"latents_per_step", "max_stage", "pad_latent_to_max", "uniform_prob", *STAGES},
     "internalize": {"max_stage", "internalize_per_stage", "internalize_unit", "internalize_smoothing", *STAGES},
+    "compressed": set(),
 }
 OF_THOUGHTS = ("feedback", "feedback_options", "rollout", "rollout_options", "backprop")
 BY_STEPS = ("latents_per_step", "pad_latent_to_max")  # of stages between the first and the last

@@ -44,8 +44,12 @@ class Objective(nn.Module):
             feedback: the class.
             curriculum: as it was built.
         """
-        if getattr(curriculum, "gives_inputs", False) and not cls.teaches_feedback:
+        if cls.teaches_feedback:
+            return None
+        if getattr(curriculum, "gives_inputs", False):
             return "latents have their inputs in training, and nothing teaches the feedback; take objective=compression"
+        if hasattr(feedback, "distribution"):
+            return "nothing teaches the feedback how sure to be; take objective=compression, or another feedback"
         return None
 
     def make_views(self, encoder, row, plan) -> dict:
