@@ -56,7 +56,7 @@ class Needs:
         unknown += [place for place in self.keys_values if place not in IN_CACHE]
         if unknown or not self.views:
             raise ValueError(
-                f"needs name a place '{unknown[0]}'; hidden_states are of {', '.join(PLACES)}, as inputs are, keys_values of "
+                f"needs name a place '{unknown[0]}'; hidden_states are of {', '.join(PLACES)}, as inputs, keys_values of "
                 f"{', '.join(IN_CACHE)}"
                 if unknown
                 else "needs name no view; name at least the one with latents"
