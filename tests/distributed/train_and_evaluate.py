@@ -50,6 +50,7 @@ RUNS = {
     "uneven distillation": {**UNEVEN, **DISTILLED},
     "truncated": {**UNEVEN, "backprop": 1, "feedback_options": {"norm": "embedding"}},
     "jacobi": {**UNEVEN, **DISTILLED, "rollout": "jacobi", "rollout_options": {"iterations": 2}, "feedback": "soft"},
+    "compression": {"method": "colar", "max_steps": 4},
     "steps": {**UNEVEN, "step_decoder": "copy"},
     "objective with weights": {**UNEVEN, "objective": "reader"},
     "adapters": {**UNEVEN, "feedback": "projection", "peft_config": LoraConfig(r=4, trainable_token_indices={})},
