@@ -13,6 +13,7 @@ TITLES = {
     "soft": "Coconut with soft tokens",
     "codi": "CODI",
     "pccot": "PCCoT",
+    "colar": "CoLaR",
     "answer-only": "answer-only latents",
 }
 BASELINES = {

@@ -9,13 +9,14 @@ from latent_trainer import bundled
 from latent_trainer.methods.presets import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
-MEASURED = {  # preset -> its row of results/methods.json; soft thinking is not trained
+MEASURED = {  # preset -> its row of results/methods.json; soft thinking is not trained, CoLaR is not measured there
     "cot": "CoT (steps written)",
     "no_cot": "no-CoT",
     "icot": "iCoT",
     "answer_only": "answer-only latents",
     "codi": "CODI",
     "pccot": "PCCoT, 3 iterations",
+    "colar": None,
     "sim_cot": "SIM-CoT on that Coconut",
     "coconut": "Coconut, as published",
     "soft_thinking": None,
