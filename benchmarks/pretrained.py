@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 METHODS = (
     *("cot", "no-cot-after-cot", "pause-after-cot", "no-cot", "pause"),
     *("soft-thinking", "coconut", "codi", "sim-cot", "pccot", "answer-only", "soft"),
-    *("lotus", "mux", "kava"),
+    *("lotus", "mux", "kava", "colar"),
 )
 BASELINES = ("no-cot", "pause", "no-cot-after-cot", "pause-after-cot")
 UNCONTROLLED = ("cot", *BASELINES)  # no latents, or latents that are the same for every problem

@@ -13,6 +13,7 @@ TITLES = {
     "codi": "CODI",
     "pccot": "PCCoT",
     "kava": "KaVa",
+    "colar": "CoLaR",
     "answer-only": "answer-only latents",
     "lotus": "LOTUS",
     "mux": "MUX",

@@ -18,6 +18,7 @@ MEASURED = {  # preset -> its row of results/methods.json where there is one; so
     "pccot": "PCCoT, 3 iterations",
     "kava": None,
     "sim_cot": "SIM-CoT on that Coconut",
+    "colar": None,
     "lotus": None,
     "mux": None,
     "coconut": "Coconut, as published",

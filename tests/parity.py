@@ -22,12 +22,12 @@ def cases(file: str) -> list[dict]:
     return json.loads(shared_file(f"parity/{file}").read_text())
 
 
-def make(case: dict, **options) -> LatentForCausalLM:
-    """Return the latent model of a case; ``options`` are those of ``from_base``."""
+def make(case: dict, ids: dict | None = None, **options) -> LatentForCausalLM:
+    """Return the latent model of a case; ``ids`` are of its thought tokens, ``options`` those of ``from_base``."""
     config = AutoConfig.for_model(case["arch"], **case["model_config"], bos_token_id=0, eos_token_id=0)
     base = AutoModelForCausalLM.from_config(config).double()
     _fill(base, lambda index, places: 0.37 * index + 0.11 * places)
-    ids = {"latent_token_id": LATENT, "bot_token_id": BOT, "eot_token_id": EOT}
+    ids = ids or {"latent_token_id": LATENT, "bot_token_id": BOT, "eot_token_id": EOT}
     model = LatentForCausalLM.from_base(base, **ids, **options)
     _fill(model.feedback, lambda index, places: 0.2 + 0.53 * index + 0.07 * places)
     return model

@@ -66,6 +66,11 @@ def gradients(model, loss) -> dict[str, torch.Tensor]:
     }
 
 
+def taught_by_labels(name: str) -> bool:
+    """Return whether the loss of labels reaches a weight: how sure the gaussian feedback is, its objective alone teaches."""
+    return ".log_std." not in name
+
+
 def assert_close(found, expected, atol=1e-10):
     """Assert that two tensors, or two dictionaries of them, agree to ``atol``."""
     if isinstance(expected, dict):

@@ -28,6 +28,7 @@ QUICKER = {
     "staged": {"latents_per_step": 1, "max_stage": 1, "steps_per_stage": [1]},
     "internalize": {"max_stage": 1, "steps_per_stage": [1]},
     "fixed": {"num_latents": 4},
+    "compressed": {"curriculum_options": {"max_compression": 3, "max_latents": 6}},
 }
 COMBINATIONS = {
     "coconut + jacobi": {"method": "coconut", "rollout": "jacobi", "rollout_options": {"iterations": 2}},
@@ -157,12 +158,13 @@ def test_reloads_and_generates(run, tmp_path, problems):
     trainer.save_model(str(tmp_path))
     loaded = LatentForCausalLM.from_pretrained(str(tmp_path)).eval()
     model, config = trainer.model.eval(), latent_model(trainer.model).config
-    for name in ("num_latents", "template", "feedback", "feedback_options", "rollout", "rollout_options", "backprop"):
+    thought = ("num_latents", "open_thought", "template")
+    for name in (*thought, "feedback", "feedback_options", "rollout", "rollout_options", "backprop"):
         assert getattr(loaded.config, name) == getattr(config, name), name
     questions = [row["question"] for row in problems[:3]]
 
     def outcome(model, questions):
-        batch = encode_prompts(questions, trainer.processing_class, config.num_latents, config.template)
+        batch = encode_prompts(questions, trainer.processing_class, config.prompt_latents, config.template)
         with torch.no_grad():
             last = model(**batch).logits[:, -1]
             rows = model.generate(**batch, max_new_tokens=5, min_new_tokens=5, do_sample=False)
@@ -204,7 +206,9 @@ def test_padding_invariant(run):
             assert_close(output.token_loss, together[name].token_loss[start : start + own[name][0]], 1e-9)
             for place, layers in (output.hidden_states or {}).items():
                 for layer, others in zip(layers, together[name].hidden_states[place], strict=True):
-                    assert_close(layer[0], others[row], 1e-9)
+                    assert_close(layer[0], others[row][: len(layer[0])], 1e-9)  # a row's own come first
+            for place, given in (output.inputs or {}).items():
+                assert_close(given[0], together[name].inputs[place][row][: len(given[0])], 1e-9)
 
 
 def test_batch_and_accumulation(run, tmp_path):
@@ -261,6 +265,7 @@ def test_adapters_made_before(tmp_path, problems, method):
     settings = {**QUICK, "latents_per_step": None, "max_stage": None, "max_steps": 1, "last_stage": 0, **settings_of(method)}
     args = LatentTrainingArguments(str(tmp_path), **settings)
     adds = {"codi": "feedback=projection", "kava": "feedback=projection", "sim_cot": "step_decoder=copy"}
+    adds |= {"colar": "feedback=gaussian"}
     if method in adds:
         with pytest.raises(InputError, match=f"{adds[method]} adds weights that .*; give LatentTrainer a peft_config"):
             LatentTrainer(model, args, train_dataset=problems, processing_class=tokenizer)

@@ -11,6 +11,7 @@ from latent_trainer.methods.curriculum import (
     CURRICULA,
     EVERYTHING,
     Blank,
+    CompressedCurriculum,
     FixedCurriculum,
     InternalizeCurriculum,
     Plan,
@@ -148,12 +149,14 @@ def test_arguments_make_each_curriculum(tmp_path, name):
         "fixed": {"num_latents": 4},
         "staged": {"latents_per_step": 3, "max_stage": 5},
         "internalize": {"internalize_per_stage": 2, "max_stage": 5},
+        "compressed": {"method": "colar", "curriculum_options": {"max_compression": 3, "max_latents": 8}},
     }[name]
     curriculum = LatentTrainingArguments(str(tmp_path), **quick(curriculum=name, **settings)).make_curriculum()
     assert curriculum == {
         "fixed": FixedCurriculum(4),
         "staged": StagedCurriculum(3, 5),
         "internalize": InternalizeCurriculum(2, max_stage=5),
+        "compressed": CompressedCurriculum(3, max_latents=8),
     }.get(name, curriculum)
     assert type(curriculum) is CURRICULA[name]
 

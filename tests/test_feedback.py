@@ -14,6 +14,8 @@ from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.model.adapters import add_adapters, latent_model
 
 CASES = {
+    "gaussian": {},
+    "gaussian small": {"size": 8, "embeds_std": 0.1},
     "hidden": {},
     "hidden norm": {"norm": 2.5},
     "hidden embedding": {"norm": "embedding"},

@@ -29,7 +29,8 @@ CASES = {
     "kv_distillation random": {"eviction": "random", "kv_distance": "mse", "normalise": False},
 }
 DISTILLATIONS = [case for case in CASES if case.startswith("self_distillation")]
-ELSEWHERE = {"latent_tokens"}  # tests/test_latent_tokens.py: it calls the model's head, and puts targets into a batch
+# They call the model, and put more into a batch: tests/test_latent_tokens.py, tests/test_compression.py.
+ELSEWHERE = {"latent_tokens", "compression"}
 
 
 def make_objective(case: str):

@@ -9,7 +9,7 @@ import pytest
 import transformers
 import yaml
 from conftest import make_base
-from training import history, make_tokenizer, make_trainer, quick, uneven_problems
+from training import has_stages, history, make_tokenizer, make_trainer, quick, uneven_problems
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments
 from latent_trainer.cli import main
@@ -18,7 +18,7 @@ from latent_trainer.errors import InputError
 from latent_trainer.methods.presets import METHODS
 from latent_trainer.training.stages import refuse_unreachable
 
-STAGED = [name for name, method in METHODS.items() if method.defaults["curriculum"] != "fixed"]
+STAGED = [name for name in METHODS if has_stages(name)]
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 RUNS = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name != "sweeps")
 # rows of a step and steps of an epoch: 20 problems make 3 steps of 8 rows, 2 of 16, 5 of 4

@@ -8,7 +8,7 @@ import torch
 import yaml
 from conftest import make_base
 from peft import LoraConfig
-from training import QUICK, batch_of, history, make_tokenizer, make_trainer, quick, uneven_problems
+from training import QUICK, batch_of, has_stages, history, make_tokenizer, make_trainer, quick, uneven_problems
 from transformers import AutoTokenizer, TrainerCallback
 
 from latent_trainer import LatentForCausalLM, LatentTrainer, LatentTrainingArguments, encode_prompts
@@ -44,9 +44,7 @@ def greedy(model, tokenizer, template, num_latents: int = 2) -> list[str]:
 @pytest.mark.parametrize("method", METHODS)
 def test_method(tmp_path, method, adapters):
     """Each preset goes through its stages with finite losses and moves all that should move, and nothing else."""
-    stages = (
-        {"steps_per_stage": 1, "max_steps": 6} if METHODS[method].defaults["curriculum"] != "fixed" else {"max_steps": 3}
-    )
+    stages = {"steps_per_stage": 1, "max_steps": 6} if has_stages(method) else {"max_steps": 3}
     lora = {"peft_config": LoraConfig(r=2)} if adapters else {}
     trainer = make_trainer(tmp_path, **{**PRESET, "method": method, **stages, **lora})
     before = parameters(trainer)
@@ -70,8 +68,8 @@ def test_method(tmp_path, method, adapters):
 def test_methods_differ(tmp_path):
     """What a row looks like in the last stage of every method."""
     seen = {}
-    for method, preset in METHODS.items():
-        last = 0 if preset.defaults["curriculum"] == "fixed" else 4
+    for method in METHODS:
+        last = 4 if has_stages(method) else 0
         trainer = make_trainer(tmp_path, **PRESET, method=method, first_stage=last)
         encoder = trainer.batches.encoder
         view = batch_of(trainer, [3])["views"]["latent"]["input_ids"][0].tolist()
@@ -85,8 +83,8 @@ def test_methods_differ(tmp_path):
 
 
 def test_every_preset_that_has_stages_leaves_the_first(tmp_path):
-    for method, preset in METHODS.items():
-        if preset.defaults["curriculum"] != "fixed":
+    for method in METHODS:
+        if has_stages(method):
             trainer = make_trainer(tmp_path / method, **PRESET, method=method, num_train_epochs=4)
             trainer.train()
             assert len({stage for _, stage in history(trainer)}) > 1, method

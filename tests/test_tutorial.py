@@ -35,9 +35,9 @@ BOTH = [word for name in ("colar", "prosqa") for word in ("--plugin", str(PLUGIN
 MODEL = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
 MODEL |= dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
 TRAIN = {
-    "method": "colar",
+    "method": "colar_reduced",
     "dataset": "prosqa",
-    "curriculum": {"name": "compressed", "factor": 3, "most": 4},
+    "curriculum": {"name": "grouped", "factor": 3, "most": 4},
     "objective": {"name": "colar", "loss": "soft_mse"},
     "template": "coconut",
     "model_config": MODEL,
@@ -217,7 +217,7 @@ class TestObjective(ObjectiveContract):
 
 class TestSoftObjective(ObjectiveContract):
     plugin, objective, options = PLUGINS / "colar.py", "colar", {"loss": "soft_mse", "weight": 0.5}
-    settings = {"method": "colar", "curriculum_options": {"factor": 2, "most": 3}}
+    settings = {"method": "colar_reduced", "curriculum_options": {"factor": 2, "most": 3}}
 
 
 class TestFeedback(FeedbackContract):
@@ -225,7 +225,7 @@ class TestFeedback(FeedbackContract):
 
 
 class TestCurriculum(CurriculumContract):
-    plugin, curriculum, options = PLUGINS / "colar.py", "compressed", {"factor": 2, "most": 4}
+    plugin, curriculum, options = PLUGINS / "colar.py", "grouped", {"factor": 2, "most": 4}
 
 
 def test_the_data_set(tmp_path):

@@ -37,8 +37,17 @@ def quick(**changes) -> dict:
     """Return ``QUICK`` with changes, without those of its settings that the chosen curriculum does not read."""
     settings = {**QUICK, **changes}
     curriculum = settings.get("curriculum") or METHODS[settings["method"]].defaults["curriculum"]
-    unread = {"fixed": ("latents_per_step", "max_stage"), "internalize": ("latents_per_step",)}.get(curriculum, ())
+    unread = {
+        "fixed": ("latents_per_step", "max_stage"),
+        "internalize": ("latents_per_step",),
+        "compressed": ("latents_per_step", "max_stage"),
+    }.get(curriculum, ())
     return {name: value for name, value in settings.items() if name in changes or name not in unread}
+
+
+def has_stages(method: str) -> bool:
+    """Return whether a preset's curriculum has several stages."""
+    return METHODS[method].defaults["curriculum"] in ("staged", "internalize")
 
 
 def end_in_reach(trainer) -> None:
@@ -88,4 +97,4 @@ def history(trainer, *names: str) -> list[tuple]:
 
 def batch_of(trainer, indices: list[int]) -> dict:
     """Return a batch of a trainer's rows as training would put it together now."""
-    return trainer.batches.batch(indices, trainer.rows, trainer.stages.stage, trainer._epoch)
+    return trainer.batches.batch(indices, trainer.rows, trainer.stages.stage, trainer._epoch, trainer.state.global_step)

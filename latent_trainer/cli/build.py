@@ -165,6 +165,16 @@ def load_any(
     return load_saved(path)
 
 
+def set_compression(model: LatentForCausalLM, factor: int | None) -> None:
+    """Have prompts ask for latents that stand for so many tokens each; None leaves them as trained.
+
+    Raises:
+        InputError: prompts of this model are told no such number.
+    """
+    if factor is not None:
+        model.config.template = resolve_template(model.config.template or "coconut", compression=factor).to_dict()
+
+
 def _is_latent(path: str) -> bool:
     """Return whether a latent model or an adapter lies at a path, not a plain base model."""
     if located(path)[1] is not None:

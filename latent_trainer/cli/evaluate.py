@@ -10,7 +10,7 @@ from rich.table import Table
 
 from latent_trainer.analysis.figures import control_bars
 from latent_trainer.cli.arguments import DataArguments, parse
-from latent_trainer.cli.build import load_any, model_id
+from latent_trainer.cli.build import load_any, model_id, set_compression
 from latent_trainer.data import MORE_SPLITS, SPLITS, as_problems
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.evaluation.controls import CONTROLS, check_controls
@@ -41,6 +41,9 @@ class EvaluateArguments:
     batch_size: Positive = field(default=32, metadata={"help": "Problems per call of generate()."})
     max_new_tokens: Positive | None = field(default=None, metadata={"help": "Tokens per problem; by default as trained."})
     num_latents: Count | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
+    compression: Positive | None = field(
+        default=None, metadata={"help": "Tokens a latent stands for, as prompts are told; by default as trained."}
+    )
     controls: list[str] = field(
         default_factory=list, metadata={"help": f"Compare with other latents: {', '.join(CONTROLS)}, or all of them."}
     )
@@ -118,6 +121,7 @@ def _evaluator(args: EvaluateArguments, name: str, problems, state: PartialState
     of_base = (args.template, args.feedback) if name == args.model else (None, None)
     model, tokenizer = load_any(name, *of_base, thinks=bool(args.num_latents) or args.sweep_latents)
     model.to(state.device)
+    set_compression(model, args.compression if name == args.model else None)
     num_latents = model.config.num_latents if args.num_latents is None else args.num_latents
     return Evaluator(
         model,
@@ -151,7 +155,7 @@ def _report(args: EvaluateArguments, data_args: DataArguments, record: dict, eva
     console = Console()
     console.print(
         f"accuracy {record['accuracy']:.4f} +- {record['accuracy_stderr']:.4f} on {record['problems']} problems, "
-        f"{record['tokens_written']:.1f} tokens written, {evaluator.num_latents} latents, {record['dropped']} dropped",
+        f"{record['tokens_written']:.1f} tokens written, {record['latents']:g} latents, {record['dropped']} dropped",
         soft_wrap=True,
         highlight=False,
     )

@@ -7,7 +7,7 @@ import torch
 
 from latent_trainer.analysis.explain import check_step_decoder, explain_latents
 from latent_trainer.cli.arguments import parse
-from latent_trainer.cli.build import load_any
+from latent_trainer.cli.build import load_any, set_compression
 from latent_trainer.data import Encoder, encode_prompts
 from latent_trainer.data.lengths import Room
 from latent_trainer.errors import InputError
@@ -30,6 +30,9 @@ class GenerateArguments:
     template: str | None = field(
         default=None,
         metadata={"help": "Prompt template of a base model; by default chat (its own), with feedback coconut."},
+    )
+    compression: Positive | None = field(
+        default=None, metadata={"help": "Tokens a latent stands for, as the prompt is told; by default as trained."}
     )
     entropy_threshold: Weight | None = field(
         default=None,
@@ -63,10 +66,12 @@ def run(argv: list[str]) -> None:
     questions = args.question or [line.strip() for line in sys.stdin if line.strip()]
     if not questions:
         raise InputError("no question; give --question or lines on standard input")
-    thinks = args.entropy_threshold is not None
+    asked = args.entropy_threshold is not None
     model, tokenizer = load_any(
-        args.model, args.template, args.feedback, args.feedback_options, thinks or bool(args.num_latents)
+        args.model, args.template, args.feedback, args.feedback_options, asked or bool(args.num_latents)
     )
+    thinks = asked or model.config.open_thought
+    set_compression(model, args.compression)
     model.eval()
     if args.explain:
         check_step_decoder(model)

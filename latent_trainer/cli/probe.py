@@ -15,6 +15,7 @@ from latent_trainer.analysis.traces import collect
 from latent_trainer.cli.arguments import DataArguments, parse
 from latent_trainer.cli.build import load_saved, model_id
 from latent_trainer.data import CONTINUATIONS, as_problems
+from latent_trainer.errors import InputError
 from latent_trainer.evaluation.record import peak_memory, write_record
 from latent_trainer.model.asked_latents import say_other_number
 from latent_trainer.options import Bounds, Count, Positive, Seed, check_fields
@@ -62,6 +63,8 @@ def run(argv: list[str]) -> None:
     model, tokenizer = load_saved(args.model, **({"attn_implementation": "eager"} if attends else {}))
     leave_at_exit()
     model.to(PartialState(cpu=not accelerator.is_available()).device).eval()
+    if model.config.open_thought and args.num_latents is None:
+        raise InputError("this model ends its thoughts itself; say with num_latents how long those that are probed are")
     number = model.config.num_latents if args.num_latents is None else args.num_latents
     say_other_number(model.config, number)
     with Progress(console=console, transient=True) as progress:

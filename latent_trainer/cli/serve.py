@@ -77,5 +77,5 @@ def _chat_template(name: str) -> dict[str, str]:
     if settings.get("template") is None:
         raise InputError(f"{name}: its config.json has no template, so no chat can be written; set model.config.template")
     tokenizer = AutoTokenizer.from_pretrained(place, revision=revision or None)
-    set_chat_template(tokenizer, settings["template"], LatentConfig(**settings).num_latents)
+    set_chat_template(tokenizer, settings["template"], LatentConfig(**settings).prompt_latents)
     return {"chat_template": tokenizer.chat_template}

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from latent_trainer.data.encoding import IGNORED, StepTarget, View, pad_rows
+from latent_trainer.data.encoding import IGNORED, Group, StepTarget, View, pad_rows
 
 
 @dataclass
@@ -37,7 +37,28 @@ class LatentCollator:
             batch["views"][name]["answer_start"] = torch.tensor([view.answer_start for view in views])
             ends = [view.answer_start if view.steps_end is None else view.steps_end for view in views]
             batch["views"][name]["steps_end"] = torch.tensor(ends)
+            if any(view.groups for view in views):
+                batch["views"][name] |= self.groups([view.groups for view in views])
         return batch
+
+    def groups(self, rows: list[tuple[Group, ...]]) -> dict[str, torch.Tensor]:
+        """Return the columns that are sums of token embeddings, G in a row and up to n tokens each.
+
+        Returns:
+            ``group_columns`` (B, G), -1 behind a row's last one, ``group_ids`` and ``group_weights`` (B, G, n): the input of
+            a column is the weighted sum over its tokens, of which those with weight 0 are padding.
+        """
+        most = max(map(len, rows))
+        width = max(len(group.token_ids) for groups in rows for group in groups)
+        columns = torch.full((len(rows), most), -1)
+        ids = torch.full((len(rows), most, width), self.pad_token_id)
+        weights = torch.zeros(len(rows), most, width, dtype=torch.float64)
+        for row, groups in enumerate(rows):
+            for place, group in enumerate(groups):
+                columns[row, place] = group.column
+                ids[row, place, : len(group.token_ids)] = torch.tensor(group.token_ids)
+                weights[row, place, : len(group.token_ids)] = group.weight
+        return {"group_columns": columns, "group_ids": ids, "group_weights": weights}
 
     def steps(self, targets: list[list[StepTarget]], group: int) -> dict[str, torch.Tensor]:
         """Return the steps of all rows, one below the other: R steps of ``group`` latents each.

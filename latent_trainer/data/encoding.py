@@ -1,7 +1,7 @@
 """The one encoder: problems to token ids, ids and a plan to the views of a row, questions to prompts."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import BatchEncoding, PreTrainedTokenizerBase
@@ -10,7 +10,7 @@ from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import Template, resolve_template
 from latent_trainer.data.thought_tokens import control_tokens, thought_token_ids
 from latent_trainer.errors import InputError
-from latent_trainer.methods.curriculum import Plan
+from latent_trainer.methods.curriculum import Compression, Plan
 
 IGNORED = -100
 
@@ -40,6 +40,21 @@ class EncodedProblem:
 
 
 @dataclass(frozen=True)
+class Group:
+    """A column whose input is a sum of token embeddings instead of the embedding of its own token.
+
+    Args:
+        column: of the view; it stands before the answer.
+        token_ids: the tokens, one at least.
+        weight: factor of the sum.
+    """
+
+    column: int
+    token_ids: tuple[int, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class View:
     """One continuation of a prompt.
 
@@ -48,12 +63,14 @@ class View:
         labels: the ids that count in the loss, -100 elsewhere.
         answer_start: column of the first answer token; the column before it is the end of the answer prefix.
         steps_end: column after the last written step; None where the answer has no prefix.
+        groups: columns with another input; a latent among them is given and not thought.
     """
 
     input_ids: list[int]
     labels: list[int]
     answer_start: int
     steps_end: int | None = None
+    groups: tuple[Group, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +101,8 @@ class Encoder:
         self.tokenizer = tokenizer
         self.template = resolve_template(template)
         ids = thought_token_ids(tokenizer, self.template.bot, self.template.eot)
-        texts = self.template.question + self.template.step + self.template.answer_prefix + self.template.answer
+        template = self.template
+        texts = template.question + template.speed + template.step + template.answer_prefix + template.answer
         self.control = control_tokens(tokenizer, self.template.bot, self.template.eot, texts)
         longest_first = sorted(self.control, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)))
@@ -167,11 +185,25 @@ class Encoder:
 
     def latent_view(self, row: EncodedProblem, plan: Plan) -> View:
         """Return the continuation with latents: [bot] latent x K [eot] remaining steps, answer."""
+        if plan.compression is not None:
+            return self._compressed_view(row, plan.latents, plan.compression)
         steps = [token for step in row.steps[plan.skip_steps :] for token in step][plan.skip_tokens :]
         inside = self.template.remaining_steps == "inside"
         thought = self.thought(plan.latents)
         end = [self.eot] if inside and self.template.markers else []
         return self._view(thought, steps + end, row)
+
+    def _compressed_view(self, row: EncodedProblem, latents: int, compression: Compression) -> View:
+        """Return [bot] group x K [eot] answer, all of it scored; the input of a group is the step tokens it stands for."""
+        tokens = [token for step in row.steps for token in step]
+        runs = [tokens[start : start + compression.factor] for start in range(0, len(tokens), compression.factor)]
+        view = self._view([], [self.bot, *[self.latent] * latents, self.eot], row)
+        labels = [run[place] for run, place in zip(runs, compression.chosen, strict=True)]
+        groups = []
+        for column, run in enumerate([[self.bot], *runs]):
+            divisor = (len(run) ** 0.5 if compression.root else len(run)) + 1e-5  # published, also where n is 1
+            groups.append(Group(column, tuple(run), 1.0 if compression.factor == 1 else 1 / divisor))
+        return replace(view, labels=[self.bot, *labels, *view.labels[1 + latents :]], groups=tuple(groups))
 
     def explicit_view(self, row: EncodedProblem, skip_last: bool = False) -> View:
         """Return the continuation with every step written, without thought tokens (without the last step: ``skip_last``)."""
@@ -218,16 +250,26 @@ class Encoder:
             return self._open_thought(question)
         return self.question(question) + self.prompt_end(latents)
 
+    def asked(self, row: EncodedProblem, plan: Plan) -> list[int]:
+        """Return the prompt of a row under a plan: its question, and the compression factor where the template tells it."""
+        return row.prompt if plan.compression is None else row.prompt + self.speed(plan.compression.factor)
+
+    def speed(self, factor: int | None) -> list[int]:
+        """Return the ids that tell a prompt its compression factor; none where there is no factor, or no text for it."""
+        return (
+            self._ids(self.template.speed.format(compression=factor)) if factor is not None and self.template.speed else []
+        )
+
     def prompt_end(self, latents: int) -> list[int]:
-        """Return what stands in a prompt after the question: the thought, and the answer prefix where it is given."""
-        thought = self.thought(latents)
+        """Return what a prompt has after the question: its factor where it is told, the thought, a given answer prefix."""
+        thought = self.speed(self.template.compression) + self.thought(latents)
         if self.template.score_answer_prefix:
             return thought
         end = [self.eot] if self.template.markers and self.template.remaining_steps == "inside" else []
         return thought + end + self._ids(self.template.answer_prefix.format())
 
     def _open_thought(self, question: str) -> list[int]:
-        prompt = self.question(question)
+        prompt = self.question(question) + self.speed(self.template.compression)
         if self.bot in prompt:  # some templates open the thought themselves
             return prompt
         if not self.template.markers:

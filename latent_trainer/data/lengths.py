@@ -55,13 +55,14 @@ class Room:
             every = plans(row)
             # quick, and enough for nearly every row; one may get more latents than a prompt
             most = row.longest + max([self.latents, *(plan.latents for plan in every)])
-            quick = not longer and most <= self.context
+            quick = not longer and not self.encoder.template.speed and most <= self.context
             return most if quick else self._longest(row, every, views, step_group)
 
         return self._that_fit(rows, tokens, "")
 
     def _longest(self, row: EncodedProblem, plans: list[Plan], views: Callable, step_group: int | None) -> int:
-        lengths = [len(row.prompt) + len(view.input_ids) for plan in plans for view in views(row, plan)]
+        asked = self.encoder.asked
+        lengths = [len(asked(row, plan)) + len(view.input_ids) for plan in plans for view in views(row, plan)]
         if step_group is not None:
             targets = [target for plan in plans for target in self.encoder.step_targets(row, plan, step_group)]
             lengths += [step_group + len(target.input_ids) for target in targets]

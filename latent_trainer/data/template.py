@@ -19,7 +19,7 @@ ONLY_MARKUP = re.compile(r"(?:\\(?:boxed|text)\s*\{\s*\}|\\[()\[\]]|[$*`_#.\s])+
 class Template:
     """The texts of one row and where its thought goes.
 
-    A row with latents reads: question, [bot], latent x K, [eot], remaining steps, answer prefix, answer, end of text.
+    A row with latents reads: question, speed, [bot], latent x K, [eot], remaining steps, answer prefix, answer, end of text.
 
     Args:
         question: holds ``{question}``.
@@ -31,6 +31,8 @@ class Template:
         markers: whether rows have the two thought tokens at all.
         remaining_steps: "after" ``<|eot|>`` (Coconut), or "inside" the thought, where a latent then stands exactly where its
             step stood and the model writes ``<|eot|>`` itself.
+        speed: text that tells a prompt how many tokens one latent stands for; holds ``{compression}``, or is empty.
+        compression: the number that prompts are told at generation.
     """
 
     question: str = "{question}\n"
@@ -42,15 +44,26 @@ class Template:
     eot: str = "<|eot|>"
     markers: bool = True
     remaining_steps: str = "after"
+    speed: str = ""
+    compression: int | None = None
 
     def __post_init__(self):
         check_choice("remaining_steps", self.remaining_steps, ("after", "inside"))
         for name in ("question", "step", "answer"):
             if "{" + name + "}" not in getattr(self, name):
                 raise InputError(f"template field '{name}' is {getattr(self, name)!r}; it must hold {{{name}}}")
-        for name in ("question", "step", "answer_prefix", "answer"):
+        if self.speed and "{compression}" not in self.speed:
+            raise InputError(f"template field 'speed' is {self.speed!r}; it must hold {{compression}}")
+        if self.compression is not None and (self.compression < 1 or not self.speed):
+            why = (
+                "must be at least 1"
+                if self.speed
+                else "has no effect: this template's prompts are told none (speed is empty)"
+            )
+            raise InputError(f"compression={self.compression} {why}")
+        for name in ("question", "step", "answer_prefix", "answer", "speed"):
             try:
-                getattr(self, name).format(**({} if name == "answer_prefix" else {name: ""}))
+                getattr(self, name).format(**{"speed": {"compression": 1}, "answer_prefix": {}}.get(name, {name: ""}))
             except (LookupError, ValueError):
                 raise InputError(
                     f"template field '{name}' is {getattr(self, name)!r}; write a brace as {{{{ or }}}}"

@@ -6,12 +6,13 @@ import zlib
 from collections.abc import Callable
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 
 from latent_trainer.data.encoding import encode_prompts
 from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import Template
 from latent_trainer.errors import InputError
+from latent_trainer.model.thinking import ThinkingProcessor
 from latent_trainer.registry import Registry
 
 
@@ -26,6 +27,8 @@ def collect_latents(
 ) -> torch.Tensor:
     """Return the latents (N, K, H) a model thinks of each problem, on the CPU.
 
+    Where it ends its thoughts itself, NaN stands behind the last latent of a shorter one.
+
     Args:
         model: a `LatentForCausalLM`.
         tokenizer: the tokenizer saved with the model.
@@ -39,17 +42,29 @@ def collect_latents(
     parts = []
     for start in range(0, len(problems), batch_size):
         questions = [problem.question for problem in problems[start : start + batch_size]]
-        batch = encode_prompts(questions, tokenizer, num_latents, template).to(model.device)
+        numbers = [num_latents] * len(questions)
+        if model.config.open_thought:
+            numbers = _lengths(model, encode_prompts(questions, tokenizer, None, template).to(model.device), num_latents)
+        batch = encode_prompts(questions, tokenizer, numbers, template).to(model.device)
         filled = model.run(batch["input_ids"], batch["attention_mask"]).latents  # (B, T, H)
-        own = filled[batch["input_ids"] == model.config.latent_token_id]
-        parts.append(own.view(len(questions), num_latents, -1).cpu())
+        own = filled[batch["input_ids"] == model.config.latent_token_id]  # (all latents, H)
+        part = own.new_full((len(questions), num_latents, own.shape[-1]), torch.nan)
+        part[torch.arange(num_latents) < torch.tensor(numbers).unsqueeze(1)] = own
+        parts.append(part.cpu())
     model.train(was_training)
     return torch.cat(parts)
 
 
+def _lengths(model, batch, most: int) -> list[int]:
+    """Return how many latents a model thinks, of ``most``, after each prompt of a batch whose thoughts it ends itself."""
+    thinks = LogitsProcessorList([ThinkingProcessor(model.config, most)])
+    rows = model.generate(**batch, max_new_tokens=most + 1, do_sample=False, logits_processor=thinks)
+    return (rows[:, batch["input_ids"].shape[1] :] == model.config.latent_token_id).sum(1).tolist()
+
+
 def zeroed(latents: torch.Tensor, problems: list[Problem], seed: int) -> torch.Tensor:
     """Every latent becomes the zero vector."""
-    return torch.zeros_like(latents)
+    return torch.where(latents.isnan(), latents, 0.0)
 
 
 def noised(latents: torch.Tensor, problems: list[Problem], seed: int) -> torch.Tensor:
@@ -70,8 +85,8 @@ def shuffled(latents: torch.Tensor, problems: list[Problem], seed: int) -> torch
 
 
 def frozen(latents: torch.Tensor, problems: list[Problem], seed: int) -> torch.Tensor:
-    """Every latent becomes the mean of that latent over all problems."""
-    return latents.mean(0, keepdim=True).expand_as(latents)
+    """Every latent becomes the mean of that latent over all problems that have it."""
+    return torch.where(latents.isnan(), latents, latents.nanmean(0, keepdim=True))
 
 
 Control = Callable[[torch.Tensor, list[Problem], int], torch.Tensor]

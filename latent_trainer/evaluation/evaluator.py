@@ -97,10 +97,11 @@ class Evaluator:
         self.state.wait_for_everyone()  # nobody writes a part before everybody has read them
         missing = [number for number, (problem, sample) in enumerate(rows) if (problem.id, sample) not in known]
         mine = missing[self.state.process_index :: self.state.num_processes]
-        latents = None
+        latents = numbers = None
         if control and missing:
             changed = CONTROLS[control](self._own_latents(), self.problems, self.seed)
             latents = changed[[number // self.samples for number in mine]]
+            numbers = (~latents[..., 0].isnan()).sum(1).tolist() if self.model.config.open_thought else None
         answers = generate_answers(
             self.model,
             self.tokenizer,
@@ -113,6 +114,7 @@ class Evaluator:
             samples=[rows[number][1] for number in mine],
             sampling=self.sampling,
             latents=latents,
+            numbers=numbers,
             on_batch=journal and (lambda batch: journal.append(batch, self.state.process_index)),
         )
         known |= {(answer.id, answer.sample): answer for answer in gather_object(answers)}

@@ -17,13 +17,16 @@ from latent_trainer.evaluation.answers import extract_answer, is_equivalent
 from latent_trainer.evaluation.mode import evaluating
 from latent_trainer.evaluation.sampling import sampler
 from latent_trainer.model.context import context_length
+from latent_trainer.model.thinking import ThinkingProcessor
 
 NEW_TOKENS = 64  # of a model that does not say how many it was trained to write
 
 
 def new_tokens(model) -> int:
-    """Return how many tokens a model writes at most where nothing else is asked for."""
-    return model.generation_config.max_new_tokens or NEW_TOKENS
+    """Return how many tokens a model writes at most where nothing else is asked for, its thought apart."""
+    thought = model.config.num_latents if getattr(model.config, "open_thought", False) else 0
+    most = model.generation_config.max_new_tokens
+    return NEW_TOKENS if most is None or most <= thought else most - thought
 
 
 @dataclass
@@ -38,7 +41,7 @@ class Answer:
         strict, flexible: the extracted answers, None where there was none.
         correct, correct_flexible: whether they equal the reference.
         tokens_written: generated tokens, the one that ends the text included; latents and the prompt are not written.
-        latents: latents of the prompt.
+        latents: latents of the prompt, or of the thought that the model ended itself.
         passes: decoder passes until the last token is chosen, those of the prompt and its latents included.
         prefill_seconds: wall time until the first token can be chosen, divided by the batch's rows.
         decode_seconds: the rest, divided by the batch's rows.
@@ -72,6 +75,7 @@ def generate_answers(
     samples: list[int] | None = None,
     sampling: dict | None = None,
     latents: torch.Tensor | None = None,
+    numbers: list[int] | None = None,
     on_batch: Callable[[list[Answer]], None] | None = None,
     on_tokens: Callable[[int, list[int]], None] | None = None,
     **generation,
@@ -82,14 +86,15 @@ def generate_answers(
         model: anything with ``generate``.
         tokenizer: the tokenizer saved with the model.
         problems: N problems; one stands there once per answer wanted of it.
-        num_latents: K of every prompt.
+        num_latents: K of every prompt; the most it may think, where the model ends its thought itself.
         template: how prompts are written.
         batch_size: rows per call of ``generate``.
-        max_new_tokens: tokens written at most.
+        max_new_tokens: tokens written at most, the thought apart.
         show_progress: draw a progress bar.
         samples: N numbers that tell answers to the same problem apart; zeros by default.
         sampling: ``seed`` and the options of `latent_trainer.evaluation.sampling.sampler`; None is greedy.
         latents: (N, K, H) embeddings that stand in for the thoughts (see `LatentForCausalLM.forward`).
+        numbers: N lengths of those thoughts, where the model would end them itself; all K by default.
         on_batch: called with the answers of every batch as soon as they are graded.
         on_tokens: called with the place of every problem and the tokens written for it.
         generation: passed on to ``generate``.
@@ -103,15 +108,22 @@ def generate_answers(
         template.check(problem, steps=False)  # another model's steps need not be this one's
     room = Room(Encoder(tokenizer, template), context_length(model.config), num_latents, max_new_tokens)
     samples = [0] * len(problems) if samples is None else samples
+    opens = getattr(model.config, "open_thought", False)
+    if opens and latents is not None and numbers is None:
+        numbers = [num_latents] * len(problems)
+    given: list[int | None] = [None] * len(problems) if numbers is None else list(numbers)
     order = sorted(range(len(problems)), key=lambda index: -len(problems[index].question))
     answers: dict[int, Answer] = {}
     starts = tqdm(range(0, len(order), batch_size), desc="generate", unit="batch", disable=not show_progress)
     with evaluating(model):
         for start in starts:
             chosen = order[start : start + batch_size]
-            encoded = encode_prompts([problems[index].question for index in chosen], tokenizer, num_latents, template)
+            of_prompts = [given[index] for index in chosen] if opens else num_latents
+            encoded = encode_prompts([problems[index].question for index in chosen], tokenizer, of_prompts, template)
             names = [problems[index].named for index in chosen]
-            room.refuse_long(zip(names, encoded["attention_mask"].sum(1).tolist(), strict=True))
+            still = num_latents if opens and numbers is None else 0  # that the model may think yet
+            lengths = [length + still for length in encoded["attention_mask"].sum(1).tolist()]
+            room.refuse_long(zip(names, lengths, strict=True))
             batch = dict(encoded.to(model.device))
             if latents is not None:
                 batch["latents"] = latents[chosen].to(model.device, model.dtype)  # (B, K, H)
@@ -121,19 +133,24 @@ def generate_answers(
                 names = [f"{sampling['seed']}/{problems[index].id}/{samples[index]}" for index in chosen]
                 options = {name: value for name, value in sampling.items() if name != "seed"}
                 processors += sampler(names, model.device, **options)
+            if opens:  # behind the sampler, so that a thought ends where the token that ends it is sampled
+                most = num_latents if numbers is None else [numbers[index] for index in chosen]
+                processors.append(ThinkingProcessor(model.config, most))
             with meter:
                 written = model.generate(
                     **batch,
-                    max_new_tokens=max_new_tokens,
+                    max_new_tokens=max_new_tokens + still,
                     logits_processor=processors,
                     **{"do_sample": False, **generation},
                 )
             written = written[:, batch["input_ids"].shape[1] :].tolist()  # (B, new)
             for index, tokens in zip(chosen, written, strict=True):
                 tokens = _until_end(tokens, model.generation_config.eos_token_id, tokenizer.eos_token_id)
+                thought, tokens = _apart(tokens, model.config.latent_token_id, max_new_tokens) if opens else ([], tokens)
                 graded = _graded(problems[index], tokens, tokenizer, template)
-                measured: dict[str, Any] = meter.shares(len(tokens), len(chosen))
-                answers[index] = Answer(**graded, sample=samples[index], latents=num_latents, **measured)
+                measured: dict[str, Any] = meter.shares(len(thought) + len(tokens), len(chosen))
+                number = len(thought) + (given[index] or 0) if opens else num_latents
+                answers[index] = Answer(**graded, sample=samples[index], latents=number, **measured)
                 if on_tokens is not None:
                     on_tokens(index, tokens)
             if on_batch is not None:
@@ -188,6 +205,12 @@ class Meter(LogitsProcessor):
             "prefill_seconds": (self.first - self.began) / rows,
             "decode_seconds": (self.ended - self.first) / rows,
         }
+
+
+def _apart(tokens: list[int], latent: int, most: int) -> tuple[list[int], list[int]]:
+    """Return the latents of a thought, and up to ``most`` tokens that were written, the one that ends the thought first."""
+    thought = [token for token in tokens if token == latent]
+    return thought, tokens[len(thought) :][:most]
 
 
 def _until_end(tokens: list[int], ends: int | list[int] | None, end: int) -> list[int]:

@@ -43,6 +43,11 @@ class LatentLM(HFLM):
     def __init__(self, pretrained: str | PreTrainedModel, num_latents: int | None = None, **options):
         super().__init__(pretrained, **options)
         config = self.model.config
+        if config.open_thought:
+            raise InputError(
+                "the harness scores continuations of thoughts of a known length, and this model ends its thoughts itself; "
+                "use latent-trainer evaluate"
+            )
         number = config.num_latents if num_latents is None else num_latents
         if number < 0:
             raise InputError(f"num_latents={number} must be at least 0")

@@ -57,13 +57,15 @@ def model_card(found: Published, repo_id: str, license: str | None) -> str:
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         title=escaped(repo_id.split("/")[-1]),
         summary=_summary(found),
-        layout=layout(Encoder(found.tokenizer, config.template), config.num_latents),
+        layout=layout(Encoder(found.tokenizer, config.template), config.num_latents, config.open_thought),
         method=_method(found),
         repo_id=repo_id,
         kind=found.kind,
         model_class=AUTO_MAP["AutoModelForCausalLM"],
         question=json.dumps(QUESTIONS.get(found.data.get("dataset"), QUESTION)),
         num_latents=config.num_latents,
+        open_thought=config.open_thought,
+        prompt_latents="None" if config.open_thought else "model.config.num_latents",
         releases=known_releases(),
         results=[_result_row(record) for record in records],
         controls=[_control_row(name, row) for name, row in controls.items()],
@@ -82,13 +84,14 @@ def escaped(value) -> str:
     return re.sub(r"([\\`*_~\[\]|#!])", r"\\\1", text)
 
 
-def layout(encoder: Encoder, num_latents: int) -> str:
+def layout(encoder: Encoder, num_latents: int, open_thought: bool = False) -> str:
     """Return a picture of a row's tokens: what the prompt gives and what the model writes, line breaks as ``\\n``."""
     template = encoder.template
-    thought = _visible(thought_text(encoder, num_latents))
-    if num_latents:
+    thought = _visible(thought_text(encoder, None if open_thought else num_latents))
+    if num_latents and not open_thought:
         thought = thought.replace(LATENT_TOKEN * num_latents, f" {LATENT_TOKEN} x {num_latents} ")
-    written = ["{remaining steps}"] if template.score_answer_prefix else []
+    written = [f"{LATENT_TOKEN} x 0 to {num_latents}" if open_thought else "{remaining steps}"]
+    written = written if template.score_answer_prefix else []
     if written and template.markers and template.remaining_steps == "inside":
         written.append(template.eot)
     written += [_visible(template.answer_prefix.format())] if template.score_answer_prefix else []

@@ -31,7 +31,7 @@ CHECKS = (
 )
 
 
-def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: dict, num_latents: int) -> None:
+def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: dict, num_latents: int | None) -> None:
     """Give a tokenizer a chat template whose generation prompt is the one the model was trained on.
 
     A user message is a question; a generation prompt, and every assistant message, starts with the thought. A message is a
@@ -42,7 +42,7 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: dict, num_la
     Args:
         tokenizer: the tokenizer saved with the model; changed in place.
         template: fields of `latent_trainer.data.Template`.
-        num_latents: K.
+        num_latents: K; None where a prompt ends at the start of a thought.
 
     Raises:
         InputError: the tokenizer splits the text of a whole prompt otherwise than the parts the model was trained on.
@@ -64,7 +64,7 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: dict, num_la
             )
 
 
-def _jinja(encoder: Encoder, num_latents: int) -> str:
+def _jinja(encoder: Encoder, num_latents: int | None) -> str:
     """Return the chat template."""
     before, *between = encoder.template.question.format(question="\0").split("\0")
     question = _literal(before) + "".join("{{ content }}" + _literal(text) for text in between)
@@ -92,13 +92,15 @@ def _jinja(encoder: Encoder, num_latents: int) -> str:
     )
 
 
-def thought_text(encoder: Encoder, num_latents: int) -> str:
-    """Return what a prompt holds after its question, as text: the thought, and the answer prefix where it is given."""
-    empty = encoder.question("")
+def thought_text(encoder: Encoder, num_latents: int | None) -> str:
+    """Return what a prompt holds after its question, as text: speed, the thought, and a given answer prefix."""
+    factor = encoder.template.compression
+    empty = encoder.question("") + encoder.speed(factor)
+    speed = encoder.template.speed.format(compression=factor) if factor is not None else ""
     end = encoder.prompt("", num_latents)[len(empty) :]
     prefix = "" if encoder.template.score_answer_prefix else encoder.template.answer_prefix.format()
     width = len(encoder.tokenizer(prefix, add_special_tokens=False).input_ids)
-    return "".join(encoder.tokenizer.convert_ids_to_tokens(end[: len(end) - width])) + prefix
+    return speed + "".join(encoder.tokenizer.convert_ids_to_tokens(end[: len(end) - width])) + prefix
 
 
 def _literal(text: str) -> str:

@@ -93,7 +93,7 @@ def published(folder: Path, merge: bool, scratch: Path) -> Published:
         raise InputError(
             f"{folder}: its config.json has no template, so no prompt can be written; set model.config.template"
         )
-    set_chat_template(tokenizer, config.template, config.num_latents)
+    set_chat_template(tokenizer, config.template, config.prompt_latents)
     tokenizer.save_pretrained(scratch / "tokenizer")
     files |= {path.name: path for path in (scratch / "tokenizer").iterdir()}
     own = read_json(scratch / "tokenizer" / TOKENIZER)

@@ -4,6 +4,11 @@ A curriculum is a dataclass of its options and a pure function of (stage, row, a
 stage is the same on every process, worker and resumed run. Without a random source a row is as its stage schedules it:
 evaluation compares weights, which it could not over rows drawn anew each time.
 
+What all rows of an optimizer step are to share may be drawn too: an optional ``drawn(rng)`` returns the curriculum of one
+step, and the same step draws the same on every process and resumed run. Two more optional attributes say that latents have
+their inputs in training (``gives_inputs``), and that a thought ends where the model says so at generation
+(``open_thoughts``; ``latents(stage)`` are then the most it may think).
+
 It has ``num_stages`` and three functions: ``plan(stage, row, rng=None)`` of a row, ``plans(row)``, all it may get or the
 longest of them, and ``latents(stage)`` of a prompt at generation. It sees the token ids of a row, so that latents may stand
 for tokens as well as for steps.
@@ -13,13 +18,29 @@ import inspect
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import ClassVar, Protocol
 
 from latent_trainer.errors import InputError
+from latent_trainer.options import Positive
 from latent_trainer.registry import Registry
 
 EVERYTHING = 10**9  # more steps or tokens than any problem has
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How the written steps become latents: each stands for a group of their tokens.
+
+    Args:
+        factor: r, tokens of a group; the last one may have fewer.
+        chosen: of each group the place of the token that its column is to predict.
+        root: whether the sum of a group of n embeddings is divided by the root of n, not by n.
+    """
+
+    factor: int
+    chosen: tuple[int, ...]
+    root: bool = True
 
 
 @dataclass(frozen=True)
@@ -30,11 +51,13 @@ class Plan:
         latents: number of latents K.
         skip_steps: leading written steps that are dropped.
         skip_tokens: leading tokens of the written steps that are dropped (iCoT by token).
+        compression: how the latents get their inputs from the written steps, which are dropped; None where the model thinks.
     """
 
     latents: int = 0
     skip_steps: int = 0
     skip_tokens: int = 0
+    compression: Compression | None = None
 
 
 class Row(Protocol):
@@ -191,6 +214,65 @@ class InternalizeCurriculum:
         return 0
 
 
+@dataclass(frozen=True)
+class CompressedCurriculum:
+    """CoLaR's curriculum: every r tokens of the written steps become one latent, r drawn anew for every optimizer step.
+
+    A group's label is one of its tokens, drawn for every row and epoch; without a random source it is the first.
+
+    Args:
+        max_compression: the largest r that training draws.
+        min_compression: the smallest; the same as the largest for one r.
+        compression: r of evaluation, and of prompts at generation; None takes the largest.
+        max_latents: latents a thought may have at generation, where the model ends it.
+        root: whether a group of n tokens is divided by the root of n, not by n.
+
+    Source: Tan et al. 2025, "Think Silently, Think Fast: Dynamic Latent Compression of LLM Reasoning Chains", section 3.2.
+    """
+
+    max_compression: Positive = 5
+    min_compression: Positive = 1
+    compression: Positive | None = None
+    max_latents: Positive = 64
+    root: bool = True
+    num_stages: ClassVar[int] = 1
+    gives_inputs: ClassVar[bool] = True
+    open_thoughts: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.min_compression > self.max_compression:
+            raise InputError(
+                f"min_compression={self.min_compression} is above max_compression={self.max_compression}; change one"
+            )
+
+    @property
+    def factor(self) -> int:
+        """r where nothing is drawn."""
+        return self.max_compression if self.compression is None else self.compression
+
+    def drawn(self, rng: random.Random) -> "CompressedCurriculum":
+        """Return the curriculum of one optimizer step: with an r of its own, the same for all rows."""
+        return replace(self, compression=rng.randint(self.min_compression, self.max_compression))
+
+    def plan(self, stage: int, row: Row, rng: random.Random | None = None) -> Plan:
+        """Return the row's plan; the stage plays no part, and ``rng`` chooses the labels."""
+        return self._at(self.factor, row, rng)
+
+    def plans(self, row: Row) -> list[Plan]:
+        """Return the plan of every r, with the labels of one draw: those of all others are as many."""
+        return [self._at(r, row) for r in sorted({self.factor, *range(self.min_compression, self.max_compression + 1)})]
+
+    def _at(self, r: int, row: Row, rng: random.Random | None = None) -> Plan:
+        tokens = sum(map(len, row.steps))
+        sizes = [min(r, tokens - start) for start in range(0, tokens, r)]
+        chosen = tuple(0 if rng is None else rng.randrange(size) for size in sizes)
+        return Plan(len(sizes), EVERYTHING, compression=Compression(r, chosen, self.root))
+
+    def latents(self, stage: int) -> int:
+        """Return the latents of a prompt at generation, at most."""
+        return self.max_latents
+
+
 def take_curriculum(name: str, entry) -> type:
     """Return a curriculum that a plug-in registers, an `InputError` in one line where it breaks the contract."""
     if not isinstance(entry, type) or not is_dataclass(entry):
@@ -203,12 +285,19 @@ def take_curriculum(name: str, entry) -> type:
             raise InputError(f"{at} has no {call}({taken}); write it")
         if len(inspect.signature(getattr(entry, call)).parameters) != 2 + taken.count(","):
             raise InputError(f"{at}.{call} must take ({taken})")
+    if hasattr(entry, "drawn") and len(inspect.signature(entry.drawn).parameters) != 2:
+        raise InputError(f"{at}.drawn must take (rng)")
     return entry
 
 
 CURRICULA = Registry(
     "curriculum",
-    {"fixed": FixedCurriculum, "staged": StagedCurriculum, "internalize": InternalizeCurriculum},
+    {
+        "fixed": FixedCurriculum,
+        "staged": StagedCurriculum,
+        "internalize": InternalizeCurriculum,
+        "compressed": CompressedCurriculum,
+    },
     take_curriculum,
 )
 
@@ -216,3 +305,13 @@ CURRICULA = Registry(
 def row_rng(seed: int, epoch: int, row: int) -> random.Random:
     """Return the random source of one row in one epoch: independent of batch, process, worker and resume."""
     return random.Random(f"{seed}/{epoch}/{row}")
+
+
+def row_seed(seed: int, epoch: int, row: int) -> int:
+    """Return the seed of what an objective draws for one row in one epoch, apart from what its plan draws."""
+    return random.Random(f"{seed}/{epoch}/{row}/objective").getrandbits(63)
+
+
+def of_step(curriculum, seed: int, step: int):
+    """Return the curriculum that all rows of one optimizer step share: as ``drawn``, where it draws."""
+    return curriculum.drawn(random.Random(f"{seed}/step/{step}")) if hasattr(curriculum, "drawn") else curriculum

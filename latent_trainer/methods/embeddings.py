@@ -1,4 +1,6 @@
-"""What feedbacks read off the token embeddings: the expected embedding of the next token, and how long embeddings are."""
+"""What feedbacks read off the token embeddings: the expected embedding of the next token, and numbers measured over all."""
+
+from collections.abc import Callable
 
 import torch
 
@@ -25,24 +27,39 @@ def expected_embedding(
     return (scores.softmax(-1).to(hidden.dtype).unsqueeze(-1) * embed(tokens)).sum(-2)  # (B, k, H) -> (B, H)
 
 
-class MeanNorm:
-    """The present mean norm of token embeddings, measured anew only after their table has changed."""
+def mean_norm(embeddings: torch.Tensor) -> torch.Tensor:
+    """Return the mean norm of embeddings (V, H)."""
+    return embeddings.norm(dim=-1).mean()
 
-    def __init__(self):
-        self._measured: tuple[tuple, torch.Tensor] | None = None
+
+class Measured:
+    """A statistic of the token embeddings as they are now.
+
+    Args:
+        statistic: maps all embeddings (V, H) to a number.
+    """
+
+    def __init__(self, statistic: Callable[[torch.Tensor], torch.Tensor]):
+        self.statistic = statistic
+        self._known: tuple[tuple, torch.Tensor] | None = None
 
     def forget(self) -> None:
         """Measure anew: where ranks share out the table or the optimizer, the table changes without a new version."""
-        self._measured = None
+        self._known = None
 
     @torch.no_grad()
     def of(self, embed, device: torch.device) -> torch.Tensor:
-        """Return the mean norm of what ``embed`` gives for every token."""
+        """Return the number, measured anew only after the table of ``embed`` has changed.
+
+        Args:
+            embed: maps token ids to input embeddings; has the table ``weight`` (V, H).
+            device: where it is wanted.
+        """
         table = embed.weight  # (V, H)
         # on all ranks the same changes, as the measurement may gather; an offloaded table, which nobody trains, is another
         # object at every use
         state = (None if table.is_meta else id(table), table._version, table.device)
-        if self._measured is None or self._measured[0] != state:
+        if self._known is None or self._known[0] != state:
             tokens = torch.arange(whole_shape(table)[0], device=device)
-            self._measured = (state, embed(tokens).norm(dim=-1).mean())  # Gemma scales the rows of its table
-        return self._measured[1].to(device)
+            self._known = (state, self.statistic(embed(tokens)))  # Gemma scales the rows of its table
+        return self._known[1].to(device)

@@ -102,6 +102,17 @@ OWN = {
             "step_decoder": "copy",
         },
     ),
+    "colar": Method(
+        "Tan et al. 2025, Think Silently, Think Fast: Dynamic Latent Compression of LLM Reasoning Chains",
+        {
+            "curriculum": "compressed",
+            "curriculum_options": {"max_compression": 5, "max_latents": 64},  # paper: r from 1 to 5
+            "objective": "compression",
+            "feedback": "gaussian",
+            "remaining_steps": "inside",  # the model ends its thought itself
+            "speed": "(Thinking speed: {compression})",  # published code
+        },
+    ),
     "soft_thinking": Method(
         "Zhang et al. 2025, Soft Thinking: Unlocking the Reasoning Potential of LLMs in Continuous Concept Space",
         {"curriculum": "fixed", "num_latents": 6, "feedback": "soft"},

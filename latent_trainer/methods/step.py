@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-PLACES = ("answer", "latents", "before_latents", "columns")
+PLACES = ("answer", "latents", "before_latents", "columns", "groups", "after_groups")
 IN_CACHE = ("latents", "columns")
 ATTENDED = ("answer_to_columns",)
 
@@ -28,11 +28,14 @@ class Needs:
     - ``answer_to_columns``: what the columns of the answer, from ``steps_end`` to the last one that is read, score the
       view's own columns before the softmax, (B, heads, A, Tv - 1): scaled products of query and key after rotation, capped
       as the model does it; -inf where a column is not seen, and in places behind a row's last one. Of views after the first,
-      which hold no latents. Constants: no gradient flows through them.
+      which hold no latents. Constants: no gradient flows through them;
+    - ``groups`` and ``after_groups``: the columns that are sums of embeddings, and those right after them, (B, G, H), of a
+      view that has such; mask them with ``group_columns >= 0``.
 
     Args:
         views: the views the model reads, the one with latents first. An objective may put more into a batch than is read.
         hidden_states: places whose hidden states are returned, of every layer, embedding output first.
+        inputs: places whose input embeddings are returned, "columns", "groups" and their like.
         keys_values: places ("latents", "columns") whose keys and values are returned, of every layer.
         attention: places ("answer_to_columns") whose attention scores are returned, of every layer.
         latents: whether the latents themselves are returned.
@@ -43,6 +46,7 @@ class Needs:
 
     views: tuple[str, ...] = ("latent",)
     hidden_states: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     keys_values: tuple[str, ...] = ()
     attention: tuple[str, ...] = ()
     latents: bool = False
@@ -50,15 +54,15 @@ class Needs:
     last_hidden: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for name in ("views", "hidden_states", "last_hidden", "keys_values", "attention"):
+        for name in ("views", "hidden_states", "last_hidden", "inputs", "keys_values", "attention"):
             if isinstance(getattr(self, name), str):
                 raise ValueError(f"needs {name}={getattr(self, name)!r} is a text; write ({getattr(self, name)!r},)")
-        unknown = [place for place in (*self.hidden_states, *self.last_hidden) if place not in PLACES]
+        unknown = [place for place in (*self.hidden_states, *self.last_hidden, *self.inputs) if place not in PLACES]
         unknown += [place for place in self.keys_values if place not in IN_CACHE]
         unknown += [place for place in self.attention if place not in ATTENDED]
         if unknown or not self.views:
             raise ValueError(
-                f"needs name a place '{unknown[0]}'; hidden_states are of {', '.join(PLACES)}, as is last_hidden, "
+                f"needs name a place '{unknown[0]}'; hidden_states are of {', '.join(PLACES)}, as are last_hidden and inputs, "
                 f"keys_values of {', '.join(IN_CACHE)}, attention of {', '.join(ATTENDED)}"
                 if unknown
                 else "needs name no view; name at least the one with latents"
@@ -71,7 +75,7 @@ class Needs:
     @property
     def columns_of_latents(self) -> bool:
         """Whether the columns of latents have to be found."""
-        asked = {*self.hidden_states, *self.last_hidden, *self.keys_values}
+        asked = {*self.hidden_states, *self.last_hidden, *self.inputs, *self.keys_values}
         return self.latents or bool({"latents", "before_latents"} & asked)
 
 
@@ -98,7 +102,9 @@ class Step:
             ``attention[place]``, one entry a layer, and ``last_hidden[place]``.
         batch: the tensors of the batch. ``input_ids`` and ``attention_mask`` (B, Tp) are the prompts, ``views`` holds
             ``input_ids``, ``attention_mask``, ``labels`` (B, Tv), ``answer_start`` and ``steps_end`` (B,) of every view, and
-            ``rows`` (B,) is False for rows that only fill up a batch, which no term may count.
+            ``rows`` (B,) is False for rows that only fill up a batch, which no term may count. A view whose columns are sums of embeddings
+            (`latent_trainer.data.encoding.Group`) says which in ``group_columns`` (B, G), ``group_ids`` and
+            ``group_weights`` (B, G, n).
         counts: name -> number over the whole global batch, that is over all processes and accumulation steps: ``rows``,
             ``<view>_tokens``, and what the objective's own `count` adds.
         sums: name -> tensor over the whole global batch, as the objective's own `sums` takes them.
@@ -119,6 +125,14 @@ class Step:
     def prompt(self) -> dict[str, torch.Tensor]:
         """The prompts: ``input_ids`` and ``attention_mask`` (B, Tp), padded on the left."""
         return {name: self.batch[name] for name in ("input_ids", "attention_mask")}
+
+    @property
+    def seeds(self) -> torch.Tensor | None:
+        """(B,) a seed for every row in this epoch, for an objective that draws; None in evaluation, where nothing is drawn.
+
+        They do not depend on batch, process or resume, and neither does what comes from a generator of each row's own.
+        """
+        return self.batch.get("seeds")
 
     @property
     def rows(self) -> torch.Tensor:

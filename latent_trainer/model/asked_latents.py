@@ -21,7 +21,7 @@ def say_other_number(config: LatentConfig, asked: int) -> bool:
         asked: latents of the thought.
     """
     trained = trained_latents(config)
-    if trained is None or asked == trained:
+    if trained is None or asked == trained or (config.open_thought and asked < trained):
         return False
     stage = "" if config.stage is None else f", in stage {config.stage} of its curriculum"
     advice = f"ask with num_latents={trained}"

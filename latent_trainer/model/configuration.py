@@ -40,6 +40,7 @@ class LatentConfig(PreTrainedConfig):
         objective_options: its options.
         template: the prompt template (fields of `latent_trainer.data.Template`) the model was trained with.
         num_latents: latents a prompt gets at generation.
+        open_thought: whether the model ends its thought itself; ``num_latents`` are then the most it thinks.
         stage: the curriculum's stage it was trained up to; None for a model nobody has trained, or an older version has.
         base_form: how the base model wants to be called, as `latent_trainer.model.base_check` found it, and under which
             transformers; None before the first use.
@@ -69,6 +70,7 @@ class LatentConfig(PreTrainedConfig):
     objective_options: dict | None = None
     template: dict | None = None
     num_latents: int = 0
+    open_thought: bool = False
     stage: int | None = None
     base_form: dict | None = None
     plugins: dict | None = None
@@ -106,6 +108,11 @@ class LatentConfig(PreTrainedConfig):
         """Return the base model's text configuration, so that caches and masks take its layers and windows."""
         base: Any = self.base_config
         return self if base is None else base.get_text_config(decoder=decoder, encoder=encoder)
+
+    @property
+    def prompt_latents(self) -> int | None:
+        """Latents that are written into a prompt: ``num_latents``, or None where the model ends its thought itself."""
+        return None if self.open_thought else self.num_latents
 
     @property
     def hidden_size(self) -> int:

@@ -3,11 +3,12 @@
 from functools import wraps
 
 import torch
-from transformers import GenerationMixin
+from transformers import GenerationMixin, LogitsProcessorList
 
 from latent_trainer.errors import InputError
 from latent_trainer.model.asked_latents import say_other_number, thought_lengths
 from latent_trainer.model.context import refuse_prompts
+from latent_trainer.model.thinking import ThinkingProcessor
 from latent_trainer.sharding import is_sharded
 
 # stock generation reads them and hands them on to the model, whose forward has no such argument
@@ -27,7 +28,9 @@ class GenerationDoors:
     def generate(self, inputs: torch.Tensor | None = None, *args, synced_gpus: bool | None = None, **kwargs):
         """Generate as any causal language model does; ranks that share out the parameters write until the last one is done.
 
-        Thoughts of another length than the model was trained with are said in a warning, once a model.
+        Thoughts of another length than the model was trained with are said in a warning, once a model. Where the model ends
+        its thought itself, it thinks from ``<|bot|>`` on until it does, for as many latents as it was trained with at most;
+        they count among new tokens.
 
         transformers 5.23 knows that of ZeRO-3 but not of a model that accelerate has sharded with FSDP2.
 
@@ -57,6 +60,12 @@ class GenerationDoors:
             )
         for asked_latents in () if ids is None or self._other_number_said else thought_lengths(ids, self.config):
             self._other_number_said |= say_other_number(self.config, asked_latents)
+        if self.config.open_thought:
+            given = list(kwargs.get("logits_processor") or [])
+            if not any(isinstance(one, ThinkingProcessor) for one in given):
+                kwargs["logits_processor"] = LogitsProcessorList(
+                    [*given, ThinkingProcessor(self.config, self.config.num_latents)]
+                )
         synced_gpus = is_sharded(self) if synced_gpus is None else synced_gpus
         return super().generate(inputs, *args, synced_gpus=synced_gpus, **kwargs)
 

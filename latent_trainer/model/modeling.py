@@ -251,8 +251,9 @@ class LatentForCausalLM(  # type: ignore[misc]  # its parts have fewer arguments
             views: continuations of the prompt in ``input_ids`` (docs/shapes.md); returns a `ViewOutput` for each.
             steps: with ``views``, what the step decoder reads; adds the output "steps".
             needs: with ``views``, what is returned of them (`latent_trainer.methods.step.Needs`); by default losses alone.
-            scored: with ``views``, the ``rows`` (B,), ``counts`` and ``sums`` of a `latent_trainer.methods.step.Step`, with
-                which an objective that is a part of the model computes its terms; adds the output "terms".
+            scored: with ``views``, the ``rows`` (B,), ``seeds``, ``counts`` and ``sums`` of a
+                `latent_trainer.methods.step.Step`, with which an objective that is a part of the model computes its terms;
+                adds the output "terms".
             kwargs: ``return_dict``, ``output_attentions`` and what says where packed documents begin; see docs/clients.md.
                 With ``views``, ``label_smoothing``.
 
@@ -276,7 +277,8 @@ class LatentForCausalLM(  # type: ignore[misc]  # its parts have fewer arguments
                 **beside,
             )
             if scored is not None:
-                batch = {"input_ids": input_ids, "attention_mask": attention_mask, "views": views, "rows": scored["rows"]}
+                batch = {"input_ids": input_ids, "attention_mask": attention_mask, "views": views}
+                batch |= {"rows": scored["rows"], "seeds": scored.get("seeds")}
                 step = make_step(results, batch, scored["counts"], scored["sums"], self)
                 results["terms"] = self.objective(step)  # type: ignore[misc]  # the trainer asks only a model that has one
             return results

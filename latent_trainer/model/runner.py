@@ -77,12 +77,15 @@ class Runner:
         """Return (B, T), True at every latent of ``input_ids`` (B, T), also at those that are learned embeddings."""
         return self.thought_columns(input_ids)[1] & (input_ids == self.config.latent_token_id)
 
-    def agree(self, parts: list[torch.Tensor], cache=None) -> list[tuple[int, int] | None]:
+    def agree(
+        self, parts: list[torch.Tensor], cache=None, given: Sequence[torch.Tensor | None] | None = None
+    ) -> list[tuple[int, int] | None]:
         """Return for each part of a forward call what `run` takes as ``least``; None where nobody waits.
 
         Args:
             parts: token ids (B, T) of every call of `run` that the forward call makes.
             cache: the cache the first part continues.
+            given: of each part what `run` takes as ``given``; by default nothing.
 
         Raises:
             InputError: a rollout that does not keep pace with other ranks.
@@ -97,6 +100,8 @@ class Runner:
             )
         thought, closed = read_thought(cache)
         masks = [self.thought_columns(ids, closed if part == 0 else None)[0] for part, ids in enumerate(parts)]
+        if given is not None:
+            masks = [_without(mask, own) for mask, own in zip(masks, given, strict=True)]
         return agree(masks, self.config.backprop, thought is not None)
 
     def run(
@@ -108,6 +113,7 @@ class Runner:
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool = False,
         latents: torch.Tensor | None = None,
+        given: torch.Tensor | None = None,
         least: tuple[int, int] | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
@@ -125,6 +131,7 @@ class Runner:
             inputs_embeds: (B, T, H); by default those of ``input_ids``.
             use_cache: return a cache that also carries the thought.
             latents: (B, K, H) as in `LatentForCausalLM.forward`.
+            given: (B, T) bool, True where a latent stands in ``inputs_embeds`` already; by default nowhere.
             least: what the ranks agreed on for these tokens (`agree`).
             output_hidden_states, output_attentions, together: as in `latent_trainer.rollout.reading.Reading`.
             continuations, unread: as in `latent_trainer.rollout.columns.Columns`.
@@ -140,7 +147,8 @@ class Runner:
             inputs_embeds = self.embedding(input_ids)  # (B, T, H)
         thought, closed = read_thought(past_key_values)
         latent_mask, thinking = self.thought_columns(input_ids, closed)
-        placeholders = thinking & (input_ids == config.latent_token_id)  # those of learned embeddings too
+        latent_mask = _without(latent_mask, given)
+        placeholders = _without(thinking & (input_ids == config.latent_token_id), given)  # those of learned embeddings too
         if latents is not None and thought is None:
             inputs_embeds, left = place_latents(inputs_embeds, placeholders, latents)
             latent_mask = latent_mask & left
@@ -182,3 +190,8 @@ class Runner:
         if use_cache:
             write_thought(output.cache, output.hidden, ~thinking)
         return output
+
+
+def _without(mask: torch.Tensor, given: torch.Tensor | None) -> torch.Tensor:
+    """Return the latents (B, T) of ``mask`` that are still to be thought."""
+    return mask if given is None else mask & ~given

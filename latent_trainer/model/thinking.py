@@ -18,18 +18,25 @@ class ThinkingProcessor(LogitsProcessor):
 
     Args:
         config: says which tokens are meant.
-        num_latents: K.
+        num_latents: K, or one number a row (B,).
         entropy_threshold: in nats; None never stops on entropy.
         patience: latents in a row under the threshold.
 
     Source: Zhang et al. 2025 (Soft Thinking), section 3.3, "Cold Stop".
     """
 
-    def __init__(self, config: LatentConfig, num_latents: int, entropy_threshold: float | None = None, patience: int = 1):
-        if num_latents < 0 or patience < 1:
+    def __init__(
+        self,
+        config: LatentConfig,
+        num_latents: int | list[int],
+        entropy_threshold: float | None = None,
+        patience: int = 1,
+    ):
+        most, least = (num_latents, num_latents) if isinstance(num_latents, int) else (max(num_latents), min(num_latents))
+        if least < 0 or patience < 1:
             raise InputError(f"num_latents={num_latents} must be at least 0 and patience={patience} at least 1")
-        if num_latents > (trained_latents(config) or 0):  # fewer are for the model to decide
-            say_other_number(config, num_latents)
+        if most > (trained_latents(config) or 0):  # fewer are for the model to decide
+            say_other_number(config, most)
         self.latent, self.bot, self.eot = config.latent_token_id, config.bot_token_id, config.eot_token_id
         self.num_latents = num_latents
         self.threshold = entropy_threshold
@@ -50,7 +57,10 @@ class ThinkingProcessor(LogitsProcessor):
             self._sure = torch.zeros_like(entropy)
         sure = entropy < (float("-inf") if self.threshold is None else self.threshold)
         self._sure = torch.where(sure, torch.where(so_far == 0, 0, self._sure) + 1, 0)  # a thought starts unsure
-        stop = (self._sure >= self.patience) | (scores.argmax(-1) == self.eot) | (so_far >= self.num_latents)
+        limit = torch.as_tensor(self.num_latents, device=scores.device)
+        if limit.ndim:
+            limit = limit.repeat_interleave(len(scores) // len(limit))  # (B * beams,)
+        stop = (self._sure >= self.patience) | (scores.argmax(-1) == self.eot) | (so_far >= limit)
         token = torch.where(stop, self.eot, self.latent)  # (B,)
         forced = torch.full_like(scores, float("-inf")).scatter(1, token.unsqueeze(1), 0.0)
         return torch.where(thinking.unsqueeze(1), forced, scores)

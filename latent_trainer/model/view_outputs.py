@@ -21,6 +21,7 @@ class ViewOutput(ModelOutput):
         hidden_states: place -> one tensor a layer, embedding output first: (B, H) of one column a row, (B, n, H) of several;
             the places are those of `latent_trainer.methods.step.Needs`, None unless an objective asks for some.
         last_hidden: place -> (B, H) or (B, n, H), the last hidden states after the final norm; None unless asked for.
+        inputs: place -> (B, n, H) input embeddings; None unless an objective asks for some.
         keys_values: place -> (keys, values) a layer, each (B, heads, n, D).
         attention: place -> scores a layer, (B, heads, A, n).
         latents: (B, K, H) of the view with latents, zeros behind a row's last one.
@@ -30,6 +31,7 @@ class ViewOutput(ModelOutput):
     token_loss: torch.FloatTensor | None = None
     hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
     last_hidden: dict[str, torch.FloatTensor] | None = None
+    inputs: dict[str, torch.FloatTensor] | None = None
     keys_values: dict[str, tuple[tuple[torch.FloatTensor, torch.FloatTensor], ...]] | None = None
     attention: dict[str, tuple[torch.FloatTensor, ...]] | None = None
     latents: torch.FloatTensor | None = None
@@ -79,6 +81,10 @@ def places(
         "answer": lambda: before + view["answer_start"],
         "columns": lambda: torch.arange(before, before + max(1, ids.shape[1]), device=ids.device).expand(len(ids), -1),
     }
+    if "group_columns" in view:
+        groups = view["group_columns"].clamp(min=0)  # (B, G): any column behind a row's last group
+        known["groups"] = lambda: before + 1 + groups
+        known["after_groups"] = lambda: before + 2 + groups
     if latents is not None:
         known["latents"] = lambda: before + 1 + latents.columns
         known["before_latents"] = lambda: before + latents.columns

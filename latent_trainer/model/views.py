@@ -5,10 +5,12 @@ from transformers import PreTrainedModel
 
 from latent_trainer.methods.step import Needs
 from latent_trainer.model.answer_attention import AnswerAttention
+from latent_trainer.model.given_inputs import look_up
 from latent_trainer.model.heads import token_losses
 from latent_trainer.model.runner import Runner
 from latent_trainer.model.step_decoder import StepDecoder
 from latent_trainer.model.view_outputs import (
+    LatentColumns,
     ViewOutput,
     at_columns,
     in_cache,
@@ -38,8 +40,9 @@ def forward_views(
         runner: of the model.
         input_ids: (B, Tp) left-padded prompts.
         attention_mask: (B, Tp).
-        views: name -> ``input_ids``, ``attention_mask``, ``labels`` (B, Tv), ``answer_start`` and ``steps_end`` (B,); that
-            with latents comes first, because its first pass then carries the prompt too; prompt and other views hold none.
+        views: name -> ``input_ids``, ``attention_mask``, ``labels`` (B, Tv), ``answer_start`` and ``steps_end`` (B,), and
+            what `latent_trainer.model.given_inputs.look_up` reads; that with latents comes first, because its first pass
+            then carries the prompt too; prompt and other views hold none.
         steps: what the step decoder reads (see `StepDecoder.forward`), columns counted within the first view; or None.
         step_decoder: reads them.
         needs: what is returned of the views, and which of them are read; None reads all, for their losses.
@@ -57,14 +60,17 @@ def forward_views(
     parts = [view["input_ids"][:, read[name]] for name, view in views.items()]
     parts[0] = torch.cat([input_ids, parts[0]], 1)  # (B, Tp + Tv - 1)
     attended = [AnswerAttention(runner.decoder, view) if needs.attention else None for view in [*views.values()][1:]]
-    output, others, caches = read_views(runner, parts, masks, prompt_width, needs, attended)
+    inputs = look_up(runner.embedding, parts, list(views.values()), [prompt_width, *[0] * (len(parts) - 1)])
+    output, others, caches = read_views(runner, parts, inputs, masks, prompt_width, needs, attended)
     prompt_end = slice(prompt_width - 1, prompt_width)  # predicts the first token of every view
     hidden = [output.hidden[:, prompt_width - 1 :]]
     hidden += [torch.cat([output.hidden[:, prompt_end], other.last_hidden_state], 1) for other in others]  # (B, Tv, H)
     losses = _token_losses(runner.base, views, dict(zip(views, hidden, strict=True)), label_smoothing)
     latents = latent_columns(runner.latent_places(parts[0]), prompt_width) if needs.columns_of_latents else None
     results = {}
-    for name, other, cache, attention, last in zip(views, [None, *others], caches, [None, *attended], hidden, strict=True):
+    for name, other, cache, attention, last, fed in zip(
+        views, [None, *others], caches, [None, *attended], hidden, inputs, strict=True
+    ):
         layers, before, own = output.hidden_states, prompt_width - 1, latents if other is None else None
         if other is not None and needs.hidden_states:
             pairs = zip(output.hidden_states, other.hidden_states, strict=True)
@@ -78,6 +84,7 @@ def forward_views(
                 for place, where in places(needs.last_hidden, views[name], own, 0).items()
             }
             or None,
+            inputs=_inputs(needs.inputs, views[name], own, output.latents, other and fed.embeds, prompt_width) or None,
             keys_values=in_cache(needs.keys_values, cache, prompt_width, own) or None,
             attention=None if attention is None else {place: attention.layers(cache) for place in needs.attention},
         )
@@ -89,6 +96,29 @@ def forward_views(
         decoded = step_decoder(output.latents, in_row, runner.base, label_smoothing)
         results["steps"] = ViewOutput(token_loss=decoded)
     return results
+
+
+def _inputs(
+    wanted: tuple[str, ...],
+    view: dict,
+    latents: LatentColumns | None,
+    first: torch.Tensor,
+    own: torch.Tensor | None,
+    prompt_width: int,
+) -> dict[str, torch.Tensor]:
+    """Return for each place the input embeddings (B, n, H) of a view.
+
+    Args:
+        wanted: names of places.
+        view: a view of the batch.
+        latents: where its latents are.
+        first: (B, Tp + n, H) input embeddings of the prompt and the first view, latents filled in.
+        own: (B, n, H) those of the view, where it is another one.
+        prompt_width: Tp.
+    """
+    before = prompt_width - 1
+    fed = first if own is None else torch.cat([first[:, :prompt_width], own], 1)  # (B, Tp + n, H)
+    return {place: at_columns([fed], where)[0] for place, where in places(wanted, view, latents, before).items()}
 
 
 def _token_losses(

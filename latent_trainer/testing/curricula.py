@@ -47,16 +47,30 @@ def check_curriculum(curriculum: str | type, options: dict | None = None) -> Non
                 f"{what}: latents({stage}) is {latents!r}; give a whole number from 0 on",
             )
             for row in ROWS:
-                _check_plan(what, one, other, stage, row)
+                _check_plan(what, one, other, stage, row, one)
+                for own, again in _of_steps(what, one, other):
+                    _check_plan(what, own, again, stage, row, one)
         require(one == other, f"{what} is changed by being asked for plans; keep nothing in it")
 
 
-def _check_plan(what: str, one, other, stage: int, row: Row) -> None:
+def _of_steps(what: str, one, other) -> list[tuple]:
+    """Return what two equal curricula draw for some optimizer steps; nothing of one that draws nothing for a step."""
+    if not hasattr(one, "drawn"):
+        return []
+    pairs = [tuple(each.drawn(random.Random(seed)) for each in (one, other)) for seed in range(8)]
+    require(
+        all(own == again and type(own) is type(one) for own, again in pairs),
+        f"{what}: drawn(rng) returns {pairs[0]!r}; return a curriculum of the same class that depends on rng alone",
+    )
+    return pairs
+
+
+def _check_plan(what: str, one, other, stage: int, row: Row, whole) -> None:
     at = f"{what}: plan at stage {stage} of a row with {len(row.steps)} steps"
     with other_seeds(1):
         scheduled = one.plan(stage, row)
         drawn = [one.plan(stage, row, random.Random(seed)) for seed in range(20)]
-        every = one.plans(row)
+        every = whole.plans(row)
     with other_seeds(2):
         # in another order, so that a plan that depends on what was asked before shows
         again = [other.plan(stage, row, random.Random(seed)) for seed in reversed(range(20))][::-1]

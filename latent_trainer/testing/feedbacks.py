@@ -69,7 +69,8 @@ def _check_gradients(what: str, module: torch.nn.Module) -> None:
     hidden.requires_grad_()
     latent = module(hidden, embed, head)
     require(latent.requires_grad, f"{what} returns latents without a gradient; do not detach them")
-    latent.square().sum().backward()
+    taught = module.distribution(hidden) if hasattr(module, "distribution") else ()
+    sum(one.square().sum() for one in (latent, *taught)).backward()
     require(
         hidden.grad is not None and bool(hidden.grad.abs().sum() > 0),
         f"{what} gives no gradient back to the hidden states; do not detach them",

@@ -9,7 +9,8 @@ from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, a
 from latent_trainer.data.encoding import IGNORED
 from latent_trainer.data.lengths import Room
 from latent_trainer.errors import InputError
-from latent_trainer.methods.curriculum import Plan, row_rng, writes_steps
+from latent_trainer.methods.curriculum import Plan, of_step, row_rng, row_seed, writes_steps
+from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.methods.objectives import Objective
 from latent_trainer.training.objective_checks import check_views
 from latent_trainer.training.training_args import LatentTrainingArguments
@@ -39,7 +40,11 @@ class Batches:
         self.collator = LatentCollator(self.encoder.pad)
         self.args, self.objective, self.step_group = args, objective, step_group
         self.what = f"objective '{args.objective}'"
-        objective.check_curriculum(self.curriculum)
+        fault = objective.fault(FEEDBACKS[args.feedback], self.curriculum)  # type: ignore[index]
+        if fault is not None:
+            raise InputError(
+                f"objective={args.objective} with feedback={args.feedback} and curriculum={args.curriculum}: {fault}"
+            )
         most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
         self.room = Room(self.encoder, context, most_latents, args.max_new_tokens)
 
@@ -67,15 +72,17 @@ class Batches:
 
         return self.room.read(rows, self.curriculum.plans, read, self.objective.has_longer_views, self.step_group)
 
-    def plan(self, row: EncodedProblem, stage: int, drawn: tuple[int, int] | None = None) -> Plan:
+    def plan(self, row: EncodedProblem, stage: int, drawn: tuple[int, int] | None = None, step: int | None = None) -> Plan:
         """Return what a row looks like at a stage.
 
         Args:
             row: the row.
             stage: of the curriculum.
             drawn: (epoch, number of the row) as training draws it; None as the stage schedules it.
+            step: optimizer step whose rows share what the curriculum draws; None where it draws nothing.
         """
-        return self.curriculum.plan(stage, row, None if drawn is None else row_rng(self.args.seed, *drawn))
+        curriculum = self.curriculum if step is None else of_step(self.curriculum, self.args.seed, step)
+        return curriculum.plan(stage, row, None if drawn is None else row_rng(self.args.seed, *drawn))
 
     def views(self, row: EncodedProblem, plan: Plan, scored: bool = True) -> dict[str, View]:
         """Return the views of a row; without labels where it only fills up a batch."""
@@ -88,7 +95,14 @@ class Batches:
         made = self.objective.make_views(self.encoder, row, plan)
         return check_views(self.what, made, self.objective, self.encoder.latent)
 
-    def batch(self, indices: list[int], rows: list[EncodedProblem], stage: int, epoch: int | None) -> dict:
+    def batch(
+        self,
+        indices: list[int],
+        rows: list[EncodedProblem],
+        stage: int,
+        epoch: int | None,
+        step: int | None = None,
+    ) -> dict:
         """Put a batch together; an index past the end stands for a filler (see `EpochSampler`).
 
         Args:
@@ -96,17 +110,20 @@ class Batches:
             rows: all there are.
             stage: of the curriculum.
             epoch: in which the curriculum may draw at random, as in training; None where it may not.
+            step: optimizer step, as `plan` takes it.
         """
         chosen = [(rows[index % len(rows)], index < len(rows)) for index in indices]
         draws = [None if epoch is None else (epoch, index % len(rows)) for index in indices]
-        plans = [self.plan(row, stage, draw) for draw, (row, _) in zip(draws, chosen, strict=True)]
+        plans = [self.plan(row, stage, draw, step) for draw, (row, _) in zip(draws, chosen, strict=True)]
         views = [self.views(row, plan, scored) for (row, scored), plan in zip(chosen, plans, strict=True)]
         if any(one.keys() != views[0].keys() for one in views):
             named = "; ".join(sorted({", ".join(one) for one in views}))
             raise InputError(
                 f"{self.what}: make_views returns several sets of views ({named}); return the same for every row"
             )
-        batch = self.collator([(row.prompt, own) for (row, _), own in zip(chosen, views, strict=True)])
+        prompts = [self.encoder.asked(row, plan) for (row, _), plan in zip(chosen, plans, strict=True)]
+        batch = self.collator(list(zip(prompts, views, strict=True)))
+        batch["seeds"] = None if epoch is None else torch.tensor([row_seed(self.args.seed, *draw) for draw in draws])
         batch["rows"] = torch.tensor([scored for _, scored in chosen])
         batch["ids"] = [row.problem.id for row, scored in chosen if scored]
         if self.step_group is not None:

@@ -31,6 +31,13 @@ def check_views(what: str, views, objective: Objective, latent: int) -> dict[str
             if number > 0 and latent in views[name].input_ids:
                 raise InputError(f"{what}: view '{name}' holds latents; name it first in needs, as only that view thinks")
     for name, view in views.items():
+        for group in view.groups:
+            if not (group.token_ids and 0 <= group.column < min(view.answer_start, len(view.input_ids) - 2)):
+                raise InputError(
+                    f"{what}: view '{name}' has a group of {len(group.token_ids)} tokens in column {group.column}, with "
+                    f"answer_start={view.answer_start} and {len(view.input_ids)} input_ids; give it a token at least and a "
+                    "column before the answer, two before the last"
+                )
         tokens = len(view.input_ids)
         if tokens == 0 or len(view.labels) != tokens or not 0 <= view.answer_start < tokens:
             raise InputError(

@@ -113,9 +113,15 @@ class Scoring:
             views=batch["views"],
             steps=batch.get("steps"),
             needs=needs,
-            scored=None if totals is None else {"rows": batch["rows"], "counts": totals.counts, "sums": totals.sums or {}},
+            scored=None if totals is None else self._scored_with(batch, totals),
             label_smoothing=self.args.label_smoothing_factor,
         )
+
+    @staticmethod
+    def _scored_with(batch: dict, totals: Totals) -> dict:
+        """Return what an objective that is a part of the model is given beside the model's own inputs."""
+        own = {name: batch[name] for name in ("rows", "seeds")}
+        return {**own, "counts": totals.counts, "sums": totals.sums or {}}
 
     def _step(self, outputs: dict, batch: dict, totals: Totals) -> Step:
         """Return what an objective is given of outputs and their batch."""

@@ -156,7 +156,9 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
                 "some for a latent; leave neftune_noise_alpha out"
             )
         latent.config.template = args.make_template().to_dict()
-        latent.generation_config.max_new_tokens = args.max_new_tokens
+        curriculum = args.make_curriculum()
+        thought = curriculum.latents(curriculum.num_stages - 1) if getattr(curriculum, "open_thoughts", False) else 0
+        latent.generation_config.max_new_tokens = args.max_new_tokens + thought
         refuse_adapters(model, self.peft_config, args)
         return model if self.peft_config is None else add_adapters(model, self.peft_config)  # type: ignore[arg-type]
 
@@ -183,7 +185,8 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         self.stages.before_batch(self.args, self.state, self.optimizer, self.lr_scheduler)
         stage, epoch = self.stages.stage, self._epoch
         batches = [
-            self.batches.batch(indices, self.rows, stage, epoch) for indices in itertools.islice(epoch_iterator, num_batches)
+            self.batches.batch(indices, self.rows, stage, epoch, self.state.global_step)
+            for indices in itertools.islice(epoch_iterator, num_batches)
         ]
         if self.state.global_step == 0:  # a run that begins, perhaps anew with a smaller batch
             self._forget_terms()
@@ -198,6 +201,7 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         """Write into the model's configuration the stage, and how many latents its prompts get there."""
         config = latent_model(self.accelerator.unwrap_model(self.model)).config
         config.stage, config.num_latents = stage, self.curriculum.latents(stage)
+        config.open_thought = getattr(self.curriculum, "open_thoughts", False)
 
     def train(self, resume_from_checkpoint=None, **kwargs) -> TrainOutput:  # type: ignore[override]
         """Train; refuses an output folder that holds another run unless that run is resumed.

@@ -125,6 +125,7 @@ class LatentTrainingArguments(TrainingArguments):
     template: str = _option("Prompt template.", "coconut", TEMPLATES)
     markers: bool | None = _option("Whether rows have <|bot|> and <|eot|>.")
     score_answer_prefix: bool | None = _option("Whether the answer prefix counts in the loss.")
+    speed: str | None = _option("Text that tells a prompt how many tokens a latent stands for; holds {compression}.")
     remaining_steps: str | None = _option("Where the remaining steps are written.", choices=("after", "inside"))
 
     generate_in_eval: bool = _option("Whether evaluate() also generates and grades answers.", True)
@@ -237,6 +238,11 @@ class LatentTrainingArguments(TrainingArguments):
             raise InputError(
                 f"hub_strategy={self.hub_strategy} would push checkpoints, which hold pickles; use hub_strategy=end"
             )
+        if self.neftune_noise_alpha is not None and getattr(self.make_curriculum(), "gives_inputs", False):
+            raise InputError(
+                f"neftune_noise_alpha puts noise on every embedding looked up, and curriculum={self.curriculum} makes "
+                "latents and their targets of them; leave neftune_noise_alpha out"
+            )
         if self.label_smoothing_factor and self.use_liger_kernel:
             raise InputError(
                 "label_smoothing_factor cannot be applied in the fused losses of use_liger_kernel; leave one out"
@@ -251,7 +257,10 @@ class LatentTrainingArguments(TrainingArguments):
             )
 
     def _nothing_to_decode(self) -> str | None:
-        latents, group = self.make_curriculum().latents(10**6), self.step_decoder_group or self.latents_per_step
+        curriculum = self.make_curriculum()
+        if getattr(curriculum, "gives_inputs", False):
+            return f"curriculum={self.curriculum} gives latents their inputs, the tokens themselves"
+        latents, group = curriculum.latents(10**6), self.step_decoder_group or self.latents_per_step
         if latents < group:
             return f"there are no {group} latents for a step" if latents else "there are no latents"
         if self.feedback == "learned":
@@ -279,7 +288,13 @@ class LatentTrainingArguments(TrainingArguments):
                 f"score_answer_prefix=False ends every prompt with the answer prefix, so that the steps curriculum="
                 f"{self.curriculum} keeps could not be written; set score_answer_prefix=True"
             )
-        last = self.make_curriculum().num_stages - 1
+        curriculum, template = self.make_curriculum(), self.make_template()
+        if getattr(curriculum, "open_thoughts", False) and not (template.markers and template.remaining_steps == "inside"):
+            raise InputError(
+                f"curriculum={self.curriculum} has the model end its thought by <|eot|>; set markers=True and "
+                "remaining_steps=inside"
+            )
+        last = curriculum.num_stages - 1
         for name in ("first_stage", "last_stage"):
             if (getattr(self, name) or 0) > last:
                 raise InputError(
@@ -312,9 +327,12 @@ class LatentTrainingArguments(TrainingArguments):
 
     def make_template(self) -> Template:
         """Return the prompt template with the changes these arguments make."""
+        asked = getattr(self.make_curriculum(), "factor", None) if self.speed else None
         return resolve_template(
             self.template,
             markers=self.markers,
             score_answer_prefix=self.score_answer_prefix,
             remaining_steps=self.remaining_steps,
+            speed=self.speed,
+            compression=asked,
         )

@@ -12,6 +12,7 @@ OF_CURRICULUM = {
     "fixed": {"num_latents", "keep_steps"},
     "staged": {"latents_per_step", "max_stage", "pad_latent_to_max", "uniform_prob", "mixed_stages", *STAGES},
     "internalize": {"max_stage", "internalize_per_stage", "internalize_unit", "internalize_smoothing", *STAGES},
+    "compressed": set(),
 }
 OF_THOUGHTS = ("feedback", "feedback_options", "rollout", "rollout_options", "backprop")
 BY_STEPS = ("latents_per_step", "pad_latent_to_max")  # of stages between the first and the last
@@ -63,6 +64,11 @@ def unread(args) -> dict[str, str]:
         found |= dict.fromkeys(OF_THOUGHTS, f"{_without_latents(args)}, which leaves no latents")
     elif args.feedback == "learned":
         found["backprop"] = "feedback=learned, which computes nothing to go back through"
+    if getattr(curriculum, "gives_inputs", False):
+        reason = f"curriculum={args.curriculum}, whose latents have their inputs in training"
+        found |= dict.fromkeys(("rollout", "rollout_options", "backprop"), reason)
+    else:
+        found["speed"] = f"curriculum={args.curriculum}, whose latents stand for no number of tokens"
     if not args.make_template().markers:
         found["remaining_steps"] = "markers=False, which puts them in the same place"
     return found

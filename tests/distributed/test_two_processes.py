@@ -98,7 +98,7 @@ def test_what_was_compared(records, strategy):
     assert two["strategy"] == {"ddp": "MULTI_CPU", "fsdp2": "FSDP"}.get(strategy, "DEEPSPEED")
     for name in trained(two):
         history = two[name]
-        assert name == "bf16" or len({entry["stage"] for entry in history}) > 1, name
+        assert name in ("bf16", "compression") or len({entry["stage"] for entry in history}) > 1, name
         assert {entry["eval_problems"] for entry in history if "eval_loss" in entry} == {7}, name
         assert all(entry["grad_norm"] > 1e-3 for entry in history if "loss" in entry), name
         assert two[f"{name}, one problem"][0]["eval_problems"] == 1

@@ -52,6 +52,7 @@ RUNS = {
     "jacobi": {**UNEVEN, **DISTILLED, "rollout": "jacobi", "rollout_options": {"iterations": 2}, "feedback": "soft"},
     "lotus": {**UNEVEN, "method": "lotus", "latents_per_step": 2},
     "keys and values": {**UNEVEN, **DISTILLED, "objective": "kv_distillation", "rollout": "jacobi"},
+    "compression": {"method": "colar", "max_steps": 4},
     "steps": {**UNEVEN, "step_decoder": "copy"},
     "objective with weights": {**UNEVEN, "objective": "reader"},
     "adapters": {**UNEVEN, "feedback": "projection", "peft_config": LoraConfig(r=4, trainable_token_indices={})},

@@ -34,7 +34,9 @@ ASKED = {
     "step_decoder_weight": 2.0,
     "step_decoder_group": 2,
     "remaining_steps": "inside",
+    "speed": "({compression}) ",
 }
+OF_CURRICULUM = {"compressed": {"feedback": "gaussian", "feedback_options": {"size": 8}}}  # where another value fits
 ALWAYS = {
     *("method", "objective", "objective_options", "rollout_options", "step_decoder", "keep_step_decoder", "curriculum"),
     *("keep_objective", "curriculum_options"),
@@ -55,8 +57,10 @@ READ = {
         *STAGES,
     },
     "internalize": {"max_stage", "internalize_per_stage", "internalize_unit", "internalize_smoothing", *STAGES},
+    "compressed": {"feedback", "feedback_options", "remaining_steps", "speed"},
 }
 BASE = {"fixed": {"method": "answer_only", "markers": True}, "staged": {}, "internalize": {"method": "icot"}}
+BASE |= {"compressed": {"method": "colar"}}
 
 
 def make(tmp_path, **changes) -> LatentTrainingArguments:
@@ -72,7 +76,7 @@ def test_every_field_is_walked():
 @pytest.mark.parametrize("name", ASKED)
 @pytest.mark.parametrize("curriculum", CURRICULA)
 def test_curriculum(tmp_path, curriculum, name):
-    value = ASKED[name]
+    value = OF_CURRICULUM.get(curriculum, {}).get(name, ASKED[name])
     changes = {**BASE[curriculum], name: value, **({"eval_strategy": "epoch"} if name == "advance_at" else {})}
     if name in READ[curriculum]:
         assert getattr(make(tmp_path, **changes), name) == value

@@ -38,11 +38,13 @@ from latent_trainer.testing import (
 )
 
 GENERATED = ("arithmetic", "combinatorics", "convex", "stories")
+COLAR = {"settings": {"method": "colar"}}
+ONLY_WITH = {"compression": COLAR, "gaussian": COLAR}  # what trains with one another alone
 OWN = [
-    *((check_objective, name, {}) for name in OBJECTIVES),
+    *((check_objective, name, ONLY_WITH.get(name, {})) for name in OBJECTIVES),
     (check_objective, "self_distillation", {"options": {"normalise": False, "distance": "l2"}}),
     (check_objective, "answer", {"settings": {"step_decoder": "copy"}}),
-    *((check_feedback, name, {}) for name in FEEDBACKS),
+    *((check_feedback, name, ONLY_WITH.get(name, {})) for name in FEEDBACKS),
     (check_feedback, "hidden", {"options": {"norm": "embedding"}}),
     *((check_rollout, name, {}) for name in ROLLOUTS),
     *((check_curriculum, name, {}) for name in CURRICULA),

@@ -1,4 +1,4 @@
-"""CoLaR, reduced: latents that stand for groups of written tokens.
+"""CoLaR, reduced: latents that stand for groups of written tokens; the library itself has the whole (``method: colar``).
 
 A latent head reads a hidden state and predicts the next *compressed embedding*: the embeddings of c consecutive tokens of
 the written steps added up and divided by the square root of c. It predicts a normal distribution: its mean is the next
@@ -43,9 +43,9 @@ class LatentHead(nn.Module):
         return self.mean(hidden)
 
 
-@register_curriculum("compressed")
+@register_curriculum("grouped")
 @dataclass(frozen=True)
-class CompressedCurriculum:
+class GroupedCurriculum:
     """One latent for every ``factor`` tokens of the written steps, which are dropped.
 
     Args:
@@ -142,13 +142,13 @@ class ColarObjective(Objective):
 
 
 register_method(
-    "colar",
+    "colar_reduced",
     Method(
         "Tan et al. 2025, Think Silently, Think Fast: Dynamic Latent Compression of LLM Reasoning Chains (reduced)",
         {
             "objective": "colar",
             "feedback": "colar",
-            "curriculum": "compressed",
+            "curriculum": "grouped",
             "curriculum_options": {"factor": 4, "most": 8},
         },
     ),

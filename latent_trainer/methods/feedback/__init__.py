@@ -8,6 +8,11 @@ annotations of its constructor state type and range of every option (`latent_tra
   that does not say so is taken to, and
 - ``forward(hidden, embed, head) -> (B, H)``: ``hidden`` (B, H) is the last hidden state after the final norm, ``embed``
   maps token ids to input embeddings, ``head`` maps hidden states to logits.
+
+One that predicts a distribution of the next embedding has besides, for an objective that teaches it,
+
+- ``distribution(hidden) -> (mean, log_std)``, both (.., H), and
+- ``unit(embed, device)``: the number that both are multiples of.
 """
 
 import inspect
@@ -16,6 +21,7 @@ from torch import nn
 
 from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback.fused import FusedFeedback
+from latent_trainer.methods.feedback.gaussian import GaussianFeedback
 from latent_trainer.methods.feedback.hidden import HiddenFeedback
 from latent_trainer.methods.feedback.learned import LearnedFeedback
 from latent_trainer.methods.feedback.projection import ProjectionFeedback
@@ -40,6 +46,7 @@ FEEDBACKS = Registry(
     "feedback",
     {
         "fused": FusedFeedback,
+        "gaussian": GaussianFeedback,
         "hidden": HiddenFeedback,
         "learned": LearnedFeedback,
         "projection": ProjectionFeedback,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from latent_trainer.errors import InputError
-from latent_trainer.methods.embeddings import MeanNorm, expected_embedding
+from latent_trainer.methods.embeddings import Measured, expected_embedding, mean_norm
 from latent_trainer.options import Positive, Scale, Share, checked
 
 
@@ -52,18 +52,18 @@ class FusedFeedback(nn.Module):
         self.weight, self.norm = weight, norm
         self.temperature, self.top_k = temperature, top_k
         self.bias = nn.Parameter(torch.tensor(math.log(weight / (1 - weight)))) if learned else None  # b
-        self.measured = MeanNorm()
+        self._measured = Measured(mean_norm)
 
     def train(self, mode: bool = True) -> "FusedFeedback":
         """Set the mode, as the trainer does before every step, and measure anew after it."""
-        self.measured.forget()
+        self._measured.forget()
         return super().train(mode)
 
     def forward(self, hidden: torch.Tensor, embed, head) -> torch.Tensor:
         """Return the latent (B, H) for ``hidden`` (B, H)."""
         expected = expected_embedding(hidden, embed, head, self.temperature, self.top_k)  # (B, H)
         if self.norm is not None:
-            norm = self.measured.of(embed, hidden.device) if self.norm == "embedding" else self.norm
+            norm = self._measured.of(embed, hidden.device) if self.norm == "embedding" else self.norm
             hidden = norm * nn.functional.normalize(hidden, dim=-1)
         share = self.weight if self.bias is None else self.bias.sigmoid().to(hidden.dtype)
         return share * hidden + (1 - share) * expected

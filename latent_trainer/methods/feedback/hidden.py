@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from latent_trainer.methods.embeddings import MeanNorm
+from latent_trainer.methods.embeddings import Measured, mean_norm
 from latent_trainer.options import Scale, checked
 
 
@@ -30,16 +30,16 @@ class HiddenFeedback(nn.Module):
         super().__init__()
         self.norm = norm
         self.looks_up_tokens = norm == "embedding"
-        self.measured = MeanNorm()
+        self._measured = Measured(mean_norm)
 
     def train(self, mode: bool = True) -> "HiddenFeedback":
         """Set the mode, as the trainer does before every step, and measure anew after it."""
-        self.measured.forget()
+        self._measured.forget()
         return super().train(mode)
 
     def forward(self, hidden: torch.Tensor, embed, head) -> torch.Tensor:
         """Return the latent (B, H) for ``hidden`` (B, H)."""
         if self.norm is None:
             return hidden
-        norm = self.measured.of(embed, hidden.device) if self.norm == "embedding" else self.norm
+        norm = self._measured.of(embed, hidden.device) if self.norm == "embedding" else self.norm
         return norm * nn.functional.normalize(hidden, dim=-1)

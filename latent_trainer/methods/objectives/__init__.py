@@ -9,6 +9,7 @@ from dataclasses import is_dataclass
 
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.methods.objectives.answer import AnswerObjective
+from latent_trainer.methods.objectives.compression import CompressionObjective
 from latent_trainer.methods.objectives.contract import Objective
 from latent_trainer.methods.objectives.kv_distillation import KVDistillationObjective
 from latent_trainer.methods.objectives.latent_tokens import LatentTokensObjective
@@ -43,6 +44,7 @@ OBJECTIVES = Registry(
     "objective",
     {
         "answer": AnswerObjective,
+        "compression": CompressionObjective,
         "self_distillation": SelfDistillationObjective,
         "latent_tokens": LatentTokensObjective,
         "kv_distillation": KVDistillationObjective,

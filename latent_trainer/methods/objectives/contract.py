@@ -31,14 +31,27 @@ class Objective(nn.Module):
     sums_needs: Needs | None = None
     longer_views: ClassVar[bool | None] = None
     logged_counts: ClassVar[tuple[str, ...]] = ()  # of what it counts: logged beside the terms, as the mean over steps
+    teaches_feedback: ClassVar[bool] = False  # what to feed back, where latents have their inputs in training
     has_teacher: ClassVar[bool] = False  # one that reads the written steps; a student that reads all of them learns nothing
 
     def __init__(self, options: Any = None, config: Any = None):
         super().__init__()
         self.options = self.Options() if options is None else options
 
-    def check_curriculum(self, curriculum) -> None:
-        """Raise an `InputError` where rows as this curriculum makes them leave the objective nothing to score."""
+    def fault(self, feedback: type, curriculum) -> str | None:
+        """Return why the objective cannot train a model with this feedback on rows as this curriculum makes them, or None.
+
+        Args:
+            feedback: the class.
+            curriculum: as it was built.
+        """
+        if self.teaches_feedback:
+            return None
+        if getattr(curriculum, "gives_inputs", False):
+            return "latents have their inputs in training, and nothing teaches the feedback; take objective=compression"
+        if hasattr(feedback, "distribution"):
+            return "nothing teaches the feedback how sure to be; take objective=compression, or another feedback"
+        return None
 
     def make_views(self, encoder, row, plan) -> dict:
         """Return the views of a row, name -> `latent_trainer.data.encoding.View`.

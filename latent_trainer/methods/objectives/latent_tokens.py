@@ -74,19 +74,20 @@ class LatentTokensObjective(Objective):
     longer_views = False
     logged_counts = ("latent_targets", "cut_targets")
 
-    def check_curriculum(self, curriculum) -> None:
-        """Refuse a curriculum without latents, with all steps written, or without slots for a step where they are needed."""
+    def fault(self, feedback: type, curriculum) -> str | None:
+        """Return why there is nothing to score: no latents, all steps written, or no slots for a step that needs them."""
         last = curriculum.num_stages - 1
-        plan, what = curriculum.plan(last, Blank(1)), "objective=latent_tokens gives latents the steps they replace, and"
+        plan = curriculum.plan(last, Blank(1))
         if not curriculum.latents(last):
-            raise InputError(f"{what} there are no latents; choose a curriculum with latents, or another objective")
+            return "there are no latents; choose a curriculum with latents, or another objective"
         if not plan.skip_steps and not plan.skip_tokens:
-            raise InputError(f"{what} every step is written; drop them (keep_steps=False), or take another objective")
+            return "latents learn the steps they replace, and every step is written; set keep_steps=False"
         if self.options.targets == "step_tokens" and self.options.latents_per_step is None:
-            raise InputError(
-                f"{what} the curriculum does not say how many stand for one; give objective_options.latents_per_step, or "
+            return (
+                "the curriculum does not say how many latents stand for a step; give objective_options.latents_per_step, or "
                 "take targets=superposed"
             )
+        return super().fault(feedback, curriculum)
 
     def make_views(self, encoder, row, plan) -> dict:
         """Return the view that is read, and the replaced tokens, each labelled with the number of its latent."""
