@@ -11,6 +11,7 @@ from transformers import DynamicCache
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import View
 from latent_trainer.methods.objectives import build_objective
+from latent_trainer.methods.step import make_step
 
 QUESTION, STEPS, ANSWER = 64, 30, 10
 

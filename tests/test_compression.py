@@ -324,6 +324,6 @@ def test_groups_in_a_wrong_place_are_refused():
             return {}
 
     for group in (Group(0, ()), Group(2, (3,)), Group(-1, (3,))):
-        view = View([5, 6, 7, 8], [-100, -100, 7, 8], 2, (group,))
+        view = View([5, 6, 7, 8], [-100, -100, 7, 8], 2, groups=(group,))
         with pytest.raises(InputError, match="give it a token at least and a column before the answer"):
             check_views("objective 'own'", {"latent": view}, Own(), 97)

@@ -134,12 +134,10 @@ def test_a_preset_lends_its_options_to_its_own_choice_only(tmp_path):
     assert make(tmp_path, method="codi", objective="self_distillation").objective_options == {"drop_last_step": True}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"sim_cot", "colar"}))  # these two are nothing without latents
 def test_a_curriculum_can_be_made_where_it_leaves_nothing_to_replace(method, tmp_path):
     """Settings that nobody reads then still make a curriculum, which answers all that it is asked."""
     settings = {"num_latents": 0} if METHODS[method].defaults["curriculum"] == "fixed" else {"max_stage": 0}
-    if "step_decoder" in METHODS[method].defaults:
-        pytest.skip("a step decoder without latents to read is refused")
     args = LatentTrainingArguments(str(tmp_path), method=method, **settings)
     curriculum = args.make_curriculum()
     row = Blank(3)
