@@ -17,6 +17,7 @@ from latent_trainer.errors import InputError
 from latent_trainer.methods.curriculum import EVERYTHING, Plan
 from latent_trainer.methods.objectives import build_objective
 from latent_trainer.model import heads
+from latent_trainer.training.batches import columns
 
 SLOTS = 3
 # prompt, steps, answer, latents: a long step, a short one, none, more tokens than latents, fewer, the same token twice
@@ -245,6 +246,16 @@ def test_what_is_cut_is_logged(tmp_path):
     for entry in trainer.state.log_history[:2]:
         assert (entry["latent_targets"], entry["cut_targets"]) == (targets, cut)
     assert len(history(trainer, "loss_answer", "loss_latents")) == 2
+
+
+def test_targets_are_not_read(tmp_path):
+    """What an objective keeps in a batch for itself costs no tokens and no operations."""
+    trainer = make_trainer(tmp_path, method="lotus", latents_per_step=3, first_stage=2)
+    batch = batch_of(trainer, [0, 1, 2])
+    read = [batch["input_ids"], batch["views"]["latent"]["input_ids"]]
+    assert set(batch["views"]) == {"latent", "targets"}
+    found = columns(batch, trainer.train_objective.needs.views)["input_ids"]
+    assert found.tolist() == torch.cat([ids.flatten() for ids in read]).tolist()
 
 
 def test_slots_are_those_of_the_curriculum(tmp_path):

@@ -70,8 +70,25 @@ def run_with(model, needs: Needs, given: dict) -> dict:
 def test_nothing_is_returned_that_nobody_asked_for(model):
     given = batch()
     for output in run_with(model, Needs(("latent", "explicit")), given).values():
-        assert (output.hidden_states, output.keys_values, output.latents) == (None, None, None)
+        assert (output.hidden_states, output.keys_values, output.latents, output.last_hidden) == (None,) * 4
     assert set(run_with(model, Needs(), given)) == {"latent"}  # the other view is not read
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["plain", "fast"])
+def test_last_hidden_states(model, fast):
+    """They stand at the same places as all layers' do, and no other layer is asked for."""
+    places, given = EVERYTHING.hidden_states, batch()
+    every = run_with(model, EVERYTHING, given)
+    model.fast = fast
+    try:
+        last = run_with(model, Needs(("latent", "explicit"), last_hidden=places), given)
+    finally:
+        model.fast = True
+    for name, output in last.items():
+        assert output.hidden_states is None
+        assert set(output.last_hidden) == set(every[name].hidden_states)
+        for place, hidden in output.last_hidden.items():
+            assert_close(hidden, every[name].hidden_states[place][-1])
 
 
 def test_rows_without_latents(model):
@@ -97,6 +114,7 @@ def test_learned_latents_have_places():
     [
         ({"hidden_states": ("latent",)}, "a place 'latent'; hidden_states are of answer, latents"),
         ({"keys_values": ("answer",)}, "a place 'answer'; hidden_states are of"),
+        ({"last_hidden": ("heads",)}, "a place 'heads'; hidden_states are of answer, .*, as is last_hidden"),
         ({"views": ()}, "needs name no view"),
     ],
 )

@@ -19,7 +19,8 @@ the forms of base models:
   for columns that are to be read again.
 - ``passes.joined(outputs, filled, cache)``: the `RolloutOutput` of outputs over adjoining columns, (B, T) in all.
 
-`latent_trainer.rollout.sequential` is the plain example. A rollout states as class attributes what it cannot do: see
+`latent_trainer.rollout.prefix.read_prefix` is the first pass of a rollout that reads a block of columns again and again, and
+`latent_trainer.rollout.sequential` the plain example. A rollout states as class attributes what it cannot do: see
 `Rollout`.
 """
 
