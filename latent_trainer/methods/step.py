@@ -105,27 +105,6 @@ class Step:
             ``rows`` (B,) is False for rows that only fill up a batch, which no term may count. A view whose
             columns are sums of embeddings (`latent_trainer.data.encoding.Group`) says which in ``group_columns`` (B, G),
             ``group_ids`` and ``group_weights`` (B, G, n).
-        counts: name -> number: ``rows``, ``<view>_tokens`` and what an objective counts.
-        sums: name -> tensor that an objective has added up over model outputs; None where they are still to be taken.
-    """
-
-    counts: dict[str, int]
-    sums: dict[str, torch.Tensor] | None = None
-
-
-@dataclass
-class Step:
-    """One training step as an objective sees it.
-
-    Args:
-        views: name -> what the model returned for a view (`latent_trainer.model.views.ViewOutput`): ``token_loss`` (N,) of
-            its labelled tokens, and what `Needs` asked for: ``hidden_states[place]``, ``keys_values[place]`` and
-            ``attention[place]``, one entry a layer, and ``last_hidden[place]``.
-        batch: the tensors of the batch. ``input_ids`` and ``attention_mask`` (B, Tp) are the prompts, ``views`` holds
-            ``input_ids``, ``attention_mask``, ``labels`` (B, Tv), ``answer_start`` and ``steps_end`` (B,) of every view, and
-            ``rows`` (B,) is False for rows that only fill up a batch, which no term may count. A view whose
-            columns are sums of embeddings (`latent_trainer.data.encoding.Group`) says which in ``group_columns`` (B, G), ``group_ids`` and
-            ``group_weights`` (B, G, n).
         counts: name -> number over the whole global batch, that is over all processes and accumulation steps: ``rows``,
             ``<view>_tokens``, and what the objective's own `count` adds.
         sums: name -> tensor over the whole global batch, as the objective's own `sums` takes them.
