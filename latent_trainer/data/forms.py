@@ -37,7 +37,7 @@ class Form:
         return self.mark is None or self.mark[1] in str(row[self.mark[0]])
 
 
-OWN = Form(("question", "answer"), ("steps", "cot", "id", "family", "difficulty"))
+OWN = Form(("question", "answer"), ("steps", "cot", "id", "family", "difficulty", "check"))
 FORMS = {  # the first that a row has is its own
     "gsm8k": Form(("question", "answer"), mark=("answer", "####")),
     "aqua": Form(("question", "options", "correct"), ("rationale", "id")),

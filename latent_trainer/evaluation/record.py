@@ -58,7 +58,8 @@ def data_hash(problems: list[Problem]) -> str:
     """Return the SHA-256 of problems in order."""
     digest = hashlib.sha256()
     for problem in problems:
-        digest.update(json.dumps([problem.question, problem.steps, problem.answer]).encode())
+        own = [problem.question, problem.steps, problem.answer, *([problem.check] if problem.check else [])]
+        digest.update(json.dumps(own).encode())
     return digest.hexdigest()
 
 
