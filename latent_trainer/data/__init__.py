@@ -13,10 +13,24 @@ from datasets import Dataset
 
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import EncodedProblem, Encoder, View, encode_prompts
-from latent_trainer.data.generated import arithmetic, combinatorics, convex, countdown, game24, stories
+from latent_trainer.data.generated import arithmetic, combinatorics, convex, countdown, game24, prontoqa, prosqa, stories
 from latent_trainer.data.given import as_problems
 from latent_trainer.data.problem import Problem
-from latent_trainer.data.sources import aqua, auto, competition_math, gsm8k, gsm8k_aug, gsm8k_aug_nl, jsonl, svamp, textbook
+from latent_trainer.data.sources import (
+    aime,
+    aqua,
+    auto,
+    competition_math,
+    gsm8k,
+    gsm8k_aug,
+    gsm8k_aug_nl,
+    gsm_hard,
+    jsonl,
+    math500,
+    multiarith,
+    svamp,
+    textbook,
+)
 from latent_trainer.data.splits import SPLITS
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
 from latent_trainer.errors import InputError, check_choice
@@ -52,6 +66,7 @@ def take_dataset(name: str, entry: Any) -> Callable[..., Any]:
 
 
 OWN = {
+    "aime": aime.load,
     "aqua": aqua.load,
     "arithmetic": arithmetic.load,
     "auto": auto.load,
@@ -62,8 +77,13 @@ OWN = {
     "gsm8k": gsm8k.load,
     "gsm8k_aug": gsm8k_aug.load,
     "gsm8k_aug_nl": gsm8k_aug_nl.load,
+    "gsm_hard": gsm_hard.load,
     "jsonl": jsonl.load,
     "math": competition_math.load,
+    "math500": math500.load,
+    "multiarith": multiarith.load,
+    "prontoqa": prontoqa.load,
+    "prosqa": prosqa.load,
     "stories": stories.load,
     "svamp": svamp.load,
     "textbook": textbook.load,

@@ -18,8 +18,8 @@ class Problem:
         family: the kind of problem, where the data set tells; results are broken down by it.
         difficulty: 1 (easy) to 5, where the data set tells, else 0.
         place: where it was read, "file:row", for messages; no part of what the problem is.
-        check: what makes an answer right where many are, see `latent_trainer.data.checks`; "" where it must equal ``answer``,
-            which otherwise is one of them.
+        check: what makes an answer right where many are, see `latent_trainer.data.checks`; ``answer`` is one of them then.
+            "" where an answer must equal it.
 
     Raises:
         ValueError: if the question or the answer is empty, or the answer does not pass the problem's own check.

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from latent_trainer.compat import known_releases
 from latent_trainer.data import Encoder
-from latent_trainer.data.sources import gsm8k, gsm8k_aug, gsm8k_aug_nl
+from latent_trainer.data.published import HUB
 from latent_trainer.data.thought_tokens import LATENT_TOKEN
 from latent_trainer.hub.chat import thought_text
 from latent_trainer.hub.code import AUTO_MAP
@@ -20,7 +20,7 @@ from latent_trainer.methods.presets import METHODS
 from latent_trainer.training.training_args import LatentTrainingArguments
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
-HUB_IDS = {"gsm8k": gsm8k.HUB_ID, "gsm8k_aug": gsm8k_aug.HUB_ID, "gsm8k_aug_nl": gsm8k_aug_nl.HUB_ID}
+HUB_IDS = {name: hub.name for name, hub in HUB.items()}
 QUESTIONS = {"arithmetic": "7 +3 x7 -5"}
 ALWAYS = ("seed", "learning_rate", "per_device_train_batch_size")  # of interest even where they are the usual ones
 QUESTION = "A shelf holds 48 books and 6 boxes of 10 more arrive. How many books are there?"

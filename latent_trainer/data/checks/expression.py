@@ -20,9 +20,9 @@ class NoExpressionError(ValueError):
 def evaluate(text: str) -> tuple[Fraction, list[Fraction]]:
     """Return the value of an expression and the numbers in it, from left to right.
 
-    Numbers, ``+ - * /`` with their signs in Unicode and TeX (``\\times``, ``\\div``, ``\\frac{a}{b}``), brackets, a sign before
-    a number or bracket; nothing else, no powers: every value stays as short as the expression. Takes time in proportion to
-    the text, whatever stands in it.
+    Numbers, ``+ - * /`` with their signs in Unicode and TeX (``\\times``, ``\\div``, ``\\frac{a}{b}``), brackets, a sign
+    before a number or bracket; nothing else, no powers: every value stays as short as the expression. Takes time in
+    proportion to the text, whatever stands in it.
 
     Args:
         text: what a model wrote as its answer.

@@ -26,7 +26,7 @@ Largest = Annotated[int, Bounds(least=6, most=100)]
 def load(
     split: str, path: str | None = None, seed: int = 0, size: Positive | None = None, largest: Largest = 13
 ) -> list[Problem]:
-    """Generate different puzzles; difficulty is 1 for + and - alone, 2 with *, 3 with /, 5 with a fraction or minus on the way.
+    """Generate different puzzles; difficulty is 1 for + and - alone, 2 with *, 3 with /, 5 with a fraction on the way.
 
     Args:
         split: train, validation or test; the same four numbers never stand in two of them, in whatever order.

@@ -22,7 +22,7 @@ def load(
     Args:
         split: train, validation or test.
         path: rows with ``question``, ``answer`` and optionally ``steps`` (a list of texts) or ``cot`` (one text, cut into
-            steps), ``id``, ``family`` (a text), ``difficulty`` (a whole number) and ``check`` (`latent_trainer.data.checks`).
+            steps), ``id``, ``family`` (a text), ``difficulty`` (a whole number), ``check`` (`latent_trainer.data.checks`).
         seed: decides which questions are held out for validation.
         validation_path: the file of the validation split; without it a part of ``path`` is held out.
         test_path: the file of the test split; without it there is none.
