@@ -196,7 +196,7 @@ def _json_lines(path: str, name: str) -> Iterator[Row]:
 
 
 def _document(path: str, rows: str, name: str, lone: bool) -> Iterator[Row]:
-    """Yield the entries of a JSON list, or of an object of nothing but objects: rows under names, as ProntoQA writes them."""
+    """Yield the entries of a JSON list, or of an object of nothing but objects: rows under names, as ProntoQA has them."""
     try:
         with _open(path) as file:
             content = file.read()

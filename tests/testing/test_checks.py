@@ -37,7 +37,7 @@ from latent_trainer.testing import (
     check_template,
 )
 
-GENERATED = ("arithmetic", "combinatorics", "convex", "stories")
+GENERATED = ("arithmetic", "combinatorics", "convex", "countdown", "game24", "prontoqa", "prosqa", "stories")
 OWN = [
     *((check_objective, name, {}) for name in OBJECTIVES),
     (check_objective, "self_distillation", {"options": {"normalise": False, "distance": "l2"}}),
