@@ -51,11 +51,11 @@ def load(
     counts = range(min_numbers, max_numbers + 1)
     turn = 0
 
-    def puzzle(rng: random.Random):
+    def puzzle(rng: random.Random, is_wanted: number_games.Wanted):
         nonlocal turn
         numbers = tuple(rng.randint(1, largest - 1) for _ in range(counts[turn % len(counts)]))
         solution = number_games.draw(rng, numbers, lambda value: largest // 10 <= value <= largest)
-        if solution is None:
+        if solution is None or not is_wanted(numbers, int(solution.term.value)):
             return None
         turn += 1
         target = int(solution.term.value)

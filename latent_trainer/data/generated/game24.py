@@ -41,8 +41,10 @@ def load(
     if path is not None:
         raise InputError("dataset 'game24' is generated and reads no file; leave dataset_path out")
 
-    def puzzle(rng: random.Random):
+    def puzzle(rng: random.Random, is_wanted: number_games.Wanted):
         numbers = tuple(rng.randint(1, largest) for _ in range(CARDS))
+        if not is_wanted(numbers, TARGET):
+            return None
         tries = (number_games.draw(rng, numbers, lambda value: value == TARGET, fractions=True) for _ in range(TRIES))
         solution = next(filter(None, tries), None)
         if solution is None:

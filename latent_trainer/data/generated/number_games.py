@@ -57,6 +57,7 @@ class Solution:
 
 
 Number = int | Fraction
+Wanted = Callable[[tuple[int, ...], int], bool]
 Choice = tuple[int, int, str]  # places of two numbers and the sign between them; the result goes to the end
 
 
@@ -119,7 +120,7 @@ def _solution(numbers: tuple[int, ...], choices: list[Choice]) -> Solution:
 
 
 def problems(
-    dataset: str, split: str, size: int, rng: random.Random, puzzle: Callable[[random.Random], tuple | None]
+    dataset: str, split: str, size: int, rng: random.Random, puzzle: Callable[[random.Random, Wanted], tuple | None]
 ) -> list[Problem]:
     """Return different puzzles; which split one belongs to is a property of its numbers and target, in any order.
 
@@ -128,7 +129,8 @@ def problems(
         split: a key of ``SHARES``.
         size: number of problems.
         rng: decides which are drawn.
-        puzzle: rng -> (question, numbers, target, solution, difficulty), or None where a draw has come to nothing.
+        puzzle: rng and what tells whether numbers and target are of the split -> (question, numbers, target, solution,
+            difficulty), or None where a draw has come to nothing.
 
     Raises:
         InputError: fewer different puzzles exist than asked for.
@@ -142,16 +144,18 @@ def problems(
 
 
 def _drawn(dataset: str, split: str, rng: random.Random, puzzle: Callable, found: dict) -> Iterator[Problem]:
+    def is_wanted(numbers: tuple[int, ...], target: int) -> bool:
+        return zlib.crc32(f"{target} from {sorted(numbers)}".encode()) % 100 in SHARES[split]
+
     draws = 0
     while draws < MAX_DRAWS:
         draws += 1
-        drawn = puzzle(rng)
+        drawn = puzzle(rng, is_wanted)
         if drawn is None:
             continue
         question, numbers, target, solution, difficulty = drawn
         name = f"{dataset}/{target}/{'-'.join(map(str, numbers))}"
-        key = f"{target} from {sorted(numbers)}"
-        if name in found or zlib.crc32(key.encode()) % 100 not in SHARES[split]:
+        if name in found:
             continue
         draws = 0
         check = f"{dataset} {target} from {' '.join(map(str, numbers))}"
