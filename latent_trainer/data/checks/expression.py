@@ -32,7 +32,7 @@ def evaluate(text: str) -> tuple[Fraction, list[Fraction]]:
     """
     if len(text) > MAX_LENGTH:
         raise NoExpressionError("too long")
-    text = text.strip().strip("$").strip()
+    text = text.rstrip(" .").strip().strip("$").strip()
     for word, sign in TEX.items():
         text = text.replace(word, sign)
     text = FRACTION.sub(r"((\1)/(\2))", text).translate(SIGNS).rstrip(" .")

@@ -1,6 +1,7 @@
 """A user's own problems: rows of question, steps and answer, as Coconut, SIM-CoT, ProsQA and CODI publish theirs too."""
 
 from latent_trainer.data import values
+from latent_trainer.data.checks import check_of
 from latent_trainer.data.files import Place
 from latent_trainer.data.forms import check_form, refuse_unread_reasoning
 from latent_trainer.data.problem import Problem
@@ -58,7 +59,7 @@ def read_fields(row: dict, place: Place) -> Problem:
         steps = _reasoning(row, place)
     if not steps:
         refuse_unread_reasoning(row, place)
-    return Problem(
+    problem = Problem(
         values.text(row, "question", place),
         steps,
         values.answer(row, "answer", place),
@@ -68,6 +69,11 @@ def read_fields(row: dict, place: Place) -> Problem:
         place=str(place),
         check=values.optional(row, "check", place),
     )
+    if problem.check and not check_of(problem.check)(problem.answer):
+        raise InputError(
+            f"{place}: field 'answer' is '{problem.answer}', which does not pass its own check '{problem.check}'"
+        )
+    return problem
 
 
 def _reasoning(row: dict, place: Place) -> tuple[str, ...]:

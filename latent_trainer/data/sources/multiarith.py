@@ -20,7 +20,7 @@ def problem(row: dict, place: Place) -> Problem:
     """
     check_form(row, "multiarith", place)
     question, name = ("sQuestion", "lSolutions") if "sQuestion" in row else ("question", "final_ans")
-    found = row[name]
+    found = row.get(name)
     if name == "lSolutions":
         if not isinstance(found, list) or len(found) != 1:
             raise InputError(f"{place}: field 'lSolutions' must be a list of one number; found {found!r}")
