@@ -144,13 +144,19 @@ def _plugins(found: Published) -> list[str]:
 
 def _records(found: Published) -> list[dict]:
     """Return what was measured: the records of evaluation, and the trainer's own validation where there is none."""
-    records = [record for record in found.results.values() if "accuracy" in record]
+    records = [one for record in found.results.values() if "accuracy" in record for one in _of_suite(record)]
     own = found.results.get("eval_results", {})
     if not records and "eval_accuracy" in own:
         metrics = {name.removeprefix("eval_"): value for name, value in own.items()}
         config = {"dataset": found.data.get("dataset", "unknown"), "split": "validation"}
         records = [{**metrics, "config": config}]
     return records
+
+
+def _of_suite(record: dict) -> list[dict]:
+    """Return a record of a suite as one of each of its data sets; any other as it is."""
+    sets = record.get("sets") or {}
+    return [{**record, **row, "config": {**record["config"], "dataset": name}} for name, row in sets.items()] or [record]
 
 
 def _measured_on(record: dict) -> tuple[str, str]:
