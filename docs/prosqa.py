@@ -27,8 +27,8 @@ def prosqa(record: dict) -> str:
         lines.append(f"| {name}, shares | {' | '.join(cells)} |")
     lines += [
         "",
-        "Mean over problems (standard deviation). The published file is ProsQA's validation split, the generated problems are "
-        "the first of the training split. From [results/prosqa.json](../results/prosqa.json), rewritten by "
+        "Mean over problems (standard deviation). The published file is ProsQA's validation split, the generated problems "
+        "are the first of train. From [results/prosqa.json](../results/prosqa.json), rewritten by "
         "`python benchmarks/prosqa_statistics.py --published prosqa_valid.json`.",
     ]
     return "\n".join(lines)

@@ -58,8 +58,8 @@ def data_hash(problems: list[Problem]) -> str:
     """Return the SHA-256 of problems in order."""
     digest = hashlib.sha256()
     for problem in problems:
-        own = [problem.question, problem.steps, problem.answer, *([problem.check] if problem.check else [])]
-        digest.update(json.dumps(own).encode())
+        digest.update(json.dumps([problem.question, problem.steps, problem.answer]).encode())
+        digest.update(problem.check.encode())
     return digest.hexdigest()
 
 
