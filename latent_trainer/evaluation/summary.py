@@ -78,7 +78,7 @@ def _majority_is_right(answers: list[Answer]) -> bool:
 def _votes_alike(one: Answer, other: Answer) -> bool:
     """Return whether two answers are a vote for the same; of expressions, those of equal value need not both be right."""
     if one.check:
-        return "".join(one.strict.split()) == "".join(other.strict.split())
+        return "".join(str(one.strict).split()) == "".join(str(other.strict).split())
     return is_equivalent(one.strict, other.strict)
 
 
