@@ -13,6 +13,7 @@ from pathlib import Path
 
 from evidence import pretrained, pretrained_in_short
 from papers import papers
+from prosqa import prosqa
 
 from latent_trainer.data.generated import combinatorics, convex
 from latent_trainer.training.inherited import ARGUMENTS, FIELDS
@@ -370,6 +371,7 @@ TABLES = {
     "results/pretrained/stories.json": pretrained,
     f"results/pretrained/stories.json{IN_SHORT}": pretrained_in_short,
     "results/probes.json": probes,
+    "results/prosqa.json": prosqa,
     "results/versions.json": versions,
     "results/benchmarks/training-gpt2.json": training,
     "results/benchmarks/training-qwen2.5-0.5b.json": training,

@@ -45,9 +45,13 @@ def gsm8k_aug(path, number: int, name: str = "question") -> str:
 
 
 PUBLISHED = {  # a row of each form that has nothing but fields
+    "aime": {"ID": "2024-I-{}", "Problem": "{}", "Solution": "One. Two.", "Answer": "025"},
     "aqua": {"question": "{}", "options": ["A)1", "B)2"], "rationale": "One. Two.", "correct": "B"},
     "gsm8k_aug_nl": {"question": "{}", "steps": ["He has 2."], "answer": "2"},
+    "gsm_hard": {"input": "{}", "code": "def solution(): return 3", "target": -3.0},
     "math": {"problem": "{}", "level": "Level 2", "type": "Algebra", "solution": "It is $\\boxed{2}$."},
+    "math500": {"problem": "{}", "solution": "It is.", "answer": "2", "subject": "Algebra", "level": 3, "unique_id": "{}"},
+    "multiarith": {"question": " {}", "final_ans": "3"},
     "svamp": {"Body": "b.", "Question": "{}", "Equation": "( 1.0 + 1.0 )", "Answer": 2.0, "Type": "Addition"},
 }
 
@@ -56,7 +60,10 @@ def published(folder, row: dict) -> dict[str, str]:
     """Write rows of a published form, and return the files of their splits."""
     folder.mkdir()
     for part, number in (("train", 50), ("test", 9)):
-        rows = [{name: f"{part} {n}?" if text == "{}" else text for name, text in row.items()} for n in range(number)]
+        rows = [
+            {name: text.replace("{}", f"{part} {n}?") if isinstance(text, str) else text for name, text in row.items()}
+            for n in range(number)
+        ]
         (folder / f"{part}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return {"path": str(folder / "train.jsonl"), "test_path": str(folder / "test.jsonl")}
 
@@ -97,7 +104,8 @@ def test_data_set(sources, name):
     splits = {split: load_problems(name, split, **options) for split in SPLITS}
     questions = {}
     for split, problems in splits.items():
-        assert problems.column_names == ["question", "steps", "answer", "id", "family", "difficulty", "place"]
+        columns = ["question", "steps", "answer", "id", "family", "difficulty", "place"]
+        assert problems.column_names == columns + ["check"] * (name in ("countdown", "game24"))
         assert as_problems(problems)  # every row is a valid problem
         assert all(isinstance(step, str) and step for row in problems for step in row["steps"])
         assert len(set(problems["id"])) == len(problems)

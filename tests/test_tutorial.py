@@ -36,7 +36,7 @@ MODEL = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_posit
 MODEL |= dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
 TRAIN = {
     "method": "colar_reduced",
-    "dataset": "prosqa",
+    "dataset": "chains",
     "curriculum": {"name": "grouped", "factor": 3, "most": 4},
     "objective": {"name": "colar", "loss": "soft_mse"},
     "template": "coconut",
@@ -153,7 +153,7 @@ def test_two_processes_are_the_same_run(day):
 
 
 def test_is_evaluated(day):
-    data = {"dataset": "prosqa", "dataset_path": "prosqa.json"}
+    data = {"dataset": "chains", "dataset_path": "prosqa.json"}
     said = command("evaluate", *BOTH, "--controls", "zero", folder=day, model="run", output="run.json", **data)
     record = json.loads((day / "run.json").read_text())
     assert "accuracy" in said and record["latents"] == 4 and set(record["controls"]) == {"zero"}
@@ -173,7 +173,7 @@ def test_is_pushed_and_loaded_elsewhere(day, tmp_path, request):
         assert "class LatentHead" in code and "Colar" not in code and "register" not in code
         card = files["README.md"].decode()
         assert "The feedback `colar` is code of plug-in `colar.py`, which travels with the model." in card
-        assert "The dataset `prosqa` is code of plug-in `prosqa.py`, which running the model does not need." in card
+        assert "The dataset `chains` is code of plug-in `prosqa.py`, which running the model does not need." in card
         assert "Tan et al. 2025" in card
         python = clean_machine(request.config.cache.mkdir("tutorial"), "torch", "transformers")
         found = run_program(ELSEWHERE, "me/colar", question, python=python, server=hub, folder=tmp_path, library=False)
@@ -231,8 +231,8 @@ class TestCurriculum(CurriculumContract):
 def test_the_data_set(tmp_path):
     """A file in the published format, and the published one where it is at hand."""
     load_plugin(PLUGINS / "prosqa.py")
-    check_dataset("prosqa", str(write_prosqa(tmp_path / "prosqa.json")))
-    check_dataset("prosqa", str(shared_file("data/prosqa/valid.json")))
+    check_dataset("chains", str(write_prosqa(tmp_path / "prosqa.json")))
+    check_dataset("chains", str(shared_file("data/prosqa/valid.json")))
 
 
 def test_compressed_embeddings():

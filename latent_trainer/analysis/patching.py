@@ -4,7 +4,7 @@ import random
 
 import torch
 
-from latent_trainer.evaluation.answers import is_equivalent
+from latent_trainer.evaluation.answers import is_equivalent, is_right
 from latent_trainer.evaluation.generation import generate_answers, new_tokens
 from latent_trainer.evaluation.statistics import mean_and_error
 
@@ -57,9 +57,9 @@ def measure(subject) -> dict:
             outcomes = []
             for row, (problem, donor) in enumerate(zip(problems, donors, strict=True)):
                 implied = _implied(subject, problem, problems[donor], place, values[donor][place])
-                if not is_equivalent(implied, problem.answer):
+                if not is_right(implied, problem.answer, problem.check):
                     given = answers[row].strict
-                    outcomes.append((is_equivalent(given, implied), is_equivalent(given, problem.answer)))
+                    outcomes.append((is_equivalent(given, implied), is_right(given, problem.answer, problem.check)))
             rows.append({"others": way, "latent": place + 1, "pairs": len(outcomes), **_shares(outcomes)})
     return {
         "problems": len(problems),

@@ -168,7 +168,7 @@ def _write_header(folder: Path, header: dict, problems: list[Problem]) -> None:
         return
     columns = [{**asdict(problem), "steps": list(problem.steps)} for problem in problems]
     steps = pyarrow.field("steps", pyarrow.list_(pyarrow.string()))  # a column of empty lists has no type of its own
-    fields = [pyarrow.field(name, pyarrow.string()) for name in ("question", "answer", "id", "family")]
+    fields = [pyarrow.field(name, pyarrow.string()) for name in ("question", "answer", "id", "family", "check")]
     schema = pyarrow.schema([*fields, steps, pyarrow.field("difficulty", pyarrow.int64())])
     parquet.write_table(pyarrow.Table.from_pylist(columns, schema), folder / "problems.parquet")
     partial = place.with_suffix(".partial")

@@ -134,6 +134,17 @@ def parse(command: str, classes: tuple[type, ...], argv: list[str]) -> tuple:
     return tuple(instances[: len(classes)])
 
 
+def given(argv: list[str]) -> set[str]:
+    """Return the names of the options that somebody has set, in the file of ``--config`` or on the command line."""
+    before = _Parser(add_help=False, allow_abbrev=False)
+    before.add_argument("--config")
+    file, rest = before.parse_known_args(argv)
+    written = read_config(file.config) if file.config else {}
+    return {name for name, value in written.items() if value is not None} | {
+        word[2:].partition("=")[0].replace("-", "_") for word in rest if word.startswith("--")
+    }
+
+
 def _plugins(settings: dict, config: list[str]) -> list[str]:
     """Take the plug-ins out of a file's options and return them."""
     plugins = settings.pop("plugins", None)

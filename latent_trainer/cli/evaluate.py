@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from latent_trainer.analysis.figures import control_bars
-from latent_trainer.cli.arguments import DataArguments, parse
+from latent_trainer.cli.arguments import DataArguments, given, parse
 from latent_trainer.cli.build import load_any, model_id, set_compression
+from latent_trainer.cli.suite import SuiteArguments, load_suite, refuse_other_data, report, row_of
 from latent_trainer.data import MORE_SPLITS, SPLITS, as_problems
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.evaluation.controls import CONTROLS, check_controls
@@ -91,8 +92,12 @@ class EvaluateArguments:
 
 def run(argv: list[str]) -> None:
     """Evaluate, print the tables and write record, answers and figure."""
-    args, data_args = parse("evaluate", (EvaluateArguments, DataArguments), argv)
+    args, data_args, suite_args = parse("evaluate", (EvaluateArguments, DataArguments, SuiteArguments), argv)
     state = PartialState(cpu=not torch.accelerator.is_available())
+    if suite_args.suite is not None:
+        refuse_other_data(suite_args.suite, given(argv))
+        _evaluate_suite(args, data_args, suite_args, state)
+        return
     problems = as_problems(data_args.load(args.split))
     evaluator = _evaluator(args, args.model, problems, state)
     num_latents = evaluator.num_latents
@@ -117,11 +122,32 @@ def run(argv: list[str]) -> None:
         _report(args, data_args, record, evaluator)
 
 
-def _evaluator(args: EvaluateArguments, name: str, problems, state: PartialState, part: str = "") -> Evaluator:
+def _evaluate_suite(args: EvaluateArguments, data_args: DataArguments, suite: SuiteArguments, state: PartialState) -> None:
+    """Answer the data sets of a suite one after the other with one model."""
+    problems = load_suite(suite, data_args)
+    loaded = _load(args, args.model, state)
+    rows, warnings = {}, []
+    for name, own in problems.items():
+        evaluator = _evaluator(args, args.model, own, state, name, loaded)
+        rows[name] = row_of(evaluator)
+        warnings += [f"{name}: {evaluator.warning}"] if evaluator.warning else []
+    if state.is_main_process:
+        as_trained = {name: getattr(evaluator, name) for name in ("num_latents", "max_new_tokens")}
+        report(args.output, suite.suite, rows, warnings, {**vars(args), **vars(data_args), **vars(suite), **as_trained})
+
+
+def _load(args: EvaluateArguments, name: str, state: PartialState) -> tuple:
+    """Return a model on this process's device, and its tokenizer."""
     of_base = (args.template, args.feedback) if name == args.model else (None, None)
     model, tokenizer = load_any(name, *of_base, thinks=bool(args.num_latents) or args.sweep_latents)
-    model.to(state.device)
     set_compression(model, args.compression if name == args.model else None)
+    return model.to(state.device), tokenizer
+
+
+def _evaluator(
+    args: EvaluateArguments, name: str, problems, state: PartialState, part: str = "", loaded: tuple | None = None
+) -> Evaluator:
+    model, tokenizer = loaded or _load(args, name, state)
     num_latents = model.config.num_latents if args.num_latents is None else args.num_latents
     return Evaluator(
         model,

@@ -13,10 +13,24 @@ from datasets import Dataset
 
 from latent_trainer.data.collator import LatentCollator
 from latent_trainer.data.encoding import EncodedProblem, Encoder, View, encode_prompts
-from latent_trainer.data.generated import arithmetic, combinatorics, convex, stories
+from latent_trainer.data.generated import arithmetic, combinatorics, convex, countdown, game24, prontoqa, prosqa, stories
 from latent_trainer.data.given import as_problems
 from latent_trainer.data.problem import Problem
-from latent_trainer.data.sources import aqua, auto, competition_math, gsm8k, gsm8k_aug, gsm8k_aug_nl, jsonl, svamp, textbook
+from latent_trainer.data.sources import (
+    aime,
+    aqua,
+    auto,
+    competition_math,
+    gsm8k,
+    gsm8k_aug,
+    gsm8k_aug_nl,
+    gsm_hard,
+    jsonl,
+    math500,
+    multiarith,
+    svamp,
+    textbook,
+)
 from latent_trainer.data.splits import SPLITS
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
 from latent_trainer.errors import InputError, check_choice
@@ -52,16 +66,24 @@ def take_dataset(name: str, entry: Any) -> Callable[..., Any]:
 
 
 OWN = {
+    "aime": aime.load,
     "aqua": aqua.load,
     "arithmetic": arithmetic.load,
     "auto": auto.load,
     "combinatorics": combinatorics.load,
     "convex": convex.load,
+    "countdown": countdown.load,
+    "game24": game24.load,
     "gsm8k": gsm8k.load,
     "gsm8k_aug": gsm8k_aug.load,
     "gsm8k_aug_nl": gsm8k_aug_nl.load,
+    "gsm_hard": gsm_hard.load,
     "jsonl": jsonl.load,
     "math": competition_math.load,
+    "math500": math500.load,
+    "multiarith": multiarith.load,
+    "prontoqa": prontoqa.load,
+    "prosqa": prosqa.load,
     "stories": stories.load,
     "svamp": svamp.load,
     "textbook": textbook.load,
@@ -86,7 +108,7 @@ def load_problems(name: str, split: str = "train", path: str | None = None, seed
         options: passed to the loader; those of files have ``validation_path``, ``test_path`` and ``columns``.
 
     Returns:
-        A data set with a column for every field of a `Problem`.
+        A data set with a column for every field of a `Problem`; ``check`` where a problem has one.
 
     Raises:
         ValueError: unknown name or split, an option the loader does not have, or no problems.
@@ -106,4 +128,6 @@ def load_problems(name: str, split: str = "train", path: str | None = None, seed
     if not problems:
         raise InputError(f"dataset '{name}', split '{split}' ({path or 'no path'}) is empty; give it at least one problem")
     columns = {field.name: [getattr(problem, field.name) for problem in problems] for field in fields(Problem)}
+    if not any(columns["check"]):
+        del columns["check"]
     return Dataset.from_dict({**columns, "steps": [list(steps) for steps in columns["steps"]]})

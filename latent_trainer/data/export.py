@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from latent_trainer.data.problem import Problem
-from latent_trainer.errors import check_choice
+from latent_trainer.errors import InputError, check_choice
 from latent_trainer.whole_files import replacing, write_json
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
@@ -21,13 +21,18 @@ def export(problems: list[Problem], path: str) -> None:
         path: ``.json`` for the textbook format, ``.jsonl`` or ``.parquet``.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: another suffix, or problems with a check of their own in the textbook format.
     """
     target = Path(path)
     check_choice("suffix of the file", target.suffix, SUFFIXES)
     rows = [{**asdict(problem), "steps": list(problem.steps)} for problem in problems]
+    checked = any(problem.check for problem in problems)
+    if checked and target.suffix == ".json":
+        raise InputError(f"{path}: the textbook format has no field for a check of answers; write .jsonl or .parquet")
     for row in rows:
         del row["place"]  # of the file it was read from, which is not this one
+        if not checked:
+            del row["check"]
     if target.suffix == ".json":
         entries = [
             {

@@ -196,7 +196,7 @@ def _json_lines(path: str, name: str) -> Iterator[Row]:
 
 
 def _document(path: str, rows: str, name: str, lone: bool) -> Iterator[Row]:
-    """Yield the entries of a JSON list."""
+    """Yield the entries of a JSON list, or of an object of nothing but objects: rows under names, as ProntoQA has them."""
     try:
         with _open(path) as file:
             content = file.read()
@@ -212,6 +212,8 @@ def _document(path: str, rows: str, name: str, lone: bool) -> Iterator[Row]:
         raise InputError(
             f"{path}: malformed JSON (line {error.lineno}, column {error.colno}: {error.msg}); expected a list of {rows}"
         ) from None
+    if isinstance(entries, dict) and entries and all(isinstance(entry, dict) for entry in entries.values()):
+        entries = list(entries.values())
     if isinstance(entries, dict) and lone:
         entries = [entries]
     if not isinstance(entries, list):

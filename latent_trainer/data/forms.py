@@ -19,35 +19,54 @@ class Form:
         needs: fields that every row has.
         takes: fields that are read where a row has them.
         mark: a field and a text that stands in it, where the fields alone do not tell the form.
+        also: other spellings of the same form.
+        by_name: whether its fields are so common that rows are never taken for it unless its data set is named.
     """
 
     needs: tuple[str, ...]
     takes: tuple[str, ...] = ()
     mark: tuple[str, str] | None = None
+    also: tuple["Form", ...] = ()
+    by_name: bool = False
 
     @property
     def fields(self) -> tuple[str, ...]:
         """All that is read."""
-        return self.needs + self.takes
+        return self.needs + self.takes + tuple(name for form in self.also for name in form.fields)
 
     def has(self, row: dict) -> bool:
         """Return whether a row is of this form."""
+        if any(form.has(row) for form in self.also):
+            return True
         if not all(map(row.__contains__, self.needs)):
             return False
         return self.mark is None or self.mark[1] in str(row[self.mark[0]])
 
 
-OWN = Form(("question", "answer"), ("steps", "cot", "id", "family", "difficulty"))
+OWN = Form(("question", "answer"), ("steps", "cot", "id", "family", "difficulty", "check"))
 FORMS = {  # the first that a row has is its own
     "gsm8k": Form(("question", "answer"), mark=("answer", "####")),
     "aqua": Form(("question", "options", "correct"), ("rationale", "id")),
     "jsonl": OWN,
     "math": Form(("problem", "solution"), ("answer", "level", "type", "subject", "unique_id")),
     "svamp": Form(("Body", "Question", "Answer"), ("Equation", "ID", "Type")),
+    "multiarith": Form(("question", "final_ans"), also=(Form(("sQuestion", "lSolutions")),)),
+    "aime": Form(
+        ("problem", "answer"), ("solution", "id"), also=(Form(("Problem", "Answer"), ("Solution", "ID")),), by_name=True
+    ),
+    "gsm_hard": Form(("input", "target"), by_name=True),
+    "prontoqa": Form(("test_example",)),
     "textbook": Form(("exercise", "text", "type"), ("answer", "steps", "family")),
     "gsm8k_aug": Form(("text",), mark=("text", "||")),
 }
-SAME_ROWS = {"gsm8k_aug": ("jsonl",), "gsm8k_aug_nl": ("jsonl", "gsm8k_aug")}  # what else a data set reads
+SAME_ROWS = {  # what else a data set reads
+    "aime": ("math",),
+    "gsm8k_aug": ("jsonl",),
+    "gsm8k_aug_nl": ("jsonl", "gsm8k_aug"),
+    "math500": ("math",),
+    "prontoqa": ("jsonl",),
+    "prosqa": ("jsonl",),
+}
 REASONING = re.compile(
     r"(?:^|[^a-z])(?:cots?|chains?|rationales?|solutions?|explanations?|reasonings?|thoughts?|thinking|steps?|proofs?"
     r"|derivations?|workings?)(?:$|[^a-z])"
@@ -56,7 +75,7 @@ REASONING = re.compile(
 
 def recognise(row: dict) -> str | None:
     """Return the data set whose rows look like this one, None where there is none."""
-    return next((name for name, form in FORMS.items() if form.has(row)), None)
+    return next((name for name, form in FORMS.items() if not form.by_name and form.has(row)), None)
 
 
 def check_form(row: dict, name: str, place) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from latent_trainer.data.checks import check_of
 from latent_trainer.errors import InputError
 
 
@@ -17,9 +18,11 @@ class Problem:
         family: the kind of problem, where the data set tells; results are broken down by it.
         difficulty: 1 (easy) to 5, where the data set tells, else 0.
         place: where it was read, "file:row", for messages; no part of what the problem is.
+        check: what makes an answer right where many are, see `latent_trainer.data.checks`; ``answer`` is one of them then.
+            "" where an answer must equal it.
 
     Raises:
-        ValueError: if the question or the answer is empty.
+        ValueError: if the question or the answer is empty, or the check is none.
     """
 
     question: str
@@ -29,6 +32,7 @@ class Problem:
     family: str = ""
     difficulty: int = 0
     place: str = field(default="", compare=False)
+    check: str = ""
 
     def __post_init__(self):
         for name in ("question", "answer"):
@@ -36,6 +40,11 @@ class Problem:
             if not isinstance(value, str) or not value.strip():
                 raise InputError(f"{self.named}: field '{name}' is empty or not a text; give it a text")
         object.__setattr__(self, "steps", tuple(self.steps))
+        if self.check:
+            try:
+                check_of(self.check)
+            except InputError as error:
+                raise InputError(f"{self.named}: {error}") from None
 
     @property
     def named(self) -> str:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from latent_trainer.data.files import Place
 from latent_trainer.data.forms import LeftOut, check_columns, rename
 from latent_trainer.data.problem import Problem
-from latent_trainer.data.sources import aqua, competition_math, gsm8k, gsm8k_aug, jsonl, svamp, textbook
+from latent_trainer.data.sources import SOURCES, textbook
 from latent_trainer.data.sources.auto import recognise_file
 from latent_trainer.data.splits import open_path, same_question
 from latent_trainer.data.template import Template
@@ -23,13 +22,7 @@ def _exercise(row: dict, place: Place) -> Problem | None:
 
 
 READERS: dict[str, Callable[[dict, Place], Problem | None]] = {
-    "aqua": aqua.problem,
-    "gsm8k": gsm8k.problem,
-    "gsm8k_aug": gsm8k_aug.problem,
-    "gsm8k_aug_nl": partial(gsm8k_aug.problem, name="gsm8k_aug_nl"),
-    "jsonl": jsonl.problem,
-    "math": competition_math.problem,
-    "svamp": svamp.problem,
+    **{name: source.problem for name, source in SOURCES.items()},
     "textbook": _exercise,
 }
 

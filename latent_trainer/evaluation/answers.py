@@ -2,11 +2,31 @@
 
 from functools import lru_cache
 
+from latent_trainer.data.checks import check_of
 from latent_trainer.evaluation import notation
 from latent_trainer.evaluation.extraction import extract_answer
 from latent_trainer.evaluation.grading import comparison
 
-__all__ = ["extract_answer", "is_equivalent"]
+__all__ = ["extract_answer", "is_equivalent", "is_right"]
+
+
+def is_right(prediction: str | None, reference: str, check: str = "") -> bool:
+    """Return whether an answer is right: it passes the problem's check where there is one, else it equals the reference.
+
+    Everything that grades an answer to a problem asks this: evaluation, training, records, rewards. A check, too, never
+    raises on what a model writes, and takes time in proportion to it.
+
+    Args:
+        prediction: an extracted answer, None where there was none.
+        reference: ``answer`` of the problem.
+        check: ``check`` of the problem.
+
+    Raises:
+        InputError: a check that does not exist.
+    """
+    if check:
+        return prediction is not None and check_of(check)(prediction)
+    return is_equivalent(prediction, reference)
 
 
 def is_equivalent(prediction: str | None, reference: str | None) -> bool:

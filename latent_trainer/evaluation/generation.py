@@ -13,7 +13,7 @@ from latent_trainer.data.encoding import Encoder, encode_prompts
 from latent_trainer.data.lengths import Room
 from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import Template, resolve_template
-from latent_trainer.evaluation.answers import extract_answer, is_equivalent
+from latent_trainer.evaluation.answers import extract_answer, is_right
 from latent_trainer.evaluation.mode import evaluating
 from latent_trainer.evaluation.sampling import sampler
 from latent_trainer.model.context import context_length
@@ -39,12 +39,13 @@ class Answer:
         reference: the right answer.
         text: what the model wrote.
         strict, flexible: the extracted answers, None where there was none.
-        correct, correct_flexible: whether they equal the reference.
+        correct, correct_flexible: whether they are right, see `is_right`.
         tokens_written: generated tokens, the one that ends the text included; latents and the prompt are not written.
         latents: latents of the prompt, or of the thought that the model ended itself.
         passes: decoder passes until the last token is chosen, those of the prompt and its latents included.
         prefill_seconds: wall time until the first token can be chosen, divided by the batch's rows.
         decode_seconds: the rest, divided by the batch's rows.
+        check: the problem's own check, "" where an answer must equal the reference.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Answer:
     passes: int
     prefill_seconds: float
     decode_seconds: float
+    check: str = ""
 
 
 @torch.no_grad()
@@ -232,7 +234,7 @@ def _graded(problem: Problem, tokens: list[int], tokenizer, template: Template) 
     text = _text(tokens, tokenizer, template)
     strict = extract_answer(template.behind_steps(text, problem), template=template)
     flexible = strict or extract_answer(text, "flexible", template=template)
-    correct = is_equivalent(strict, problem.answer)
+    correct = is_right(strict, problem.answer, problem.check)
     return {
         "id": problem.id,
         "reference": problem.answer,
@@ -240,6 +242,7 @@ def _graded(problem: Problem, tokens: list[int], tokenizer, template: Template) 
         "strict": strict,
         "flexible": flexible,
         "correct": correct,
-        "correct_flexible": correct if flexible == strict else is_equivalent(flexible, problem.answer),
+        "correct_flexible": correct if flexible == strict else is_right(flexible, problem.answer, problem.check),
         "tokens_written": len(tokens),
+        "check": problem.check,
     }

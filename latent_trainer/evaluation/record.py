@@ -59,6 +59,7 @@ def data_hash(problems: list[Problem]) -> str:
     digest = hashlib.sha256()
     for problem in problems:
         digest.update(json.dumps([problem.question, problem.steps, problem.answer]).encode())
+        digest.update(problem.check.encode())
     return digest.hexdigest()
 
 

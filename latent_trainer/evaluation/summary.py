@@ -67,12 +67,19 @@ def _majority_is_right(answers: list[Answer]) -> bool:
     for answer in answers:
         if answer.strict is None:
             continue
-        own = next((group for group in groups if is_equivalent(answer.strict, group[0].strict)), None)
+        own = next((group for group in groups if _votes_alike(answer, group[0])), None)
         if own is None:
             groups.append([answer])
         else:
             own.append(answer)
     return bool(groups) and max(groups, key=len)[0].correct
+
+
+def _votes_alike(one: Answer, other: Answer) -> bool:
+    """Return whether two answers are a vote for the same; of expressions, those of equal value need not both be right."""
+    if one.check:
+        return "".join(str(one.strict).split()) == "".join(str(other.strict).split())
+    return is_equivalent(one.strict, other.strict)
 
 
 def by_group(answers: list[Answer], problems: Iterable[Problem]) -> dict[str, dict[str, dict[str, float]]]:

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from latent_trainer.compat import known_releases
 from latent_trainer.data import Encoder
-from latent_trainer.data.sources import gsm8k, gsm8k_aug, gsm8k_aug_nl
+from latent_trainer.data.published import HUB
 from latent_trainer.data.thought_tokens import LATENT_TOKEN
 from latent_trainer.hub.chat import thought_text
 from latent_trainer.hub.code import AUTO_MAP
@@ -20,7 +20,7 @@ from latent_trainer.methods.presets import METHODS
 from latent_trainer.training.training_args import LatentTrainingArguments
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
-HUB_IDS = {"gsm8k": gsm8k.HUB_ID, "gsm8k_aug": gsm8k_aug.HUB_ID, "gsm8k_aug_nl": gsm8k_aug_nl.HUB_ID}
+HUB_IDS = {name: hub.name for name, hub in HUB.items()}
 QUESTIONS = {"arithmetic": "7 +3 x7 -5"}
 ALWAYS = ("seed", "learning_rate", "per_device_train_batch_size")  # of interest even where they are the usual ones
 QUESTION = "A shelf holds 48 books and 6 boxes of 10 more arrive. How many books are there?"
@@ -147,13 +147,19 @@ def _plugins(found: Published) -> list[str]:
 
 def _records(found: Published) -> list[dict]:
     """Return what was measured: the records of evaluation, and the trainer's own validation where there is none."""
-    records = [record for record in found.results.values() if "accuracy" in record]
+    records = [one for record in found.results.values() if "accuracy" in record for one in _of_suite(record)]
     own = found.results.get("eval_results", {})
     if not records and "eval_accuracy" in own:
         metrics = {name.removeprefix("eval_"): value for name, value in own.items()}
         config = {"dataset": found.data.get("dataset", "unknown"), "split": "validation"}
         records = [{**metrics, "config": config}]
     return records
+
+
+def _of_suite(record: dict) -> list[dict]:
+    """Return a record of a suite as one of each of its data sets; any other as it is."""
+    sets = record.get("sets") or {}
+    return [{**record, **row, "config": {**record["config"], "dataset": name}} for name, row in sets.items()] or [record]
 
 
 def _measured_on(record: dict) -> tuple[str, str]:

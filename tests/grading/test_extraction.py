@@ -42,6 +42,7 @@ CHANGES = [
 ]
 EVERY_TEMPLATE = [resolve_template(name, **changes) for name in [*TEMPLATES, *OWN.values()] for changes in CHANGES]
 GIVEN = {  # a small file for every loader that reads one
+    "aime": ("jsonl", '{"problem": "q", "answer": "025", "id": 3}\n'),
     "aqua": ("jsonl", '{"question": "q", "options": ["A)1", "B)2"], "rationale": "r", "correct": "B"}\n'),
     "gsm8k": (
         "jsonl",
@@ -49,15 +50,21 @@ GIVEN = {  # a small file for every loader that reads one
     ),
     "gsm8k_aug": ("txt", "q||<<2*600=1200>> <<1200-1=1199>> #### 1,199\n"),
     "gsm8k_aug_nl": ("txt", "q one||He has 2 * 600 = 1,200. One is lost, so 1,199 are left. #### 1,199\n"),
+    "gsm_hard": (
+        "jsonl",
+        '{"input": "q", "code": "", "target": -9867630.0}\n{"input": "r", "target": 13333.333333333334}\n',
+    ),
     "jsonl": ("jsonl", '{"question": "q", "steps": ["x = 3", "= 5 ### not yet"], "answer": "(1, -\\\\frac{1}{2})"}\n'),
     "math": (
         "jsonl",
         '{"problem": "q", "level": "Level 1", "type": "Algebra", "solution": "So $\\\\boxed{\\\\frac{1}{2}}$."}\n',
     ),
+    "math500": ("jsonl", '{"problem": "q", "solution": "s", "answer": "(3,\\\\frac{\\\\pi}{2})", "unique_id": "a"}\n'),
+    "multiarith": ("jsonl", '{"question": "q", "final_ans": "18"}\n'),
     "svamp": ("json", '[{"ID": "1", "Body": "b.", "Question": "q?", "Equation": "( 8.0 - 5.0 )", "Answer": 3.0}]'),
     "textbook": ("json", '[{"exercise": "1.1", "text": "q", "type": "answer-based", "answer": "[0, \\\\sqrt{5})"}]'),
 }
-GENERATED = {"arithmetic", "combinatorics", "convex", "stories"}
+GENERATED = {"arithmetic", "combinatorics", "convex", "countdown", "game24", "prontoqa", "prosqa", "stories"}
 
 
 def some(things: list, number: int, share: int) -> list:
@@ -83,6 +90,8 @@ def every_problem(tmp_path_factory) -> list[Problem]:
     """Return problems of every loader, of every family of those that have any."""
     folder = tmp_path_factory.mktemp("files")
     problems = as_problems(load_problems("arithmetic", size=20))
+    for name in ("countdown", "game24", "prontoqa", "prosqa"):
+        problems += as_problems(load_problems(name, size=23))
     for split in ("train", "test_templates"):
         problems += as_problems(load_problems("stories", split, size=64))
     for name, module in (("combinatorics", combinatorics), ("convex", convex)):

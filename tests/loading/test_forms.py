@@ -28,6 +28,7 @@ def table() -> list[list[str]]:
 
 
 FORMS_OF_PAGE = table()
+BY_NAME = ("aime", "gsm8k_aug_nl", "gsm_hard", "math500", "prosqa")  # rows that `auto` does not take for theirs
 
 
 def write(folder, name: str, content: str, encoding: str = "utf-8") -> str:
@@ -50,7 +51,7 @@ def test_form(tmp_path, name, content, dataset, question, steps, answer):
     path = write(tmp_path, name, content)
     expected = (question, tuple(json.loads(steps)), answer)
     loads = [(dataset, "train", {"path": path}), (dataset, "test", {"test_path": path})]
-    if dataset != "gsm8k_aug_nl":
+    if dataset not in BY_NAME:
         loads.append(("auto", "validation", {"validation_path": path}))
     if not name.endswith(".parquet"):
         marked = write(tmp_path, f"marked-{name}", content.replace("\n", "\r\n"), "utf-8-sig")
@@ -62,18 +63,22 @@ def test_form(tmp_path, name, content, dataset, question, steps, answer):
 
 
 def test_number_of_forms():
-    assert len(FORMS_OF_PAGE) == 23
-    assert {row[3] for row in FORMS_OF_PAGE} | {"auto"} == {*FORMS, "gsm8k_aug_nl", "auto"} <= set(DATASETS)
+    assert len(FORMS_OF_PAGE) == 33
+    assert {row[3] for row in FORMS_OF_PAGE} | {"auto"} == {*FORMS, *BY_NAME, "auto"} <= set(DATASETS)
 
 
 @pytest.mark.parametrize("row", [row for row in FORMS_OF_PAGE if row[3] != "jsonl"], ids=lambda row: row[0])
 def test_own_rows_are_told_from_published_ones(tmp_path, row):
     """The data set for one's own rows names the one to use; rows of GSM8K-Aug on the Hub have its very fields."""
     path = write(tmp_path, row[1], row[2])
-    if "Hub" in row[0]:
+    if "Hub" in row[0] or row[3] == "prosqa":
         assert len(load_problems("jsonl", path=path)) == 1
         return
-    wanted = "gsm8k_aug" if row[3] == "gsm8k_aug_nl" else row[3]
+    if FORMS.get(row[3], FORMS["jsonl"]).by_name:
+        with pytest.raises(InputError, match=f"{row[1]}:1: field '(question' is missing|Solution' looks like)"):
+            load_problems("jsonl", path=path)
+        return
+    wanted = {"gsm8k_aug_nl": "gsm8k_aug", "math500": "math"}.get(row[3], row[3])
     with pytest.raises(InputError, match=f"row of '{wanted}'.*load it with dataset '{wanted}'") as caught:
         load_problems("jsonl", path=path)
     assert row[1] in str(caught.value) and "\n" not in str(caught.value)
@@ -83,7 +88,7 @@ def test_own_rows_are_told_from_published_ones(tmp_path, row):
 def test_published_data_sets_are_told_from_own_rows(tmp_path, dataset):
     rows = {"question": "q", "steps": ["<<1+1=2>>"], "answer": "2"}
     path = write(tmp_path, "own.jsonl", json.dumps(rows))
-    if dataset == "gsm8k_aug":
+    if dataset in ("gsm8k_aug", "prontoqa"):
         assert as_problems(load_problems(dataset, path=path))[0].steps == ("<<1+1=2>>",)
         return
     with pytest.raises(InputError, match=r"own.jsonl:1: .*dataset 'jsonl'"):
@@ -121,11 +126,22 @@ def test_a_row_that_has_the_fields_of_two_forms(tmp_path):
         load_problems("jsonl", path=path)
 
 
-def test_published_prosqa():
+@pytest.mark.parametrize("name", ["jsonl", "prosqa", "auto"])
+def test_published_prosqa(name):
     path = str(shared_file("data/prosqa/valid.json"))
-    train, validation = (as_problems(load_problems("jsonl", split, path=path)) for split in ("train", "validation"))
+    train, validation = (as_problems(load_problems(name, split, path=path)) for split in ("train", "validation"))
     assert (len(train), len(validation)) == (245, 12)
     assert all(problem.steps and problem.answer.endswith(".") for problem in train)
+
+
+def test_marks_in_front_of_an_answer(tmp_path):
+    """CODI's training code takes them away; a row of GSM8K, which has its reasoning before them, is told apart."""
+    path = write(tmp_path, "a.jsonl", '{"question": "q", "cot": "He has 3. He buys 4.", "answer": "#### 7"}')
+    for name in ("gsm8k_aug", "gsm8k_aug_nl"):
+        assert load_problems(name, path=path)["answer"] == ["7"]
+    path = write(tmp_path, "b.jsonl", '{"question": "q", "answer": "He has 7. #### 7"}')
+    with pytest.raises(InputError, match="load it with dataset 'gsm8k'"):
+        load_problems("gsm8k_aug", path=path)
 
 
 # ---- iCoT ----
@@ -174,6 +190,31 @@ def test_commas_of_answers(tmp_path):
     lines = "".join(f"q{n}|| #### {answer}\n" for n, answer in enumerate(["1,234,567", "(1, 2)", "3,14", "{1,2,3}"]))
     problems = as_problems(load_problems("gsm8k_aug", "test", test_path=write(tmp_path, "a.txt", lines)))
     assert [problem.answer for problem in problems] == ["1234567", "(1, 2)", "3,14", "{1,2,3}"]
+
+
+@pytest.mark.parametrize(
+    ("written", "steps"),
+    [
+        ("He buys 4 more so he has 7", ["He buys 4 more so he has 7"]),
+        ("3 + 4 = 7 7 * 2 = 14", ["3 + 4 = 7", "7 * 2 = 14"]),
+        ("12 / 4 = 3.5 (3.5 - 1) = 2.5", ["12 / 4 = 3.5", "(3.5 - 1) = 2.5"]),
+        ("The U.S. Army has 3. It is at No. 5 now.", ["The U.S. Army has 3.", "It is at No. 5 now."]),
+        ("No. He has 5.", ["No.", "He has 5."]),
+        ("We have\n\\[\nx = 1. Y\n\\]\nSo 1.", ["We have", "\\[ x = 1. Y \\]", "So 1."]),
+        (
+            "So\n\\begin{align*}\nx &= 1 \\\\[2pt]\ny &= 2.\n\\end{align*}\nIt is 3.",
+            ["So", "\\begin{align*} x &= 1 \\\\[2pt] y &= 2. \\end{align*}", "It is 3."],
+        ),
+        ("[asy]\ndraw(a);\n\ndraw(b);\n[/asy]\nEnd.", ["[asy] draw(a); draw(b); [/asy]", "End."]),
+        ("It is $$x. He pays $5. She pays.", ["It is $$x.", "He pays $5.", "She pays."]),
+    ],
+)
+def test_a_text_is_cut_where_a_step_ends(tmp_path, written, steps):
+    """Never into words, nor within an equation, a display or a figure."""
+    row = {"question": "q", "cot": written, "answer": "1"}
+    for name in ("jsonl", "gsm8k_aug", "gsm8k_aug_nl"):
+        (problem,) = as_problems(load_problems(name, path=write(tmp_path, "a.jsonl", json.dumps(row))))
+        assert list(problem.steps) == steps
 
 
 def test_steps_of_a_text():

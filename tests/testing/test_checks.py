@@ -37,7 +37,7 @@ from latent_trainer.testing import (
     check_template,
 )
 
-GENERATED = ("arithmetic", "combinatorics", "convex", "stories")
+GENERATED = ("arithmetic", "combinatorics", "convex", "countdown", "game24", "prontoqa", "prosqa", "stories")
 COLAR = {"settings": {"method": "colar"}}
 ONLY_WITH = {"compression": COLAR, "gaussian": COLAR}  # what trains with one another alone
 OWN = [

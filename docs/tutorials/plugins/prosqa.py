@@ -11,7 +11,7 @@ from latent_trainer import register_dataset
 from latent_trainer.errors import InputError
 
 
-@register_dataset("prosqa")
+@register_dataset("chains")
 def load(split, path=None, seed=0, held_out: int = 10):
     """Return the problems of a split.
 
@@ -22,7 +22,7 @@ def load(split, path=None, seed=0, held_out: int = 10):
         held_out: every so many questions one is held out for validation, and one for the test.
     """
     if path is None:
-        raise InputError("dataset 'prosqa' reads a file; give dataset_path")
+        raise InputError("dataset 'chains' reads a file; give dataset_path")
     parts = {0: "validation", 1: "test"}
     problems = []
     for number, row in enumerate(json.loads(Path(path).read_text(encoding="utf-8"))):

@@ -6,36 +6,11 @@ from latent_trainer.data import values
 from latent_trainer.data.files import Place
 from latent_trainer.data.forms import check_form
 from latent_trainer.data.problem import Problem
+from latent_trainer.data.published import loader
 from latent_trainer.data.reasoning import cut
-from latent_trainer.data.splits import load_split
 from latent_trainer.errors import InputError
 
 OPTION = re.compile(r"\s*\(?([A-Z])\s*[).:]\s*(.*)", re.DOTALL)
-
-
-def load(
-    split: str,
-    path: str | None = None,
-    seed: int = 0,
-    validation_path: str | None = None,
-    test_path: str | None = None,
-    columns: dict[str, str] | None = None,
-) -> list[Problem]:
-    """Load the problems from files or folders of published rows.
-
-    Args:
-        split: train, validation or test.
-        path: rows with ``question``, ``options``, ``correct`` and optionally ``rationale``.
-        seed: decides which questions are held out for validation.
-        validation_path: the file of the validation split; without it a part of ``path`` is held out.
-        test_path: the file of the test split.
-        columns: field -> column, for files with other names.
-
-    Raises:
-        InputError: no file for the split, or a row that is wrong; names file and row.
-        FileNotFoundError: the file does not exist.
-    """
-    return load_split("aqua", problem, split, seed, path, validation_path, test_path, columns)
 
 
 def problem(row: dict, place: Place) -> Problem:
@@ -62,3 +37,6 @@ def problem(row: dict, place: Place) -> Problem:
         id=values.optional(row, "id", place, absent=place.id),
         place=str(place),
     )
+
+
+load = loader("aqua", problem)

@@ -2,19 +2,9 @@
 
 from latent_trainer.data.forms import FORMS, recognise, rename
 from latent_trainer.data.problem import Problem
-from latent_trainer.data.sources import aqua, competition_math, gsm8k, gsm8k_aug, jsonl, svamp, textbook
+from latent_trainer.data.sources import SOURCES
 from latent_trainer.data.splits import open_path
 from latent_trainer.errors import InputError
-
-LOADERS = {
-    "aqua": aqua.load,
-    "gsm8k": gsm8k.load,
-    "gsm8k_aug": gsm8k_aug.load,
-    "jsonl": jsonl.load,
-    "math": competition_math.load,
-    "svamp": svamp.load,
-    "textbook": textbook.load,
-}
 
 
 def load(
@@ -43,7 +33,7 @@ def load(
         raise InputError("dataset 'auto' needs a file; give dataset_path")
     name = recognise_file(str(files[0]), columns)
     options = {} if name == "textbook" else {"columns": columns}
-    return LOADERS[name](split, path, seed, validation_path=validation_path, test_path=test_path, **options)
+    return SOURCES[name].load(split, path, seed, validation_path=validation_path, test_path=test_path, **options)
 
 
 def recognise_file(path: str, columns: dict[str, str] | None = None) -> str:
@@ -67,5 +57,7 @@ def recognise_file(path: str, columns: dict[str, str] | None = None) -> str:
 
 def _known() -> str:
     return (
-        "known are " + "; ".join(f"{name} ({', '.join(form.needs)})" for name, form in FORMS.items()) + "; or give columns"
+        "known are "
+        + "; ".join(f"{name} ({', '.join(form.needs)})" for name, form in FORMS.items() if not form.by_name)
+        + "; or give columns"
     )

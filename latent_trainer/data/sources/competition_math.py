@@ -1,4 +1,8 @@
-"""MATH: competition problems with worked solutions (Hendrycks et al. 2021)."""
+"""MATH: competition problems with worked solutions (Hendrycks et al. 2021).
+
+On the Hub as ``EleutherAI/hendrycks_math``, a configuration a subject (``problem``, ``level``, ``type``, ``solution``); the
+500 problems of Lightman et al. 2023 are `math500`.
+"""
 
 import re
 
@@ -6,8 +10,8 @@ from latent_trainer.data import values
 from latent_trainer.data.files import Place
 from latent_trainer.data.forms import check_form
 from latent_trainer.data.problem import Problem
+from latent_trainer.data.published import loader
 from latent_trainer.data.reasoning import cut
-from latent_trainer.data.splits import load_split
 from latent_trainer.errors import InputError
 
 BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
@@ -16,38 +20,13 @@ BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace closes nothing
 UNKNOWN_LEVEL = "Level ?"  # so published
 
 
-def load(
-    split: str,
-    path: str | None = None,
-    seed: int = 0,
-    validation_path: str | None = None,
-    test_path: str | None = None,
-    columns: dict[str, str] | None = None,
-) -> list[Problem]:
-    """Load the problems from files or folders of published rows.
-
-    Args:
-        split: train, validation or test.
-        path: rows with ``problem``, ``solution`` and optionally ``answer``, ``level``, ``type``.
-        seed: decides which questions are held out for validation.
-        validation_path: the file of the validation split; without it a part of ``path`` is held out.
-        test_path: the file of the test split.
-        columns: field -> column, for files with other names.
-
-    Raises:
-        InputError: no file for the split, or a row that is wrong; names file and row.
-        FileNotFoundError: the file does not exist.
-    """
-    return load_split("math", problem, split, seed, path, validation_path, test_path, columns)
-
-
-def problem(row: dict, place: Place) -> Problem:
+def problem(row: dict, place: Place, name: str = "math") -> Problem:
     """Return a row as a problem: the answer is ``answer`` where there is one, else the last ``\\boxed{}`` of the solution.
 
     Raises:
         InputError: a field is missing or of the wrong kind, or nothing is boxed.
     """
-    check_form(row, "math", place)
+    check_form(row, name, place)
     solution = values.text(row, "solution", place)
     found = row.get("answer")
     if found in (None, ""):
@@ -86,3 +65,6 @@ def last_boxed(solution: str) -> str | None:
         if depth == 0:
             return rest[1 : match.start()].strip() or None
     return None
+
+
+load = loader("math", problem)

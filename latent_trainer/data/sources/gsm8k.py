@@ -8,13 +8,12 @@ from transformers.utils import logging
 
 from latent_trainer.data import values
 from latent_trainer.data.files import Place
-from latent_trainer.data.folders import dataset_rows
 from latent_trainer.data.forms import check_form
 from latent_trainer.data.problem import Problem
-from latent_trainer.data.splits import as_read, carve, load_split
+from latent_trainer.data.published import HUB, from_hub
+from latent_trainer.data.splits import load_split
 from latent_trainer.errors import InputError, check_choice
 
-HUB_ID = "openai/gsm8k"
 EQUATION = re.compile(r"<<([^<>]*)>>")
 STEPS = ("equations", "text")
 
@@ -47,7 +46,7 @@ def load(
     check_choice("steps", steps, STEPS)
     read_row = partial(problem, kind=steps)
     if (path, validation_path, test_path) == (None, None, None):
-        problems = _hub(split, seed, read_row)
+        problems = from_hub("gsm8k", read_row, HUB["gsm8k"], split, seed)
     else:
         if path is not None and Path(path).is_file():
             beside = Path(path).with_name("test.jsonl")
@@ -81,12 +80,3 @@ def problem(row: dict, place: Place, kind: str = "equations") -> Problem:
         steps = [line for line in (EQUATION.sub("", line).strip() for line in solution.splitlines()) if line]
     answer = values.without_thousands(values.answer({"answer": answer}, "answer", place))
     return Problem(values.text(row, "question", place), tuple(steps), answer, place.id, place=str(place))
-
-
-def _hub(split: str, seed: int, read_row) -> list[Problem]:
-    from datasets import load_dataset
-
-    part = "test" if split == "test" else "train"
-    rows = dataset_rows(load_dataset(HUB_ID, "main", split=part), f"{HUB_ID}/{part}", first=0)
-    problems = list(as_read("gsm8k", read_row, rows, HUB_ID))
-    return problems if split == "test" else carve(problems, split, seed)

@@ -1,58 +1,25 @@
-"""GSM8K-Aug: 385k augmented GSM8K problems with equations or sentences as steps, what CODI, PCCoT and SIM-CoT train on."""
+"""GSM8K-Aug: 385k augmented GSM8K problems with equations or sentences as steps, what CODI, PCCoT and SIM-CoT train on.
+
+From the Hub, or from files in any of the three published forms: iCoT's lines ``question||<<a=b>> <<c=d>> #### answer``,
+Coconut's JSON of ``question``, ``steps``, ``answer``, and the columns ``question``, ``cot``, ``answer`` of CODI's
+``zen-E/GSM8k-Aug``, whose training code cuts ``cot`` at blanks, and at full stops where it is sentences.
+
+Source: Deng et al. 2023, "Implicit Chain of Thought Reasoning via Knowledge Distillation".
+"""
 
 import re
 from dataclasses import replace
-from functools import partial
 
 from latent_trainer.data import values
 from latent_trainer.data.files import Place
-from latent_trainer.data.folders import dataset_rows
 from latent_trainer.data.forms import check_form
 from latent_trainer.data.problem import Problem
+from latent_trainer.data.published import loader
 from latent_trainer.data.reasoning import cut, is_equations
 from latent_trainer.data.sources import jsonl
-from latent_trainer.data.splits import as_read, load_split
 from latent_trainer.errors import InputError
 
-HUB_ID = "whynlp/gsm8k-aug"
 BAR = re.compile(r"\|(?=\|)")
-
-
-def load(
-    split: str,
-    path: str | None = None,
-    seed: int = 0,
-    validation_path: str | None = None,
-    test_path: str | None = None,
-    columns: dict[str, str] | None = None,
-) -> list[Problem]:
-    """Load GSM8K-Aug from the Hub, or from files: lines ``question||<<a=b>> <<c=d>> #### answer``, or rows as on the Hub.
-
-    Args:
-        split: the Hub has all three; from a file, validation is carved from the training rows.
-        path: the training rows; None downloads ``whynlp/gsm8k-aug``.
-        seed: decides which questions of the file are held out for validation.
-        validation_path: the published validation rows instead.
-        test_path: the test rows.
-        columns: field -> column, for files with other names.
-
-    Raises:
-        InputError: a malformed line (names file and line), or no file for the split.
-        FileNotFoundError: the file does not exist.
-
-    Source: Deng et al. 2023, "Implicit Chain of Thought Reasoning via Knowledge Distillation".
-    """
-    if (path, validation_path, test_path) == (None, None, None):
-        return hub(HUB_ID, "gsm8k_aug", split)
-    return load_split("gsm8k_aug", problem, split, seed, path, validation_path, test_path, columns)
-
-
-def hub(hub_id: str, name: str, split: str) -> list[Problem]:
-    """Return a split of the Hub's rows, as it is published there."""
-    from datasets import load_dataset
-
-    rows = dataset_rows(load_dataset(hub_id, split=split), f"{hub_id}/{split}", first=0)
-    return [replace(one, id=one.place) for one in as_read(name, partial(problem, name=name), rows, hub_id)]
 
 
 def problem(row: dict, place: Place, name: str = "gsm8k_aug") -> Problem:
@@ -61,6 +28,8 @@ def problem(row: dict, place: Place, name: str = "gsm8k_aug") -> Problem:
     Raises:
         InputError: the line cannot be told apart, or a field is wrong.
     """
+    if isinstance(row.get("answer"), str):  # some of CODI's rows keep the mark in front
+        row = row | {"answer": row["answer"].strip().removeprefix("####")}
     check_form(row, name, place)
     if "text" in row:
         question, steps, answer = _line(values.text(row, "text", place), place)
@@ -104,3 +73,6 @@ def _separators(problem: str, cuts: list[int]) -> list[int]:
         return before_equations
     after_stop = [at for at in cuts if problem[:at].rstrip().endswith((".", "?", "!"))]
     return after_stop if after_stop == cuts[-1:] else cuts
+
+
+load = loader("gsm8k_aug", problem)

@@ -1,6 +1,7 @@
 """A user's own problems: rows of question, steps and answer, as Coconut, SIM-CoT, ProsQA and CODI publish theirs too."""
 
 from latent_trainer.data import values
+from latent_trainer.data.checks import check_of
 from latent_trainer.data.files import Place
 from latent_trainer.data.forms import check_form, refuse_unread_reasoning
 from latent_trainer.data.problem import Problem
@@ -22,7 +23,7 @@ def load(
     Args:
         split: train, validation or test.
         path: rows with ``question``, ``answer`` and optionally ``steps`` (a list of texts) or ``cot`` (one text, cut into
-            steps), ``id``, ``family`` (a text) and ``difficulty`` (a whole number).
+            steps), ``id``, ``family`` (a text), ``difficulty`` (a whole number), ``check`` (`latent_trainer.data.checks`).
         seed: decides which questions are held out for validation.
         validation_path: the file of the validation split; without it a part of ``path`` is held out.
         test_path: the file of the test split; without it there is none.
@@ -58,7 +59,7 @@ def read_fields(row: dict, place: Place) -> Problem:
         steps = _reasoning(row, place)
     if not steps:
         refuse_unread_reasoning(row, place)
-    return Problem(
+    problem = Problem(
         values.text(row, "question", place),
         steps,
         values.answer(row, "answer", place),
@@ -66,7 +67,13 @@ def read_fields(row: dict, place: Place) -> Problem:
         family=values.optional(row, "family", place),
         difficulty=values.difficulty(row, "difficulty", place),
         place=str(place),
+        check=values.optional(row, "check", place),
     )
+    if problem.check and not check_of(problem.check)(problem.answer):
+        raise InputError(
+            f"{place}: field 'answer' is '{problem.answer}', which does not pass its own check '{problem.check}'"
+        )
+    return problem
 
 
 def _reasoning(row: dict, place: Place) -> tuple[str, ...]:
