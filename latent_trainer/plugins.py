@@ -27,6 +27,7 @@ HOMES = {
     "objective": ("latent_trainer.methods.objectives", "OBJECTIVES"),
     "feedback": ("latent_trainer.methods.feedback", "FEEDBACKS"),
     "rollout": ("latent_trainer.rollout", "ROLLOUTS"),
+    "policy": ("latent_trainer.methods.policies", "POLICIES"),
     "curriculum": ("latent_trainer.methods.curriculum", "CURRICULA"),
     "dataset": ("latent_trainer.data", "DATASETS"),
     "template": ("latent_trainer.data.template", "TEMPLATES"),
@@ -59,6 +60,11 @@ def register_feedback(name: str, feedback: type | None = None, *, replace: bool 
 def register_rollout(name: str, rollout: type | None = None, *, replace: bool = False) -> Any:
     """Register a class as `latent_trainer.rollout` describes it; it becomes part of the model."""
     return registry("rollout").register(name, rollout, replace=replace)
+
+
+def register_policy(name: str, policy: type | None = None, *, replace: bool = False) -> Any:
+    """Register a class as `latent_trainer.methods.policies` describes it."""
+    return registry("policy").register(name, policy, replace=replace)
 
 
 def register_curriculum(name: str, curriculum: type | None = None, *, replace: bool = False) -> Any:

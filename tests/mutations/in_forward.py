@@ -74,9 +74,9 @@ FORWARD = [
         "a higher temperature makes soft latents sharper",
     ),
     Mutation(
-        "latent_trainer/methods/feedback/hidden.py",
-        "if self._measured is None or self._measured[0] != state:",
-        "if self._measured is None:",
+        "latent_trainer/methods/measured.py",
+        "if self._known is None or self._known[0] != state:",
+        "if self._known is None:",
         "tests/test_feedback.py -k test_hidden_at_the_norm_of_an_embedding",
         "the norm of embeddings is measured once only",
     ),

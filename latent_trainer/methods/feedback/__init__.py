@@ -3,7 +3,8 @@
 One file a feedback, one line below. A feedback is a `torch.nn.Module` built as ``cls(hidden_size, **options)``, where the
 annotations of its constructor state type and range of every option (`latent_trainer.options`), with
 
-- ``sequential``: whether its output depends on the hidden state (False: the latents need no cached steps), and
+- ``sequential``: whether its output depends on the hidden state (False: the latents need no cached steps),
+- ``mixes_tokens``, if it likes: True where its latents are mixtures of token embeddings, and
 - ``forward(hidden, embed, head) -> (B, H)``: ``hidden`` (B, H) is the last hidden state after the final norm, ``embed``
   maps token ids to input embeddings, ``head`` maps hidden states to logits.
 """
