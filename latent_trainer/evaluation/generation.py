@@ -1,6 +1,7 @@
 """Batched generation of answers."""
 
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,7 @@ def generate_answers(
     samples: list[int] | None = None,
     sampling: dict | None = None,
     latents: torch.Tensor | None = None,
+    thoughts: dict | None = None,
     on_batch: Callable[[list[Answer]], None] | None = None,
     on_tokens: Callable[[int, list[int]], None] | None = None,
     **generation,
@@ -89,6 +91,8 @@ def generate_answers(
         show_progress: draw a progress bar.
         samples: N numbers that tell answers to the same problem apart; zeros by default.
         sampling: ``seed`` and the options of `latent_trainer.evaluation.sampling.sampler`; None is greedy.
+        thoughts: ``seed`` and the options of ``generate`` by which every answer draws a thought of its own; None has all answers
+            to a problem share one.
         latents: (N, K, H) embeddings that stand in for the thoughts (see `LatentForCausalLM.forward`).
         on_batch: called with the answers of every batch as soon as they are graded.
         on_tokens: called with the place of every problem and the tokens written for it.
@@ -121,24 +125,37 @@ def generate_answers(
                 names = [f"{sampling['seed']}/{problems[index].id}/{samples[index]}" for index in chosen]
                 options = {name: value for name, value in sampling.items() if name != "seed"}
                 processors += sampler(names, model.device, **options)
+            drawn = {} if thoughts is None else thoughts_of(thoughts, [(problems[one].id, samples[one]) for one in chosen])
             with meter:
                 written = model.generate(
                     **batch,
                     max_new_tokens=max_new_tokens,
                     logits_processor=processors,
-                    **{"do_sample": False, **generation},
+                    **{"do_sample": False, **drawn, **generation},
                 )
             written = written[:, batch["input_ids"].shape[1] :].tolist()  # (B, new)
             for index, tokens in zip(chosen, written, strict=True):
-                tokens = _until_end(tokens, model.generation_config.eos_token_id, tokenizer.eos_token_id)
-                graded = _graded(problems[index], tokens, tokenizer, template)
+                tokens = until_end(tokens, model.generation_config.eos_token_id, tokenizer.eos_token_id)
+                grades = graded(problems[index], tokens, tokenizer, template)
                 measured: dict[str, Any] = meter.shares(len(tokens), len(chosen))
-                answers[index] = Answer(**graded, sample=samples[index], latents=num_latents, **measured)
+                answers[index] = Answer(**grades, sample=samples[index], latents=num_latents, **measured)
                 if on_tokens is not None:
                     on_tokens(index, tokens)
             if on_batch is not None:
                 on_batch([answers[index] for index in chosen])
     return [answers[index] for index in range(len(problems))]
+
+
+def thoughts_of(thoughts: dict, answers: list[tuple[str, int]]) -> dict:
+    """Return the options of ``generate`` that draw thoughts; an answer's depends on its problem, its number and the seed.
+
+    Args:
+        thoughts: ``seed`` and options.
+        answers: id of the problem and number of the answer, one a row.
+    """
+    names = [f"{thoughts['seed']}/{problem}/{number}/thought" for problem, number in answers]
+    options = {name: value for name, value in thoughts.items() if name != "seed"}
+    return {"latent_do_sample": True, **options, "latent_seeds": [zlib.crc32(name.encode()) for name in names]}
 
 
 class Meter(LogitsProcessor):
@@ -190,7 +207,7 @@ class Meter(LogitsProcessor):
         }
 
 
-def _until_end(tokens: list[int], ends: int | list[int] | None, end: int) -> list[int]:
+def until_end(tokens: list[int], ends: int | list[int] | None, end: int) -> list[int]:
     """Return the tokens up to the first that ends a text; what follows it is padding up to the longest row of the batch."""
     known = {end, *(ends if isinstance(ends, list) else [ends])}
     return tokens[: next((place for place, token in enumerate(tokens, 1) if token in known), len(tokens))]
@@ -205,7 +222,8 @@ def _text(tokens: list[int], tokenizer, template: Template) -> str:
     return tokenizer.decode([token for token in tokens if token not in special])
 
 
-def _graded(problem: Problem, tokens: list[int], tokenizer, template: Template) -> dict:
+def graded(problem: Problem, tokens: list[int], tokenizer, template: Template) -> dict:
+    """Return what an `Answer` says of the text itself: tokens written for a problem, read and graded under a template."""
     text = _text(tokens, tokenizer, template)
     strict = extract_answer(template.behind_steps(text, problem), template=template)
     flexible = strict or extract_answer(text, "flexible", template=template)
