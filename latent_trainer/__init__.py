@@ -14,6 +14,7 @@ from latent_trainer.plugins import (
     register_objective,
     register_policy,
     register_probe,
+    register_reward,
     register_rollout,
     register_template,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "register_objective",
     "register_policy",
     "register_probe",
+    "register_reward",
     "register_rollout",
     "register_template",
 ]

@@ -31,6 +31,7 @@ HOMES = {
     "curriculum": ("latent_trainer.methods.curriculum", "CURRICULA"),
     "dataset": ("latent_trainer.data", "DATASETS"),
     "template": ("latent_trainer.data.template", "TEMPLATES"),
+    "reward": ("latent_trainer.rl.rewards", "REWARDS"),
     "probe": ("latent_trainer.analysis", "PROBES"),
     "control": ("latent_trainer.evaluation.controls", "CONTROLS"),
 }
@@ -80,6 +81,11 @@ def register_dataset(name: str, load=None, *, replace: bool = False) -> Any:
 def register_template(name: str, template=None, *, replace: bool = False) -> Any:
     """Register a `latent_trainer.data.Template`, or a function without parameters that returns one."""
     return registry("template").register(name, template, replace=replace)
+
+
+def register_reward(name: str, reward: type | None = None, *, replace: bool = False) -> Any:
+    """Register a class as `latent_trainer.rl.rewards` describes it."""
+    return registry("reward").register(name, reward, replace=replace)
 
 
 def register_probe(name: str, probe=None, *, replace: bool = False) -> Any:
