@@ -91,8 +91,8 @@ def generate_answers(
         show_progress: draw a progress bar.
         samples: N numbers that tell answers to the same problem apart; zeros by default.
         sampling: ``seed`` and the options of `latent_trainer.evaluation.sampling.sampler`; None is greedy.
-        thoughts: ``seed`` and the options of ``generate`` by which every answer draws a thought of its own; None has all answers
-            to a problem share one.
+        thoughts: ``seed`` and the options of ``generate`` by which every answer draws a thought of its own; None has all
+            answers to a problem share one.
         latents: (N, K, H) embeddings that stand in for the thoughts (see `LatentForCausalLM.forward`).
         on_batch: called with the answers of every batch as soon as they are graded.
         on_tokens: called with the place of every problem and the tokens written for it.

@@ -49,7 +49,9 @@ class Drawing:
                 raise InputError(f"{name}={value} is of latent_do_sample_by={way}, and it is {self.by}; leave {name} out")
         if self.by in ("noise", "dropout"):
             if self.options:
-                raise InputError(f"latent_options are of a policy, and latent_do_sample_by={self.by} is none; leave them out")
+                raise InputError(
+                    f"latent_options are of a policy, and latent_do_sample_by={self.by} is none; leave them out"
+                )
             if self.by == "noise":
                 sigma = conform("noise_std", NOISE_STD if self.noise_std is None else self.noise_std, Scale)
                 return build_policy("gaussian", {"sigma": sigma, "relative": False})

@@ -19,7 +19,9 @@ class WrappedBase:
     """What a latent model answers for its base model; comes before `PreTrainedModel`."""
 
     _form: BaseForm | None = None
-    thoughts: Thoughts | None = None  # draws or replays the latents of every call; see `latent_trainer.rollout.thoughts.using`
+    thoughts: Thoughts | None = (
+        None  # draws or replays the latents of every call; see `latent_trainer.rollout.thoughts.using`
+    )
 
     def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits (.., V) of last hidden states (.., H)."""

@@ -248,7 +248,9 @@ def _loaded(model, tokenizer, args: LatentGRPOConfig) -> tuple:
         model = LatentForCausalLM.from_pretrained(model, **{"dtype": "float32", **(args.model_init_kwargs or {})})  # as TRL
     if tokenizer is None:
         if not name:
-            raise InputError("the model was not loaded from anywhere, so neither can be its tokenizer; give processing_class")
+            raise InputError(
+                "the model was not loaded from anywhere, so neither can be its tokenizer; give processing_class"
+            )
         tokenizer = AutoTokenizer.from_pretrained(name)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # as TRL does

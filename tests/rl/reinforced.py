@@ -43,12 +43,12 @@ def settings(folder, config=LatentGRPOConfig, **more):
     return config(str(folder), **{**quiet, **steps, **answers, **more})
 
 
-def make(saved, folder, kind=LatentGRPOTrainer, rewards=different, dataset=None, peft_config=None, **more):
+def make(saved, folder, kind=LatentGRPOTrainer, reward=different, dataset=None, peft_config=None, **more):
     """Return a trainer."""
     config = LatentGRPOConfig if kind is LatentGRPOTrainer else more.pop("config")
     return kind(
         model=saved.folder,
-        reward_funcs=rewards,
+        reward_funcs=reward,
         args=settings(folder, config, **more),
         train_dataset=saved.prompts if dataset is None else dataset,
         processing_class=saved.tokenizer,

@@ -29,7 +29,10 @@ def model():
 def batch(rows):
     width = max(map(len, rows))
     ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
-    return {"input_ids": ids, "attention_mask": (torch.arange(width) >= width - torch.tensor([[len(row)] for row in rows])).long()}
+    return {
+        "input_ids": ids,
+        "attention_mask": (torch.arange(width) >= width - torch.tensor([[len(row)] for row in rows])).long(),
+    }
 
 
 def written(model, rows, **settings):
@@ -64,7 +67,9 @@ def test_the_first_token_is_that_of_the_drawn_thought(model):
     assert model.thoughts is None
 
 
-@pytest.mark.parametrize("more", [{"do_sample": True, "num_return_sequences": 3}, {"num_beams": 3, "num_return_sequences": 3}])
+@pytest.mark.parametrize(
+    "more", [{"do_sample": True, "num_return_sequences": 3}, {"num_beams": 3, "num_return_sequences": 3}]
+)
 def test_returned_sequences_think_for_themselves(model, more):
     """Sequences of one prompt have a thought each: their drawn latents differ, and the first is that of the seed."""
     seen, policy = [], build_policy("gaussian", {"sigma": 2.0})
@@ -100,7 +105,11 @@ def test_without_seeds_torch_decides(model):
         ("soft", {"latent_do_sample_by": "noise"}, "latent_do_sample_by=noise has no effect without latent_do_sample=True"),
         ("soft", {"noise_std": 0.1}, "noise_std=0.1 has no effect without latent_do_sample=True"),
         ("soft", {"latent_do_sample": True, "noise_std": 0.0}, "noise_std=0.0 must be above 0"),
-        ("soft", {"latent_do_sample": True, "dropout_p": 0.1}, "dropout_p=0.1 is of latent_do_sample_by=dropout, and it is noise"),
+        (
+            "soft",
+            {"latent_do_sample": True, "dropout_p": 0.1},
+            "dropout_p=0.1 is of latent_do_sample_by=dropout, and it is noise",
+        ),
         (
             "soft",
             {"latent_do_sample": True, "latent_do_sample_by": "dropout", "dropout_p": 1.0},

@@ -28,7 +28,9 @@ from latent_trainer.registry import Registry
 def take_policy(name: str, entry) -> type[LatentPolicy]:
     """Return a policy that a plug-in registers, an `InputError` in one line where it keeps not to the contract."""
     if not (isinstance(entry, type) and issubclass(entry, LatentPolicy)):
-        raise InputError(f"policy '{name}' must be a class derived from {LatentPolicy.__module__}.LatentPolicy; got {entry!r}")
+        raise InputError(
+            f"policy '{name}' must be a class derived from {LatentPolicy.__module__}.LatentPolicy; got {entry!r}"
+        )
     for method in ("sample", "replay", "log_prob"):
         own, stated = getattr(entry, method), getattr(LatentPolicy, method)
         if own is stated or len(inspect.signature(own).parameters) != len(inspect.signature(stated).parameters):

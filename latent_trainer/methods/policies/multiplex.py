@@ -27,9 +27,7 @@ class MultiplexPolicy(LatentPolicy):
     of_tokens = True
 
     @checked
-    def __init__(
-        self, tokens: Positive = 3, temperature: Scale = 1.0, weights: Literal["mean", "probability"] = "mean"
-    ):
+    def __init__(self, tokens: Positive = 3, temperature: Scale = 1.0, weights: Literal["mean", "probability"] = "mean"):
         self.tokens, self.temperature, self.weights = tokens, temperature, weights
         self.grows = weights == "probability"  # the weights are the present model's
 
