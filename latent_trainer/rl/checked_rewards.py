@@ -26,8 +26,8 @@ def checked_reward(reward: Callable) -> Callable:
         for place, value in enumerate(rewards):
             if value is not None and not math.isfinite(value):
                 raise InputError(
-                    f"reward function {name} gives {value} for answer {place + 1} of {number}; give a finite number, or None "
-                    "where there is no reward to give"
+                    f"reward function {name} gives {value} for answer {place + 1} of {number}; give a finite number, or "
+                    "None where there is no reward to give"
                 )
         return rewards
 

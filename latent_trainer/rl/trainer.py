@@ -140,7 +140,7 @@ class LatentGRPOTrainer(GRPOTrainer):
         record, counted = thoughts.record()
         if not counted.any():
             raise InputError(
-                f"policy={self.args.policy} draws latents, and no prompt of the batch has one; put <|latent|> into the prompts"
+                f"policy={self.args.policy} draws latents, and no prompt of the batch has one; put <|latent|> into them"
             )
         self._thoughts = (record, counted)
         return generated
@@ -185,8 +185,8 @@ class LatentGRPOTrainer(GRPOTrainer):
         if not ended and self._seen >= NEVER_ENDS:
             raise InputError(
                 f"none of the first {self._seen} completions has ended within max_completion_length="
-                f"{self.max_completion_length}, so that nothing learns to end; raise it, check the tokenizer's eos_token, or "
-                "set allow_truncated=True"
+                f"{self.max_completion_length}, so that nothing learns to end; raise it, check the tokenizer's eos_token, "
+                "or set allow_truncated=True"
             )
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):

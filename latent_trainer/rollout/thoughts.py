@@ -1,7 +1,7 @@
 """Thoughts that a policy draws, and the same thoughts again: what stands where the feedback stands, for as long as asked.
 
 ``with using(model, SampledThoughts(policy, seeds)):`` every latent of a call is drawn, and what was drawn is kept.
-``with using(model, ReplayedThoughts(policy, record, counted)):`` a call has the drawn latents in their places, and afterwards
+``with using(model, ReplayedThoughts(policy, record, counted)):`` a call has the drawn latents in their places, and after it
 their log-probabilities. Columns, caches, padding and rollouts are those of any other call.
 """
 

@@ -42,7 +42,7 @@ def written(model, rows, **settings):
 
 @ways
 def test_a_seed_decides_its_rows_thought(model, way):
-    """The same in every batch and with or without a cache; other seeds write something else, without drawing there is one."""
+    """The same in every batch and with or without a cache; other seeds write something else."""
     whole = written(model, PROMPTS, **DRAWN, **way, latent_seeds=[1, 2, 3])
     for row, prompt in enumerate(PROMPTS):
         alone = written(model, [prompt], **DRAWN, **way, latent_seeds=[row + 1])[0]

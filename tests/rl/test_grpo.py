@@ -114,7 +114,7 @@ LOSSES += [("grpo", "sequence"), ("luspo", "sequence")]
 
 @pytest.mark.parametrize(("kind", "level"), LOSSES)
 def test_a_latent_counts_like_a_token(saved, tmp_path, kind, level):
-    """Loss and gradient of each of TRL's losses, over K latents and n tokens a row; the end of the thought counts nothing."""
+    """Loss and gradient of each of TRL's losses, over K latents and n tokens a row; <|eot|> counts nothing."""
     more = {"loss_type": kind, "importance_sampling_level": level, "policy": "multiplex", **EXACT}
     more |= {"epsilon_high": 5.0} if kind == "cispo" else {}
     trainer, batch = drawn(saved, tmp_path, **more)

@@ -83,6 +83,6 @@ def check_fit(name: str, policy: LatentPolicy, feedback_name: str, feedback: nn.
         )
     if policy.of_tokens and not getattr(feedback, "mixes_tokens", False):
         raise InputError(
-            f"policy={name} makes latents of token embeddings, which a model trained with feedback={feedback_name} has never "
-            "read; take policy=gaussian or dropout, or train it with feedback=soft"
+            f"policy={name} makes latents of token embeddings, which a model trained with feedback={feedback_name} has "
+            "never read; take policy=gaussian or dropout, or train it with feedback=soft"
         )

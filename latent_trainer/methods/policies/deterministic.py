@@ -8,8 +8,8 @@ from latent_trainer.methods.policies.contract import LatentPolicy
 class DeterministicPolicy(LatentPolicy):
     """The latents the feedback makes, and nothing else: only written tokens have a likelihood.
 
-    Reinforcement learning then reaches the thought through the written tokens' log-probabilities, by back-propagation through
-    the rollout, and is what stock TRL does with a latent model.
+    Reinforcement learning then reaches the thought through the written tokens' log-probabilities, by back-propagation
+    through the rollout, and is what stock TRL does with a latent model.
 
     Source: SWITCH trains latents this way; its text was not at hand, and nothing here is taken from it but the idea.
     """

@@ -1,4 +1,4 @@
-"""Latents under dropout of the hidden state they grow from, with the normal distribution that several recomputations give."""
+"""Latents under dropout of the hidden state they grow from, with the normal distribution that recomputations give."""
 
 from typing import Annotated, Literal
 

@@ -12,8 +12,8 @@ class GumbelPolicy(LatentPolicy):
     """Draw scores g = log p + Gumbel noise of the k likeliest tokens; the latent is the mean of their embeddings under
     softmax(g / noise_temperature), and its log-density that of g: the sum of -m - exp(-m) over m = g - log p.
 
-    The density is exact for g, of which the latent is a function; which tokens are the k likeliest is recorded, and counts as
-    given.
+    The density is exact for g, of which the latent is a function; which tokens are the k likeliest is recorded, and counts
+    as given.
 
     With ``one_sided`` the noise is cut to [-1.5, 3] and raised by 1.5, which leaves the latent as it was, and the same
     formula is a surrogate, no density: as m is never negative, its gradient with respect to every log p is 1 - exp(-m) >= 0,

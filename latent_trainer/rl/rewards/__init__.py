@@ -1,7 +1,7 @@
 """Rewards ready to name: what an answer is worth.
 
-One file a reward, one line below. A reward derives from `latent_trainer.rl.rewards.contract.Reward` and is called as TRL calls
-a reward function; options are those of its constructor beside ``tokenizer`` and ``template``, whose annotations state
+One file a reward, one line below. A reward derives from `latent_trainer.rl.rewards.contract.Reward` and is called as TRL
+calls a reward function; options are those of its constructor beside ``tokenizer`` and ``template``, whose annotations state
 type and range (`latent_trainer.options`).
 """
 
