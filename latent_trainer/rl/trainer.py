@@ -5,7 +5,7 @@ from copy import copy
 
 import torch
 from datasets import Dataset, IterableDataset
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from transformers import AutoTokenizer
 from trl import GRPOTrainer
 
@@ -235,6 +235,12 @@ class LatentGRPOTrainer(GRPOTrainer):
             torch.cat(entropies) if entropies[0] is not None else None,
             torch.stack(losses).mean() if losses[0] is not None else None,
         )
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Save as the stock trainer does; an adapter with the settings of the model it was trained on."""
+        super()._save(output_dir, state_dict)
+        if isinstance(self.model, PeftModel):
+            self._latent(self.model).config.save_pretrained(output_dir or self.args.output_dir)
 
     def _latent(self, model) -> LatentForCausalLM:
         """Return the latent model inside whatever accelerate and PEFT have wrapped it in."""
