@@ -237,9 +237,7 @@ def refuse_unread(arguments, needed: str, names: tuple[str, ...]) -> None:
     """
     unread = [one.name for one in fields(arguments) if one.name in names and getattr(arguments, one.name) != one.default]
     if unread and not getattr(arguments, needed):
-        raise InputError(
-            f"{unread[0]}={getattr(arguments, unread[0])} has no effect without {needed}; set both or neither"
-        )
+        raise InputError(f"{unread[0]}={getattr(arguments, unread[0])} has no effect without {needed}; set both or neither")
 
 
 @dataclass

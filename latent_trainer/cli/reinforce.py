@@ -53,7 +53,9 @@ def run(argv: list[str]) -> None:
         if trainer.is_world_process_zero():
             print(f"validation reward {metrics['eval_reward']:.3f}")
     if trainer.is_world_process_zero():
-        print(f"saved to {trainer.args.output_dir}; grade it with: latent-trainer evaluate --model {trainer.args.output_dir}")
+        print(
+            f"saved to {trainer.args.output_dir}; grade it with: latent-trainer evaluate --model {trainer.args.output_dir}"
+        )
 
 
 def make_trainer(argv: list[str]) -> tuple:
