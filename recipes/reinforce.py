@@ -1,4 +1,4 @@
-"""Reinforce a model: accelerate launch --config_file accelerate_configs/cpu.yaml recipes/reinforce.py --config RECIPE.yaml."""
+"""Reinforce a model: accelerate launch --config_file accelerate_configs/cpu.yaml recipes/reinforce.py --config YAML."""
 
 from latent_trainer.cli import main
 

@@ -17,11 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {str(path.relative_to(ROOT)): path for path in sorted((ROOT / "docs").rglob("*.md")) if path.name != "log.md"}
 BLOCK = re.compile(r"(?:<!-- (?P<mark>[^\n]*) -->\n+)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 REASONS = ("network", "weights", "GPU", "server", "time")
-NOT_RUN = 9  # blocks; a page that adds one says so here
+NOT_RUN = 10  # blocks; a page that adds one says so here
 MODEL = "runs/tiny/arithmetic-coconut"
 SHORT = {
     "train": "--max_steps 2 --first_stage 3 --eval_steps 2 --max_train_problems 64 --max_eval_problems 8",
     "evaluate": "--max_eval_problems 8",
+    "reinforce": "--max_steps 1 --per_device_train_batch_size 8 --max_train_problems 16 --use_cpu true",
     "probe": "--max_eval_problems 24 --most 8",
 }
 

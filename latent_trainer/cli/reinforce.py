@@ -53,9 +53,8 @@ def run(argv: list[str]) -> None:
         if trainer.is_world_process_zero():
             print(f"validation reward {metrics['eval_reward']:.3f}")
     if trainer.is_world_process_zero():
-        print(
-            f"saved to {trainer.args.output_dir}; grade it with: latent-trainer evaluate --model {trainer.args.output_dir}"
-        )
+        folder = trainer.args.output_dir
+        print(f"saved to {folder}; grade it with: latent-trainer evaluate --model {folder}")
 
 
 def make_trainer(argv: list[str]) -> tuple:

@@ -12,7 +12,7 @@ from latent_trainer.options import Count, check_fields, parse_json
 
 @dataclass
 class LatentGRPOConfig(GRPOConfig):
-    """TRL's `GRPOConfig`, and what a thought adds.
+    """TRL's `GRPOConfig`, and what a thought adds. Where latents are drawn, the model has no dropout.
 
     Args:
         policy: how latents are drawn, a key of ``POLICIES``.
@@ -52,6 +52,7 @@ class LatentGRPOConfig(GRPOConfig):
         policy = self.make_policy()
         if policy.stochastic:
             self._refuse_with_drawn_latents()
+            self.disable_dropout = True  # a thought that is replayed under another mask is another thought
         super().__post_init__()
 
     def make_policy(self) -> LatentPolicy:
