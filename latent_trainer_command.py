@@ -9,6 +9,7 @@ from pathlib import Path
 
 COMMANDS = {
     "train": "train a model from a YAML recipe",
+    "reinforce": "train a saved model further by reinforcement learning, thoughts included",
     "evaluate": "grade generated answers of a saved model",
     "generate": "answer questions with a saved model",
     "push": "publish a trained model or adapter on the Hub",

@@ -12,7 +12,9 @@ from latent_trainer.plugins import (
     register_feedback,
     register_method,
     register_objective,
+    register_policy,
     register_probe,
+    register_reward,
     register_rollout,
     register_template,
 )
@@ -36,7 +38,9 @@ __all__ = [
     "register_feedback",
     "register_method",
     "register_objective",
+    "register_policy",
     "register_probe",
+    "register_reward",
     "register_rollout",
     "register_template",
 ]

@@ -11,7 +11,7 @@ import json
 import math
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import MISSING, dataclass, fields
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -213,12 +213,13 @@ def checked(build: Callable) -> Callable:
     return build_checked
 
 
-def check_fields(instance, bounds: dict[str, Bounds] | None = None) -> None:
+def check_fields(instance, bounds: dict[str, Bounds] | None = None, only: Container[str] | None = None) -> None:
     """Bring the fields of a dataclass instance into the form its annotations state; untouched defaults are left alone.
 
     Args:
         instance: of a dataclass; changed in place.
         bounds: ranges of fields whose annotations are somebody else's.
+        only: names of the fields that are checked; by default all.
 
     Raises:
         InputError: a value that its annotation does not admit; in one line.
@@ -227,6 +228,8 @@ def check_fields(instance, bounds: dict[str, Bounds] | None = None) -> None:
     for one in fields(instance):
         default = one.default if one.default_factory is MISSING else one.default_factory()
         value = getattr(instance, one.name)
+        if only is not None and one.name not in only:
+            continue
         if one.init and not (type(value) is type(default) and value == default):
             setattr(instance, one.name, conform(one.name, value, hints[one.name], (bounds or {}).get(one.name)))
 

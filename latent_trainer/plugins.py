@@ -27,9 +27,11 @@ HOMES = {
     "objective": ("latent_trainer.methods.objectives", "OBJECTIVES"),
     "feedback": ("latent_trainer.methods.feedback", "FEEDBACKS"),
     "rollout": ("latent_trainer.rollout", "ROLLOUTS"),
+    "policy": ("latent_trainer.methods.policies", "POLICIES"),
     "curriculum": ("latent_trainer.methods.curriculum", "CURRICULA"),
     "dataset": ("latent_trainer.data", "DATASETS"),
     "template": ("latent_trainer.data.template", "TEMPLATES"),
+    "reward": ("latent_trainer.rl.rewards", "REWARDS"),
     "probe": ("latent_trainer.analysis", "PROBES"),
     "control": ("latent_trainer.evaluation.controls", "CONTROLS"),
 }
@@ -61,6 +63,11 @@ def register_rollout(name: str, rollout: type | None = None, *, replace: bool = 
     return registry("rollout").register(name, rollout, replace=replace)
 
 
+def register_policy(name: str, policy: type | None = None, *, replace: bool = False) -> Any:
+    """Register a class as `latent_trainer.methods.policies` describes it."""
+    return registry("policy").register(name, policy, replace=replace)
+
+
 def register_curriculum(name: str, curriculum: type | None = None, *, replace: bool = False) -> Any:
     """Register a frozen dataclass as `latent_trainer.methods.curriculum` describes it."""
     return registry("curriculum").register(name, curriculum, replace=replace)
@@ -74,6 +81,11 @@ def register_dataset(name: str, load=None, *, replace: bool = False) -> Any:
 def register_template(name: str, template=None, *, replace: bool = False) -> Any:
     """Register a `latent_trainer.data.Template`, or a function without parameters that returns one."""
     return registry("template").register(name, template, replace=replace)
+
+
+def register_reward(name: str, reward: type | None = None, *, replace: bool = False) -> Any:
+    """Register a class as `latent_trainer.rl.rewards` describes it."""
+    return registry("reward").register(name, reward, replace=replace)
 
 
 def register_probe(name: str, probe=None, *, replace: bool = False) -> Any:

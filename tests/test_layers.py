@@ -27,7 +27,7 @@ LAYERS = [
     {"training.training_args", "training.named_options", "training.unread_settings", "training.inherited"}
     | {"training.checkpoints"},
     {"hub"},
-    {"training"},
+    {"training", "rl"},
     {"sweep"},
     {"plugins"},
     {"testing", "cli"},

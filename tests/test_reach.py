@@ -20,7 +20,7 @@ from latent_trainer.training.stages import refuse_unreachable
 
 STAGED = [name for name in METHODS if has_stages(name)]
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-RUNS = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name != "sweeps")
+RUNS = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name not in ("sweeps", "reinforce"))
 # rows of a step and steps of an epoch: 20 problems make 3 steps of 8 rows, 2 of 16, 5 of 4
 SHORT = {
     "epochs": ({"num_train_epochs": 3}, "num_train_epochs=3 with epochs_per_stage=3 ends in stage 0", "num_train_epochs=12"),

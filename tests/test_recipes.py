@@ -12,8 +12,8 @@ from latent_trainer.cli import main
 from latent_trainer.data.tokenizer import train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
-SWEEPS = ROOT / "recipes" / "sweeps"  # tested in tests/sweep
-RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent != SWEEPS)
+OTHERS = ("sweeps", "reinforce")  # tested in tests/sweep and tests/rl
+RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name not in OTHERS)
 FAMILIES = {"llama": "llama", "smollm2": "llama", "qwen": "qwen2", "gpt2": "gpt2"}  # by a word of the model's name
 QUESTION = "He buys {0} pens and {1} books. How many things does he have?"
 

@@ -21,6 +21,7 @@ from latent_trainer.registry import REGISTRIES
 TYPED = (
     *("objective", "feedback", "rollout", "curriculum"),
     *("objective_options", "feedback_options", "rollout_options", "curriculum_options"),
+    *("policy_options", "reward_options"),
     "dataset_options",
     "settings",
     "axes",
@@ -28,7 +29,7 @@ TYPED = (
     "search",
 )
 DTYPES = ("float32", "bfloat16", "float16")
-SEVERAL = {"controls": "control", "probes": "probe"}  # options that name more than one
+SEVERAL = {"controls": "control", "probes": "probe", "rewards": "reward"}  # options that name more than one
 NAME = re.compile(r"[\w.]+")  # of a module; anything else is PEFT's word all-linear or a regular expression
 
 
@@ -208,27 +209,9 @@ def as_words(settings: dict) -> list[str]:
 
 
 @dataclass
-class ModelArguments:
-    """Which model is trained, and how much of it."""
+class AdapterArguments:
+    """Whether adapters are trained instead of every weight."""
 
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={"help": "Base model or latent model: a name on the Hub, a folder, or a GGUF file (FOLDER/NAME.gguf)."},
-    )
-    gguf_file: str | None = field(
-        default=None, metadata={"help": "Read the base from this GGUF file of model_name_or_path; it is unpacked."}
-    )
-    model_config: dict | str | None = field(
-        default=None, metadata={"help": "Build the base from this configuration instead (model_type and its fields)."}
-    )
-    tokenizer_name: str | None = field(default=None, metadata={"help": "Tokenizer; by default the model's own."})
-    tokenizer_vocab_size: Annotated[int, Bounds(least=257)] | None = field(
-        default=None,
-        metadata={"help": "With model_config: size of a byte-level BPE, from 257; by default one token a word."},
-    )
-    dtype: str | None = field(default=None, metadata={"help": "Weights' type: float32, bfloat16, float16."})
-    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager or flash_attention_2."})
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with the model."})
     use_peft: bool = field(default=False, metadata={"help": "Train LoRA adapters instead of every weight."})
     lora_r: Positive = field(default=16, metadata={"help": "LoRA rank."})
     lora_alpha: Positive = field(default=32, metadata={"help": "LoRA scale: the update is multiplied by alpha / rank."})
@@ -240,21 +223,7 @@ class ModelArguments:
 
     def __post_init__(self):
         check_fields(self)
-        if isinstance(self.model_config, str):
-            self.model_config = parse_json("model_config", self.model_config)
-        if self.dtype is not None:
-            check_choice("dtype", self.dtype, DTYPES)
-        changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
-        for needed, names in (
-            ("use_peft", ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")),
-            ("model_config", ("tokenizer_vocab_size",)),
-            ("model_name_or_path", ("gguf_file", "tokenizer_name", "trust_remote_code")),
-        ):
-            unread = [name for name in names if name in changed]
-            if unread and not getattr(self, needed):
-                raise InputError(
-                    f"{unread[0]}={getattr(self, unread[0])} has no effect without {needed}; set both or neither"
-                )
+        refuse_unread(self, "use_peft", ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"))
         self._check_targets()
 
     def _check_targets(self):
@@ -278,6 +247,52 @@ class ModelArguments:
         targets = self.lora_target_modules
         alone = targets is not None and len(targets) == 1 and not NAME.fullmatch(targets[0])
         return targets[0] if alone else targets
+
+
+def refuse_unread(arguments, needed: str, names: tuple[str, ...]) -> None:
+    """Refuse settings that nothing reads without another one.
+
+    Args:
+        arguments: a dataclass.
+        needed: the setting without which they have no effect.
+        names: those settings.
+    """
+    unread = [one.name for one in fields(arguments) if one.name in names and getattr(arguments, one.name) != one.default]
+    if unread and not getattr(arguments, needed):
+        raise InputError(f"{unread[0]}={getattr(arguments, unread[0])} has no effect without {needed}; set both or neither")
+
+
+@dataclass
+class ModelArguments(AdapterArguments):
+    """Which model is trained, and how much of it."""
+
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Base model or latent model: a name on the Hub, a folder, or a GGUF file (FOLDER/NAME.gguf)."},
+    )
+    gguf_file: str | None = field(
+        default=None, metadata={"help": "Read the base from this GGUF file of model_name_or_path; it is unpacked."}
+    )
+    model_config: dict | str | None = field(
+        default=None, metadata={"help": "Build the base from this configuration instead (model_type and its fields)."}
+    )
+    tokenizer_name: str | None = field(default=None, metadata={"help": "Tokenizer; by default the model's own."})
+    tokenizer_vocab_size: Annotated[int, Bounds(least=257)] | None = field(
+        default=None,
+        metadata={"help": "With model_config: size of a byte-level BPE, from 257; by default one token a word."},
+    )
+    dtype: str | None = field(default=None, metadata={"help": "Weights' type: float32, bfloat16, float16."})
+    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager or flash_attention_2."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with the model."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.model_config, str):
+            self.model_config = parse_json("model_config", self.model_config)
+        if self.dtype is not None:
+            check_choice("dtype", self.dtype, DTYPES)
+        refuse_unread(self, "model_config", ("tokenizer_vocab_size",))
+        refuse_unread(self, "model_name_or_path", ("gguf_file", "tokenizer_name", "trust_remote_code"))
 
 
 @dataclass

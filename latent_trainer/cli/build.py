@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from peft import LoraConfig
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -15,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from latent_trainer.cli.arguments import ModelArguments
+from latent_trainer.cli.arguments import AdapterArguments, ModelArguments
 from latent_trainer.compat import find_adapter_config_file
 from latent_trainer.data.template import CHAT, TEMPLATES, Template, chat_form, resolve_template
 from latent_trainer.data.tokenizer import train_tokenizer
@@ -60,6 +61,19 @@ def build_model(
             return _saved(LatentForCausalLM, name, **options), tokenizer
         base = _saved(AutoModelForCausalLM, name, trust_remote_code=trust, **options)
     return LatentForCausalLM.from_base(base, tokenizer, bot_token=template.bot, eot_token=template.eot), tokenizer
+
+
+def lora_config(arguments: AdapterArguments) -> LoraConfig | None:
+    """Return the adapters that are asked for, None where every weight trains."""
+    if not arguments.use_peft:
+        return None
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=arguments.lora_r,
+        lora_alpha=arguments.lora_alpha,
+        lora_dropout=arguments.lora_dropout,
+        target_modules=arguments.target_modules,
+    )
 
 
 def _config(settings: dict, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:

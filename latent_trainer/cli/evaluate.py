@@ -20,8 +20,9 @@ from latent_trainer.evaluation.generation import new_tokens
 from latent_trainer.evaluation.record import peak_memory, write_record
 from latent_trainer.evaluation.statistics import mcnemar
 from latent_trainer.evaluation.summary import by_group, summarise
+from latent_trainer.model.drawn_latents import drawing_of
 from latent_trainer.model.gguf import named
-from latent_trainer.options import Count, Mass, Positive, Scale, Seed, check_fields
+from latent_trainer.options import Count, Dropout, Mass, Positive, Scale, Seed, check_fields
 from latent_trainer.whole_files import output_file, record_file
 
 
@@ -56,6 +57,14 @@ class EvaluateArguments:
     temperature: Scale | None = field(default=None, metadata={"help": "Sample at this temperature; greedy without it."})
     top_k: Count = field(default=0, metadata={"help": "Sample among the k likeliest tokens; 0 is all."})
     top_p: Mass = field(default=1.0, metadata={"help": "Sample among the likeliest tokens of this mass."})
+    latent_do_sample: bool = field(
+        default=False, metadata={"help": "Draw a thought for every answer; without it all answers to a problem share one."}
+    )
+    latent_do_sample_by: str | None = field(
+        default=None, metadata={"help": "How latents are drawn: noise (default), dropout, or a policy (multiplex, gumbel)."}
+    )
+    noise_std: Scale | None = field(default=None, metadata={"help": "Deviation of that noise; 0.1 by default."})
+    dropout_p: Dropout | None = field(default=None, metadata={"help": "Probability of that dropout; 0.1 by default."})
     template: str | None = field(
         default=None,
         metadata={"help": "For a plain base model: how prompts are written; by default chat (its own), else coconut."},
@@ -77,10 +86,30 @@ class EvaluateArguments:
                 CONTROLS.choose("control", name)
             else:
                 check_choice("control", name, [*CONTROLS.names(), "all"])
-        if self.temperature is None and (self.num_samples > 1 or self.top_k or self.top_p != 1.0):
-            raise InputError("num_samples, top_k and top_p sample answers; give temperature too")
+        drawing = drawing_of(self.latent_do_sample, **self._drawing)
+        if drawing is not None:
+            drawing.policy()
+        if self.temperature is None and (self.top_k or self.top_p != 1.0):
+            raise InputError("top_k and top_p sample answers; give temperature too")
+        if self.temperature is None and self.num_samples > 1 and drawing is None:
+            raise InputError("num_samples samples answers; give temperature too, or latent_do_sample to sample thoughts")
+        if drawing is not None and (self.controls or self.pause_model):
+            raise InputError("controls compare one thought a problem with other latents; leave latent_do_sample out")
         if self.num_samples > 1 and (self.controls or self.pause_model):
             raise InputError("controls compare one answer a problem with one; leave num_samples at 1")
+
+    @property
+    def _drawing(self) -> dict:
+        return {"by": self.latent_do_sample_by, "noise_std": self.noise_std, "dropout_p": self.dropout_p}
+
+    @property
+    def thoughts(self) -> dict | None:
+        """Return the options by which thoughts are drawn; None where answers to a problem share one."""
+        if not self.latent_do_sample:
+            return None
+        names = {"by": "latent_do_sample_by"}
+        given = {names.get(name, name): value for name, value in self._drawing.items() if value is not None}
+        return {"seed": self.seed, **given}
 
     @property
     def sampling(self) -> dict | None:
@@ -116,6 +145,7 @@ def run(argv: list[str]) -> None:
     if state.is_main_process:
         left_out = {"dropped": evaluator.dropped, "unreachable": evaluator.unreachable}
         record = {**summarise(answers["intact"]), **left_out, "peak_memory_gb": peak_memory()}
+        record["thoughts"] = "one a problem" if args.thoughts is None else "one an answer"
         record |= by_group(answers["intact"], evaluator.problems)
         record["controls"] = {name: _compared(answers["intact"], own) for name, own in answers.items() if name != "intact"}
         record["sweep"] = {str(number): _short(summarise(swept[number])) for number in sorted(swept)}
@@ -163,6 +193,7 @@ def _evaluator(
         folder=Path(args.output).with_suffix(".answers") / part if args.output else None,
         model_id=model_id(name),
         show_progress=state.is_main_process,
+        thoughts=args.thoughts,
     )
 
 

@@ -61,5 +61,5 @@ def _copy(args: CopyArguments) -> None:
     if args.name.startswith("accelerate_configs/"):
         print(f"use it with: accelerate launch --config_file {target} -m latent_trainer train --config RECIPE.yaml")
     else:
-        command = "sweep" if args.name.startswith("sweeps/") else "train --config"
+        command = {"sweeps": "sweep", "reinforce": "reinforce --config"}.get(args.name.partition("/")[0], "train --config")
         print(f"run it with: latent-trainer {command} {target}")

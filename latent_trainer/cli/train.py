@@ -3,11 +3,10 @@
 import shlex
 from pathlib import Path
 
-from peft import LoraConfig
 from transformers import TrainerCallback, set_seed
 
 from latent_trainer.cli.arguments import DataArguments, ModelArguments, parse
-from latent_trainer.cli.build import build_model
+from latent_trainer.cli.build import build_model, lora_config
 from latent_trainer.errors import InputError
 from latent_trainer.hub.settings import DATA_FILE, write_settings
 from latent_trainer.registry import origins
@@ -84,22 +83,13 @@ def make_trainer(argv: list[str]) -> tuple[LatentTrainer, str | None]:
     eval_problems = data_args.load("validation") if args.eval_strategy != "no" or args.do_eval else None
     set_seed(args.seed)  # a model from a configuration draws its weights here
     model, tokenizer = build_model(model_args, train_problems, args.make_template())
-    peft_config = None
-    if model_args.use_peft:
-        peft_config = LoraConfig(
-            task_type="CAUSAL_LM",
-            r=model_args.lora_r,
-            lora_alpha=model_args.lora_alpha,
-            lora_dropout=model_args.lora_dropout,
-            target_modules=model_args.target_modules,
-        )
     trainer = LatentTrainer(
         model,
         args,
         train_dataset=train_problems,
         eval_dataset=eval_problems,
         processing_class=tokenizer,
-        peft_config=peft_config,
+        peft_config=lora_config(model_args),
     )
     trainer.add_callback(KeepDataArguments(data_args))
     if trainer.dropped and trainer.is_world_process_zero():

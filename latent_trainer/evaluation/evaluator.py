@@ -40,6 +40,7 @@ class Evaluator:
         folder: where answers are written as they come; None writes none.
         model_id: what tells this model from another one, for the journals.
         show_progress: draw a progress bar.
+        thoughts: see `generate_answers`; None has all answers to a problem share one thought.
 
     Raises:
         ValueError: no problem fits the context, two problems have the same id, or no answer to one could be graded right.
@@ -60,6 +61,7 @@ class Evaluator:
         folder: Path | None = None,
         model_id: str = "",
         show_progress: bool = False,
+        thoughts: dict | None = None,
     ):
         self.state = PartialState()
         leave_at_exit()
@@ -71,6 +73,7 @@ class Evaluator:
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
         self.samples, self.sampling, self.seed = samples, sampling, seed
         self.folder, self.model_id, self.show_progress = folder, model_id, show_progress
+        self.thoughts = thoughts
         encoder = Encoder(tokenizer, self.template)
         room = Room(encoder, context_length(model.config), most_latents, max_new_tokens)
         rows, self.dropped = room.answered(encoder.problems(problems))
@@ -115,6 +118,7 @@ class Evaluator:
             sampling=self.sampling,
             latents=latents,
             numbers=numbers,
+            thoughts=self.thoughts,
             on_batch=journal and (lambda batch: journal.append(batch, self.state.process_index)),
         )
         known |= {(answer.id, answer.sample): answer for answer in gather_object(answers)}
@@ -147,5 +151,6 @@ class Evaluator:
             "samples": self.samples,
             "sampling": self.sampling,
             "seed": self.seed,
+            **({} if self.thoughts is None else {"thoughts": self.thoughts}),
         }
         return Journal(self.folder / f"{condition}.jsonl", header)

@@ -1,6 +1,7 @@
 """Batched generation of answers."""
 
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +79,7 @@ def generate_answers(
     sampling: dict | None = None,
     latents: torch.Tensor | None = None,
     numbers: list[int] | None = None,
+    thoughts: dict | None = None,
     on_batch: Callable[[list[Answer]], None] | None = None,
     on_tokens: Callable[[int, list[int]], None] | None = None,
     **generation,
@@ -95,6 +97,8 @@ def generate_answers(
         show_progress: draw a progress bar.
         samples: N numbers that tell answers to the same problem apart; zeros by default.
         sampling: ``seed`` and the options of `latent_trainer.evaluation.sampling.sampler`; None is greedy.
+        thoughts: ``seed`` and the options of ``generate`` by which every answer draws a thought of its own; None has all
+            answers to a problem share one.
         latents: (N, K, H) embeddings that stand in for the thoughts (see `LatentForCausalLM.forward`).
         numbers: N lengths of those thoughts, where the model would end them itself; all K by default.
         on_batch: called with the answers of every batch as soon as they are graded.
@@ -138,26 +142,39 @@ def generate_answers(
             if opens:  # behind the sampler, so that a thought ends where the token that ends it is sampled
                 most = num_latents if numbers is None else [numbers[index] for index in chosen]
                 processors.append(ThinkingProcessor(model.config, most))
+            drawn = {} if thoughts is None else thoughts_of(thoughts, [(problems[one].id, samples[one]) for one in chosen])
             with meter:
                 written = model.generate(
                     **batch,
                     max_new_tokens=max_new_tokens + still,
                     logits_processor=processors,
-                    **{"do_sample": False, **generation},
+                    **{"do_sample": False, **drawn, **generation},
                 )
             written = written[:, batch["input_ids"].shape[1] :].tolist()  # (B, new)
             for index, tokens in zip(chosen, written, strict=True):
-                tokens = _until_end(tokens, model.generation_config.eos_token_id, tokenizer.eos_token_id)
+                tokens = until_end(tokens, model.generation_config.eos_token_id, tokenizer.eos_token_id)
                 thought, tokens = _apart(tokens, model.config.latent_token_id, max_new_tokens) if opens else ([], tokens)
-                graded = _graded(problems[index], tokens, tokenizer, template)
+                grades = graded(problems[index], tokens, tokenizer, template)
                 measured: dict[str, Any] = meter.shares(len(thought) + len(tokens), len(chosen))
                 number = len(thought) + (given[index] or 0) if opens else num_latents
-                answers[index] = Answer(**graded, sample=samples[index], latents=number, **measured)
+                answers[index] = Answer(**grades, sample=samples[index], latents=number, **measured)
                 if on_tokens is not None:
                     on_tokens(index, tokens)
             if on_batch is not None:
                 on_batch([answers[index] for index in chosen])
     return [answers[index] for index in range(len(problems))]
+
+
+def thoughts_of(thoughts: dict, answers: list[tuple[str, int]]) -> dict:
+    """Return the options of ``generate`` that draw thoughts; an answer's depends on its problem, its number and the seed.
+
+    Args:
+        thoughts: ``seed`` and options.
+        answers: id of the problem and number of the answer, one a row.
+    """
+    names = [f"{thoughts['seed']}/{problem}/{number}/thought" for problem, number in answers]
+    options = {name: value for name, value in thoughts.items() if name != "seed"}
+    return {"latent_do_sample": True, **options, "latent_seeds": [zlib.crc32(name.encode()) for name in names]}
 
 
 class Meter(LogitsProcessor):
@@ -215,7 +232,7 @@ def _apart(tokens: list[int], latent: int, most: int) -> tuple[list[int], list[i
     return thought, tokens[len(thought) :][:most]
 
 
-def _until_end(tokens: list[int], ends: int | list[int] | None, end: int) -> list[int]:
+def until_end(tokens: list[int], ends: int | list[int] | None, end: int) -> list[int]:
     """Return the tokens up to the first that ends a text; what follows it is padding up to the longest row of the batch."""
     known = {end, *(ends if isinstance(ends, list) else [ends])}
     return tokens[: next((place for place, token in enumerate(tokens, 1) if token in known), len(tokens))]
@@ -230,7 +247,8 @@ def _text(tokens: list[int], tokenizer, template: Template) -> str:
     return tokenizer.decode([token for token in tokens if token not in special])
 
 
-def _graded(problem: Problem, tokens: list[int], tokenizer, template: Template) -> dict:
+def graded(problem: Problem, tokens: list[int], tokenizer, template: Template) -> dict:
+    """Return what an `Answer` says of the text itself: tokens written for a problem, read and graded under a template."""
     text = _text(tokens, tokenizer, template)
     strict = extract_answer(template.behind_steps(text, problem), template=template)
     flexible = strict or extract_answer(text, "flexible", template=template)

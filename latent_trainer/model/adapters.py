@@ -29,6 +29,21 @@ def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel
         InputError: modules that the model does not have; prompt learning, which PEFT does in a forward of its own that knows
             no views.
     """
+    try:
+        wrapped = get_peft_model(model, fitted(model, peft_config))
+    except ValueError as error:  # names the modules it has not found
+        raise InputError(f"peft_config does not fit the model: {' '.join(str(error).split())}") from None
+    for one in wrapped.peft_config.values():
+        one.task_type = one.task_type or TaskType.CAUSAL_LM  # what AutoPeftModelForCausalLM looks for in a saved adapter
+    return wrapped
+
+
+def fitted(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftConfig:
+    """Return a copy of a configuration with what `add_adapters` says it takes where nobody has said.
+
+    Args:
+        model, peft_config: as for `add_adapters`.
+    """
     refuse_prompt_learning(peft_config)
     config = copy(peft_config)
     if isinstance(config, LoraConfig):
@@ -43,13 +58,7 @@ def add_adapters(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftModel
     whole = [name for name in ("feedback", "step_decoder", "objective") if _has_parameters(getattr(model, name))]
     if whole:
         config.modules_to_save = sorted({*(config.modules_to_save or ()), *whole})
-    try:
-        wrapped = get_peft_model(model, config)
-    except ValueError as error:  # names the modules it has not found
-        raise InputError(f"peft_config does not fit the model: {' '.join(str(error).split())}") from None
-    for one in wrapped.peft_config.values():
-        one.task_type = one.task_type or TaskType.CAUSAL_LM  # what AutoPeftModelForCausalLM looks for in a saved adapter
-    return wrapped
+    return config
 
 
 def _train_token_rows(model: LatentForCausalLM, config: LoraConfig) -> None:

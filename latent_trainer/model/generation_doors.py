@@ -1,5 +1,6 @@
 """The doors of stock generation: what a latent model changes there, and those it refuses."""
 
+from collections.abc import Sequence
 from functools import wraps
 
 import torch
@@ -8,6 +9,7 @@ from transformers import GenerationMixin, LogitsProcessorList
 from latent_trainer.errors import InputError
 from latent_trainer.model.asked_latents import say_other_number, thought_lengths
 from latent_trainer.model.context import refuse_prompts
+from latent_trainer.model.drawn_latents import drawing_of
 from latent_trainer.model.thinking import ThinkingProcessor
 from latent_trainer.sharding import is_sharded
 
@@ -25,7 +27,19 @@ class GenerationDoors:
         """Leave the mask (B, P + T) as it is: a static cache changes its width from one pass of a rollout to the next."""
         return attention_mask
 
-    def generate(self, inputs: torch.Tensor | None = None, *args, synced_gpus: bool | None = None, **kwargs):
+    def generate(
+        self,
+        inputs: torch.Tensor | None = None,
+        *args,
+        synced_gpus: bool | None = None,
+        latent_do_sample: bool = False,
+        latent_do_sample_by: str | None = None,
+        noise_std: float | None = None,
+        dropout_p: float | None = None,
+        latent_options: dict | None = None,
+        latent_seeds: Sequence[int] | None = None,
+        **kwargs,
+    ):
         """Generate as any causal language model does; ranks that share out the parameters write until the last one is done.
 
         Thoughts of another length than the model was trained with are said in a warning, once a model. Where the model ends
@@ -36,11 +50,18 @@ class GenerationDoors:
 
         Args:
             inputs, args, synced_gpus, kwargs: as for any model that generates.
+            latent_do_sample: draw the latents, every row's from a generator of its own, beams and returned sequences
+                included; without it a prompt has one thought.
+            latent_do_sample_by, noise_std, dropout_p, latent_options: how (`latent_trainer.model.drawn_latents.Drawing`).
+            latent_seeds: one a prompt, from which alone its thoughts are drawn; by default from torch's own generator.
 
         Raises:
-            InputError: prompts longer than the context or padded on the right, a draft by the first layers alone, or
-                guidance away from a latent.
+            InputError: prompts longer than the context or padded on the right, a draft by the first layers alone, guidance
+                away from a latent, or latents drawn in a way that does not fit the model.
         """
+        drawing = drawing_of(
+            latent_do_sample, by=latent_do_sample_by, noise_std=noise_std, dropout_p=dropout_p, options=latent_options
+        )
         refuse_prompts(self.config, (inputs,), kwargs)
         settings = kwargs.get("generation_config") or self.generation_config
 
@@ -67,7 +88,12 @@ class GenerationDoors:
                     [*given, ThinkingProcessor(self.config, self.config.num_latents)]
                 )
         synced_gpus = is_sharded(self) if synced_gpus is None else synced_gpus
-        return super().generate(inputs, *args, synced_gpus=synced_gpus, **kwargs)
+        if drawing is None:
+            return super().generate(inputs, *args, synced_gpus=synced_gpus, **kwargs)
+        if ids is None:
+            raise InputError("latent_do_sample=True draws the latents of input_ids; pass input_ids instead of inputs_embeds")
+        with drawing.of(self, len(ids), latent_seeds):
+            return super().generate(inputs, *args, synced_gpus=synced_gpus, **kwargs)
 
     # the signature says what `generate` may be given
     @wraps(GenerationMixin.prepare_inputs_for_generation, assigned=(), updated=())

@@ -15,12 +15,13 @@ from latent_trainer.model.heads import logits_of
 from latent_trainer.model.tokens import place_latents, thinking_columns
 from latent_trainer.rollout import ROLLOUTS
 from latent_trainer.rollout.base_form import BaseForm, decoder_of
-from latent_trainer.rollout.cache import read_thought, with_room, write_thought
+from latent_trainer.rollout.cache import is_filled, read_thought, with_room, write_thought
 from latent_trainer.rollout.checkpointing import refuse_own_checkpointing
 from latent_trainer.rollout.columns import Columns, Continuation, count_positions
 from latent_trainer.rollout.output import RolloutOutput
 from latent_trainer.rollout.ranks import agree, with_feedback
 from latent_trainer.rollout.reading import Reading
+from latent_trainer.rollout.thoughts import Growth, Thoughts
 from latent_trainer.sharding import Lookup
 
 
@@ -35,7 +36,7 @@ class Runner:
         training: whether the model is in training mode.
         checkpoint: whether the decoder's layers are recomputed on the way back.
         sharded: whether ranks share out the parameters, and so must run the same passes.
-        fast: as in `latent_trainer.rollout.reading.Reading`.
+        fast, thoughts: as in `latent_trainer.rollout.reading.Reading`.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class Runner:
         checkpoint: bool,
         sharded: bool,
         fast: bool,
+        thoughts: Thoughts | None = None,
     ):
         self.config, self.base, self.form, self.feedback = config, base, form, feedback
         self.training, self.checkpoint, self.sharded, self.fast = training, checkpoint, sharded, fast
+        self.thoughts = thoughts
         self.decoder, self.embedding = decoder_of(base), base.get_input_embeddings()
 
     def next_embedding(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -158,6 +161,16 @@ class Runner:
         refuse_beyond(config, inputs_embeds.shape[1], attention_mask, *beside, cache=past_key_values)
         if attention_mask is not None and attention_mask.ndim == 4:
             check_ready_mask(config, form, attention_mask, latent_mask, past_key_values)
+        kind = ROLLOUTS[config.rollout]
+        if self.thoughts is not None:
+            if not kind.reads_once:
+                raise InputError(
+                    f"rollout={config.rollout} computes every latent several times, and a policy draws it once; "
+                    "use rollout=sequential"
+                )
+            past = past_key_values is not None and is_filled(past_key_values)
+            growth = Growth(self._thought_logits, Lookup(self.embedding), self.next_embedding)
+            inputs_embeds, latent_mask = self.thoughts.begin(inputs_embeds, latent_mask, growth, past)
         columns = Columns(
             embeds=inputs_embeds,
             latent_mask=latent_mask,
@@ -182,9 +195,11 @@ class Runner:
             least=least,
             together=together,
             fast=self.fast,
+            thoughts=self.thoughts,
         )
-        kind = ROLLOUTS[config.rollout]
         output = kind(kind.Options(**config.rollout_options)).fill(columns, reading)
+        if self.thoughts is not None:
+            self.thoughts.end(output.hidden)
         if self.feedback.sequential:
             output.hidden = with_feedback(self.feedback, self.next_embedding, output.hidden)
         if use_cache:

@@ -13,6 +13,7 @@ from latent_trainer.model.heads import logits_of, losses_of_logits, token_losses
 from latent_trainer.model.runner import Runner
 from latent_trainer.rollout.base_form import BaseForm, decoder_of
 from latent_trainer.rollout.cache import hold_length
+from latent_trainer.rollout.thoughts import Thoughts
 from latent_trainer.sharding import is_sharded
 
 
@@ -20,6 +21,9 @@ class WrappedBase:
     """What a latent model answers for its base model; comes before `PreTrainedModel`."""
 
     _form: BaseForm | None = None
+    thoughts: Thoughts | None = (
+        None  # draws or replays the latents of every call; see `latent_trainer.rollout.thoughts.using`
+    )
 
     def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits (.., V) of last hidden states (.., H)."""
@@ -72,7 +76,15 @@ class WrappedBase:
         """The model's parts as they are now, which think."""
         checkpoint = self.gradient_checkpointing and self.training
         return Runner(
-            self.config, self.base, self.form, self.feedback, self.training, checkpoint, is_sharded(self), self.fast
+            self.config,
+            self.base,
+            self.form,
+            self.feedback,
+            self.training,
+            checkpoint,
+            is_sharded(self),
+            self.fast,
+            self.thoughts,
         )
 
     @torch.no_grad()

@@ -14,7 +14,9 @@ the forms of base models:
   over an empty cache has one.
 - ``passes.one(piece, start, cache)``: any other pass, over columns (B, n, H) from ``start`` on, after those in ``cache``,
   which it extends; returns the decoder's output.
-- ``passes.think(hidden)``: the latents that grow from hidden states (B, H) or (B, n, H).
+- ``passes.think(hidden, column)``: the latents of a column, that grow from hidden states (B, H) of the one before it;
+  without ``column``, also of several at once, (B, n, H). Only where it is given a policy can draw them
+  (`latent_trainer.rollout.thoughts`).
 - ``passes.new_cache()``: an empty cache. `latent_trainer.rollout.cache.branch` makes a new one over another's first columns,
   for columns that are to be read again.
 - ``passes.joined(outputs, filled, cache)``: the `RolloutOutput` of outputs over adjoining columns, (B, T) in all.

@@ -42,9 +42,17 @@ class Passes:
         """Return the empty cache that the decoder extends."""
         return rollout_cache(self.reading.decoder.config if self.reading.form.own_cache else None)
 
-    def think(self, thought: torch.Tensor) -> torch.Tensor:
-        """Return the latents that grow from hidden states (B, H) or (B, n, H)."""
-        return self.reading.feedback(thought).to(self.columns.embeds.dtype)
+    def think(self, thought: torch.Tensor, column: int | None = None) -> torch.Tensor:
+        """Return the latents that grow from hidden states (B, H) or (B, n, H).
+
+        Args:
+            thought: the hidden states, one a row where ``column`` is given.
+            column: where these latents go; a policy draws only where it knows that.
+        """
+        thoughts = self.reading.thoughts
+        drawn = thoughts is not None and column is not None
+        latents = thoughts.think(thought, column) if drawn else self.reading.feedback(thought)
+        return latents.to(self.columns.embeds.dtype)
 
     def one(self, piece: torch.Tensor, start: int, cache: Cache | None):
         """Run the decoder over ``piece`` (B, n, H), the columns from ``start`` on, after the columns in ``cache``."""

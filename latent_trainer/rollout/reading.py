@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from latent_trainer.rollout.base_form import USUAL, BaseForm
+from latent_trainer.rollout.thoughts import Thoughts
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Reading:
             `latent_trainer.rollout.ranks`. Idle passes make up for what these rows need less. None where nobody waits.
         together: shares the weight gradients with other rollouts of the step; by default the passes of one share them.
         fast: take what `latent_trainer.rollout.fast` saves; False reads every column plainly, with the same result.
+        thoughts: draws or replays the latents instead of the feedback (`latent_trainer.rollout.thoughts`).
     """
 
     decoder: Callable
@@ -39,3 +41,4 @@ class Reading:
     least: tuple[int, int] | None = None
     together: AbstractContextManager | None = None
     fast: bool = True
+    thoughts: Thoughts | None = None

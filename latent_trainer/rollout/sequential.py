@@ -77,7 +77,7 @@ def _one_by_one(passes: Passes, columns: Columns, latent_columns: list[int], cac
     for start, end in zip(starts, [*starts[1:], width], strict=True):
         piece = embeds[:, start:end]  # (B, n, H)
         if start in latent_columns:
-            latent = torch.where(columns.latent_mask[:, start, None], passes.think(thought), piece[:, 0])  # (B, H)
+            latent = torch.where(columns.latent_mask[:, start, None], passes.think(thought, start), piece[:, 0])  # (B, H)
             piece = torch.cat([latent.unsqueeze(1), piece[:, 1:]], 1)
         pieces.append(piece)
         if end == width and not learns:

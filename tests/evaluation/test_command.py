@@ -182,6 +182,21 @@ def test_samples(folder, output, capsys):
     assert [row["text"] for row in likeliest] == [row["text"] for row in greedy for _ in range(5)]
 
 
+def test_samples_of_the_thought(folder, output):
+    """Greedy answers differ by their thoughts alone; the record says which it is, seed and problem decide, not the batch."""
+    drawn = {"latent_do_sample": True, "noise_std": 20.0, "num_samples": 4, "max_eval_problems": 12}
+    record, answers = evaluate(folder, output, **drawn)
+    assert record["thoughts"] == "one an answer" and record["samples"] == 4 and record["config"]["noise_std"] == 20.0
+    texts = [row["text"] for row in answers["intact"]]
+    assert any(len(set(texts[first : first + 4])) > 1 for first in range(0, 48, 4))
+    again = evaluate(folder, output.with_name("again.json"), **{**drawn, "batch_size": 5})
+    assert [row["text"] for row in again[1]["intact"]] == texts
+    other = evaluate(folder, output.with_name("other.json"), seed=1, **drawn)
+    assert [row["text"] for row in other[1]["intact"]] != texts
+    shared, _ = evaluate(folder, output.with_name("shared.json"), num_samples=2, temperature=1.0, max_eval_problems=4)
+    assert shared["thoughts"] == "one a problem"
+
+
 def test_one_sample_has_controls(folder, output):
     record, _ = evaluate(folder, output, controls=["noise"], temperature=5.0, max_eval_problems=8)
     assert "majority" not in record and set(record["controls"]) == {"noise"}
@@ -231,6 +246,13 @@ REFUSED = {
     "samples without temperature": ({"num_samples": 2}, "give temperature"),
     "top_k without temperature": ({"top_k": 2}, "give temperature"),
     "top_p without temperature": ({"top_p": 0.5}, "give temperature"),
+    "noise of no drawing": ({"noise_std": 0.5}, "noise_std=0.5 has no effect without latent_do_sample=True"),
+    "no such drawing": ({"latent_do_sample": True, "latent_do_sample_by": "nois"}, "did you mean 'noise'"),
+    "a drawing that does not fit": (
+        {"latent_do_sample": True, "latent_do_sample_by": "multiplex"},
+        "policy=multiplex makes latents of token embeddings",
+    ),
+    "controls of drawn thoughts": ({"latent_do_sample": True, "controls": ["zero"]}, "leave latent_do_sample out"),
     "no temperature": ({"temperature": 0.0}, "above 0"),
     "too much mass": ({"temperature": 1.0, "top_p": 1.5}, "top_p=1.5"),
     "controls with samples": ({"controls": ["zero"], "num_samples": 2, "temperature": 1.0}, "num_samples at 1"),

@@ -19,7 +19,7 @@ from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.answers import is_equivalent
 from latent_trainer.evaluation.extraction import extract_answer
-from latent_trainer.evaluation.generation import _graded, generate_answers
+from latent_trainer.evaluation.generation import generate_answers, graded
 from latent_trainer.methods.curriculum import EVERYTHING, Plan
 
 TEXTS = [json.loads(line) for line in Path(__file__).with_name("texts.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -143,8 +143,8 @@ def test_labelled_tokens_are_graded_right(every_problem, byte_tokenizer):
             for skip in (0, 1, EVERYTHING) if template.score_answer_prefix else (EVERYTHING,):
                 view = encoder.latent_view(row, Plan(2, skip))
                 written = [token for token, label in zip(view.input_ids, view.labels, strict=True) if label != -100]
-                graded = _graded(problem, written, byte_tokenizer, template)
-                assert graded["correct"] and graded["correct_flexible"], (graded, template)
+                grades = graded(problem, written, byte_tokenizer, template)
+                assert grades["correct"] and grades["correct_flexible"], (grades, template)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_steps_that_hold_the_prefix(byte_tokenizer):
     for steps, skip in itertools.product((problem.steps, problem.steps[::-1]), (0, 1)):
         own = dataclasses.replace(problem, steps=steps)
         written = encoder.latent_view(encoder.problem(own), Plan(0, skip)).input_ids[2:]
-        assert _graded(own, written, byte_tokenizer, encoder.template)["strict"] == "7"
+        assert graded(own, written, byte_tokenizer, encoder.template)["strict"] == "7"
     with pytest.raises(InputError, match="no answer prefix"):
         Template(answer_prefix="").check(problem)
 

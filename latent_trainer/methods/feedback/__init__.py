@@ -5,7 +5,8 @@ annotations of its constructor state type and range of every option (`latent_tra
 
 - ``sequential``: whether its output depends on the hidden state (False: the latents need no cached steps),
 - ``looks_up_tokens``: whether it looks up embeddings of tokens of its own, which noise on embeddings would spoil; a feedback
-  that does not say so is taken to, and
+  that does not say so is taken to,
+- ``mixes_tokens``, if it likes: True where its latents are mixtures of token embeddings, and
 - ``forward(hidden, embed, head) -> (B, H)``: ``hidden`` (B, H) is the last hidden state after the final norm, ``embed``
   maps token ids to input embeddings, ``head`` maps hidden states to logits.
 

@@ -20,6 +20,7 @@ class SoftFeedback(nn.Module):
 
     sequential = True
     looks_up_tokens = True
+    mixes_tokens = True
 
     @checked
     def __init__(self, hidden_size: int, temperature: Scale = 1.0, top_k: Positive | None = None):

@@ -1,0 +1,77 @@
+"""The settings of a run of reinforcement learning: TRL's, how latents are drawn, and what is rewarded."""
+
+from dataclasses import dataclass, field
+
+from trl import GRPOConfig
+
+from latent_trainer.errors import InputError
+from latent_trainer.methods.policies import build_policy
+from latent_trainer.methods.policies.contract import LatentPolicy
+from latent_trainer.options import Count, check_fields, parse_json
+
+
+@dataclass
+class LatentGRPOConfig(GRPOConfig):
+    """TRL's `GRPOConfig`, and what a thought adds. Where latents are drawn, the model has no dropout.
+
+    Args:
+        policy: how latents are drawn, a key of ``POLICIES``.
+        policy_options: its options.
+        num_latents: latents of every prompt that is made of a problem; by default as many as the model was trained with.
+        rewards: what is rewarded where the trainer is given no reward functions, keys of ``REWARDS``.
+        reward_options: options of each by its name.
+        allow_truncated: go on although no completion ever ends by itself.
+    """
+
+    policy: str = field(
+        default="deterministic",
+        metadata={"help": "How latents are drawn: deterministic, multiplex, gaussian, gumbel or dropout."},
+    )
+    policy_options: dict | str | None = field(default=None, metadata={"help": "Options of the policy."})
+    num_latents: Count | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
+    rewards: list[str] = field(
+        default_factory=lambda: ["correct"], metadata={"help": "What is rewarded: correct, format, length, steps."}
+    )
+    reward_options: dict | str | None = field(
+        default=None, metadata={"help": "Options of each by its name, as in {length: {bar: 0.5}}."}
+    )
+    allow_truncated: bool = field(
+        default=False, metadata={"help": "Go on although no completion ever ends within max_completion_length."}
+    )
+
+    def __post_init__(self):
+        own = ("policy", "policy_options", "num_latents", "rewards", "reward_options", "allow_truncated")
+        check_fields(self, only=own)
+        for name in ("policy_options", "reward_options"):
+            if isinstance(getattr(self, name), str):
+                setattr(self, name, parse_json(name, getattr(self, name)))
+        if self.num_generations < 2:
+            raise InputError(
+                f"num_generations={self.num_generations}: an advantage compares the answers to one prompt; give 2 or more"
+            )
+        policy = self.make_policy()
+        if policy.stochastic:
+            self._refuse_with_drawn_latents()
+            self.disable_dropout = True  # a thought that is replayed under another mask is another thought
+        super().__post_init__()
+
+    def make_policy(self) -> LatentPolicy:
+        """Return the policy; a one-line `InputError` where there is no such policy or option."""
+        return build_policy(self.policy, self.policy_options)
+
+    def _refuse_with_drawn_latents(self) -> None:
+        """Refuse settings that have no meaning where latents are drawn."""
+        refused = (
+            ("use_vllm", self.use_vllm, "its server computes no latents"),
+            (
+                "use_transformers_continuous_batching",
+                self.use_transformers_continuous_batching,
+                "continuous batching computes no latents",
+            ),
+            ("entropy_coef", self.entropy_coef != 0, "latents have no entropy of a next token"),
+            ("use_adaptive_entropy", self.use_adaptive_entropy, "latents have no entropy of a next token"),
+            ("top_entropy_quantile", self.top_entropy_quantile < 1, "latents have no entropy of a next token"),
+        )
+        for name, is_set, why in refused:
+            if is_set:
+                raise InputError(f"{name}={getattr(self, name)} does not go with policy={self.policy}: {why}; leave it out")

@@ -1,0 +1,56 @@
+"""A saved tiny latent model that writes numbers, problems for it, and quiet trainers on both."""
+
+from copy import deepcopy
+from types import SimpleNamespace
+
+import torch
+from conftest import make_base, sharpen
+from datasets import Dataset
+
+from latent_trainer import LatentForCausalLM, load_problems
+from latent_trainer.data.tokenizer import train_tokenizer
+from latent_trainer.rl import LatentGRPOConfig, LatentGRPOTrainer
+
+LATENTS = 2
+THOUGHT = " <|bot|>" + "<|latent|>" * LATENTS + "<|eot|>"
+
+
+def save_model(folder, feedback: str = "soft", kind: str = "gpt2", dtype=torch.float32) -> SimpleNamespace:
+    """Save a model with its tokenizer; return where it lies, the tokenizer, problems and prompts with placeholders."""
+    problems = load_problems("arithmetic", "train", size=16, operations=2)
+    texts = [" ".join([row["question"], *row["steps"], "=", row["answer"], "###"]) for row in problems]
+    tokenizer = train_tokenizer(texts)
+    tokenizer.pad_token = tokenizer.eos_token
+    base = make_base(kind, vocab_size=len(tokenizer), dtype=dtype)
+    model = sharpen(LatentForCausalLM.from_base(base, tokenizer=tokenizer, feedback=feedback))
+    model.config.num_latents, model.config.template = LATENTS, None
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    prompts = Dataset.from_list([{"prompt": row["question"] + THOUGHT, "answer": row["answer"]} for row in problems])
+    return SimpleNamespace(folder=str(folder), tokenizer=tokenizer, problems=problems, prompts=prompts)
+
+
+def different(completion_ids, **_):
+    """Reward different tokens."""
+    return [float(len(set(ids))) for ids in completion_ids]
+
+
+def settings(folder, config=LatentGRPOConfig, **more):
+    """Return two quiet steps of two prompts with two answers each, on a CPU."""
+    quiet = {"report_to": [], "use_cpu": True, "bf16": False, "disable_tqdm": True, "save_strategy": "no", "seed": 0}
+    steps = {"max_steps": 2, "per_device_train_batch_size": 4, "logging_steps": 1, "gradient_checkpointing": False}
+    answers = {"num_generations": 2, "max_completion_length": 5, "learning_rate": 1e-3}
+    return config(str(folder), **{**quiet, **steps, **answers, **more})
+
+
+def make(saved, folder, kind=LatentGRPOTrainer, reward=different, dataset=None, peft_config=None, **more):
+    """Return a trainer."""
+    config = LatentGRPOConfig if kind is LatentGRPOTrainer else more.pop("config")
+    return kind(
+        model=saved.folder,
+        reward_funcs=reward,
+        args=settings(folder, config, **more),
+        train_dataset=saved.prompts if dataset is None else dataset,
+        processing_class=saved.tokenizer,
+        peft_config=deepcopy(peft_config),
+    )

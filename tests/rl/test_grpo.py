@@ -1,0 +1,356 @@
+"""`LatentGRPOTrainer`: TRL's losses with a latent as a token of the completion, against formulas written out."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel
+
+pytest.importorskip("trl")
+
+from reinforced import LATENTS, different, make, save_model
+from transformers import AutoTokenizer
+from trl import GRPOConfig, GRPOTrainer
+
+from latent_trainer import LatentForCausalLM, encode_prompts
+from latent_trainer.errors import InputError
+from latent_trainer.methods.policies import POLICIES
+from latent_trainer.rollout.thoughts import ReplayedThoughts, using
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+STOCHASTIC = [name for name, policy in POLICIES.items() if policy.stochastic]
+LORA = LoraConfig(r=4, target_modules="all-linear")
+EXACT = {"model_init_kwargs": {"dtype": "float64"}}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("latent"))
+
+
+def weights(trainer) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in trainer.model.named_parameters() if value.requires_grad}
+
+
+@pytest.mark.parametrize(
+    ("more", "peft"),
+    [({}, None), ({"loss_type": "grpo", "num_iterations": 2}, None), ({"beta": 0.1}, LORA)],
+    ids=["full", "iterations", "lora"],
+)
+def test_deterministic_is_the_stock_trainer(saved, tmp_path, more, peft):
+    """The same losses and weights to the last bit, as nothing is changed."""
+    stock = make(saved, tmp_path, GRPOTrainer, config=GRPOConfig, peft_config=peft, **more)
+    stock.train()
+    ours = make(saved, tmp_path, peft_config=peft, **more)
+    ours.train()
+    for name in ("loss", "reward", "entropy", "grad_norm"):
+        logged = [[entry[name] for entry in one.state.log_history if name in entry] for one in (stock, ours)]
+        assert logged[0] == logged[1] and logged[0]
+    for (name, one), (other, two) in zip(weights(stock).items(), weights(ours).items(), strict=True):
+        assert name == other and torch.equal(one, two)
+
+
+def drawn(saved, folder, prompts=(0, 0, 1, 1), **more):
+    """Return a trainer and the batch it has generated for these prompts."""
+    trainer = make(saved, folder, per_device_train_batch_size=len(prompts), **more)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    return trainer, trainer._generate_and_score_completions([saved.prompts[row] for row in prompts])
+
+
+def alone(trainer, saved, batch) -> list[torch.Tensor]:
+    """Return for every row the log-probabilities of its latents and of what was written, computed in a row of its own."""
+    found = []
+    for row in range(len(batch["prompt_ids"])):
+        prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
+        ids = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
+        own = batch["record_counted"][row : row + 1]
+        record = {name.removeprefix("record_"): value[row : row + 1] for name, value in batch.items() if "record_" in name}
+        record.pop("counted")
+        with using(trainer.model, ReplayedThoughts(trainer.policy, record, own)) as thoughts:
+            logits = trainer.model(torch.cat([prompt, ids])[None], use_cache=False).logits[0]
+        start = len(prompt) + LATENTS + 1  # behind the thought
+        likely = logits[start - 1 : -1].log_softmax(-1).gather(1, ids[LATENTS + 1 :, None])[:, 0]
+        found.append(torch.cat([thoughts.log_probs[0], likely.to(thoughts.log_probs.dtype)]))
+    return found
+
+
+def by_hand(kind: str, new: list, old: list, advantages, args) -> torch.Tensor:
+    """Return the loss of rows of log-probabilities, one after the other, as the papers have it."""
+    sums, counts = [], []
+    low, high = 1 - args.epsilon, 1 + (args.epsilon if args.epsilon_high is None else args.epsilon_high)
+    for one, before, advantage in zip(new, old, advantages.tolist(), strict=True):
+        difference = one - before
+        if args.importance_sampling_level == "sequence":
+            difference = difference.mean().expand(len(one))
+        ratio = difference.exp()
+        if kind == "cispo":
+            values = -ratio.clamp(max=args.epsilon_high).detach() * advantage * one
+        elif kind == "sapo":
+            steep = args.sapo_temperature_pos if advantage > 0 else args.sapo_temperature_neg
+            values = -4 / steep * torch.sigmoid(steep * (ratio - 1)) * advantage
+        elif kind == "vespo":
+            k, scale = (
+                (args.vespo_k_pos, args.vespo_lambda_pos) if advantage >= 0 else (args.vespo_k_neg, args.vespo_lambda_neg)
+            )
+            whole = difference.sum().detach()
+            values = -(scale + k * whole - scale * whole.exp()).exp() * advantage * one
+        else:
+            values = -torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
+        sums.append(values.sum())
+        counts.append(len(one))
+    total = torch.stack(sums)
+    if kind in ("grpo", "sapo"):
+        return (total / torch.tensor(counts)).mean()
+    if kind == "luspo":
+        return total.mean()
+    return total.sum() / (len(new) * args.max_completion_length if kind == "dr_grpo" else sum(counts))
+
+
+LOSSES = [(kind, "token") for kind in ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "luspo", "sapo", "vespo")]
+LOSSES += [("grpo", "sequence"), ("luspo", "sequence")]
+
+
+@pytest.mark.parametrize(("kind", "level"), LOSSES)
+def test_a_latent_counts_like_a_token(saved, tmp_path, kind, level):
+    """Loss and gradient of each of TRL's losses, over K latents and n tokens a row; <|eot|> counts nothing."""
+    more = {"loss_type": kind, "importance_sampling_level": level, "policy": "multiplex", **EXACT}
+    more |= {"epsilon_high": 5.0} if kind == "cispo" else {}
+    trainer, batch = drawn(saved, tmp_path, **more)
+    mask = batch["completion_mask"] * batch["tool_mask"]
+    new = alone(trainer, saved, batch)
+    assert mask.sum(1).tolist() == [len(one) for one in new]
+    assert batch["num_items_in_batch"] == sum(len(one) for one in new)
+    ids = batch["completion_ids"]
+    assert (ids[:, :LATENTS] == trainer.model.config.latent_token_id).all() and mask[:, :LATENTS].all()
+    assert (ids[:, LATENTS] == trainer.model.config.eot_token_id).all() and not mask[:, LATENTS].any()
+    torch.manual_seed(0)
+    old = [(one + 0.3 * torch.randn(len(one))).detach() for one in new]
+    whole = torch.zeros_like(mask, dtype=torch.float64)
+    whole[mask.bool()] = torch.cat(old).double()
+    batch["advantages"] = torch.tensor([1.0, -1.0, 0.5, -0.7])
+    loss = trainer._compute_loss(trainer.model, {**batch, "old_per_token_logps": whole})
+    expected = by_hand(kind, new, old, batch["advantages"], trainer.args)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
+    parameters = [one for one in trainer.model.parameters() if one.requires_grad]
+    for found, own in zip(
+        torch.autograd.grad(loss, parameters, allow_unused=True),
+        torch.autograd.grad(expected, parameters, allow_unused=True),
+        strict=True,
+    ):
+        if own is not None:
+            torch.testing.assert_close(found, own.to(found.dtype), rtol=1e-3, atol=1e-5 * max(1.0, own.abs().max().item()))
+
+
+@pytest.mark.parametrize("peft", [None, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("policy", STOCHASTIC)
+def test_the_first_ratio_is_one(saved, tmp_path, policy, peft):
+    """Old log-probabilities, computed when the thought is drawn, are those of the first step: nothing is clipped."""
+    seen = []
+    trainer = make(saved, tmp_path, policy=policy, peft_config=peft, steps_per_generation=2, max_steps=1, **EXACT)
+    kept = trainer._get_per_token_logps_and_entropies
+    trainer._get_per_token_logps_and_entropies = lambda *args, **more: seen.append(kept(*args, **more)) or seen[-1]
+    losses = trainer._compute_loss
+    ratios = []
+
+    def listen(model, inputs):
+        loss = losses(model, inputs)
+        mask = inputs["completion_mask"] * inputs["tool_mask"]
+        ratios.append(((seen[-1][0] - inputs["old_per_token_logps"]) * mask).exp())
+        return loss
+
+    trainer._compute_loss = listen
+    trainer.train()
+    assert ratios and all(torch.allclose(one, torch.ones_like(one), rtol=0, atol=1e-12) for one in ratios[:1])
+
+
+def test_what_is_masked_changes_nothing(saved, tmp_path):
+    """A truncated row that is to count nothing does not, whatever its thought and its text; nor do padding and <|eot|>."""
+    trainer, batch = drawn(saved, tmp_path, policy="multiplex", mask_truncated_completions=True, prompts=range(4), **EXACT)
+    batch["advantages"] = torch.tensor([1.0, -1.0, 0.5, -0.7])
+    ended = batch["completion_mask"].any(1)
+    batch["completion_mask"][0] = 0  # one at least
+    ended[0] = False
+    parameters = list(trainer.model.parameters())
+
+    def gradients(inputs):
+        return torch.autograd.grad(trainer._compute_loss(trainer.model, inputs), parameters, allow_unused=True)
+
+    before = gradients(batch)
+    changed = {name: value.clone() for name, value in batch.items()}
+    changed["record_ids"][~ended] = 5
+    changed["completion_ids"][~ended, LATENTS + 1 :] = 6
+    for one, two in zip(before, gradients(changed), strict=True):
+        assert (one is None) == (two is None)
+        if one is not None:
+            torch.testing.assert_close(one, two, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("policy", ["multiplex", "gaussian"])
+def test_accumulation(saved, tmp_path, policy):
+    """Four rows at once and two times two train the same weights."""
+    common = {"policy": policy, "optim": "sgd", "learning_rate": 0.1, "num_generations": 2, **EXACT}
+    common |= {"generation_kwargs": {"top_k": 1}}
+    whole = make(saved, tmp_path, **common)
+    parts = make(saved, tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=2, **common)
+    for trainer in (whole, parts):
+        trainer.train()
+    for (name, one), two in zip(weights(whole).items(), weights(parts).values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-6, msg=lambda text, at=name: f"{at}: {text}")
+    first = LatentForCausalLM.from_pretrained(saved.folder)
+    assert any(
+        not torch.equal(one.float(), two) for one, two in zip(weights(whole).values(), first.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("policy", ["gaussian", "dropout"])
+def test_adapters(tmp_path, policy):
+    """Adapters and the projection train, the reference is the model without them, and what is saved is what was trained."""
+    saved = save_model(tmp_path / "model", feedback="projection")
+    trainer = make(saved, tmp_path / "out", policy=policy, peft_config=LoraConfig(r=4), beta=0.1)
+    before = weights(trainer)
+    assert isinstance(trainer.model, PeftModel) and any("feedback" in name for name in before)
+    assert all("lora" in name or "modules_to_save" in name for name in before)
+    trainer.train()
+    assert trainer.state.log_history[0]["kl"] == pytest.approx(0, abs=1e-6)
+    after = weights(trainer)
+    assert all(not torch.equal(after[name], before[name]) for name in before if "lora_B" in name or "feedback" in name)
+    trainer.save_model(tmp_path / "out")
+    again = LatentForCausalLM.from_pretrained(tmp_path / "out").eval()
+    ids = torch.tensor([saved.tokenizer(saved.prompts[0]["prompt"]).input_ids])
+    torch.testing.assert_close(again(ids).logits, trainer.model.eval()(input_ids=ids).logits, rtol=0, atol=1e-4)
+
+
+def test_the_reference_thinks_the_drawn_thought(saved, tmp_path):
+    """Before the first step the reference model gives latents and tokens the same log-probabilities."""
+    trainer = make(saved, tmp_path, policy="multiplex", beta=0.1)
+    trainer.train()
+    first, second = (entry["kl"] for entry in trainer.state.log_history if "kl" in entry)
+    assert first == pytest.approx(0, abs=1e-6) and second > 1e-6
+
+
+def test_problems_become_prompts(saved, tmp_path):
+    """Prompts are those of evaluation; latents are counted, the reward reads what was written and not the thought."""
+    seen = []
+
+    def reward(prompts, completion_ids, answer, num_latents, **_):
+        seen.append((prompts, completion_ids, answer, num_latents))
+        return different(completion_ids)
+
+    trainer = make(saved, tmp_path, reward=reward, dataset=saved.problems, policy="multiplex", max_steps=1)
+    generated = []
+    kept = trainer._generate_single_turn
+    trainer._generate_single_turn = lambda ids, *args, **more: generated.extend(ids) or kept(ids, *args, **more)
+    trainer.train()
+    ((prompts, written, answers, latents),) = seen
+    rows = {row["question"]: row["answer"] for row in saved.problems}
+    assert answers == [rows[prompt] for prompt in prompts] and latents == [LATENTS] * 4
+    expected = [encode_prompts([prompt], saved.tokenizer, LATENTS)["input_ids"][0].tolist() for prompt in prompts]
+    assert generated == expected
+    special = {trainer.model.config.latent_token_id, trainer.model.config.bot_token_id}
+    assert not special & {token for row in written for token in row} and all(1 <= len(row) <= 5 for row in written)
+
+
+def test_rows_of_other_lengths(saved, tmp_path):
+    """Prompts with one, three and no latents in one batch, each with its own mask."""
+    texts = ["<|bot|><|latent|><|eot|>", "<|bot|>" + "<|latent|>" * 3 + "<|eot|>", ""]
+    prompts = [{"prompt": f"{row['question']} {text}"} for row, text in zip(saved.problems, texts, strict=False)]
+    trainer = make(saved, tmp_path, policy="gaussian")
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions([prompts[row] for row in (0, 0, 1, 1, 2, 2)])
+    assert batch["record_counted"].sum(1).tolist() == [1, 1, 3, 3, 0, 0]
+    trainer.current_gradient_accumulation_steps = 1
+    assert trainer._compute_loss(trainer.model, batch).isfinite()
+
+
+def test_evaluation(saved, tmp_path):
+    trainer = make(saved, tmp_path, policy="multiplex", per_device_eval_batch_size=4)
+    metrics = trainer.evaluate(saved.prompts.select(range(4)))
+    assert math.isfinite(metrics["eval_loss"]) and metrics["eval_reward"] > 0
+
+
+def test_completions_that_never_end(saved, tmp_path):
+    """A run in which nothing ever ends is stopped after 64 completions, in one line that says what to change."""
+    common = {"per_device_train_batch_size": 32, "max_steps": 4, "policy": "multiplex"}
+    common |= {"generation_kwargs": {"suppress_tokens": [saved.tokenizer.eos_token_id]}, "max_completion_length": 2}
+    with pytest.raises(
+        InputError, match="none of the first 64 completions has ended within max_completion_length=2"
+    ) as error:
+        make(saved, tmp_path, **common).train()
+    assert "\n" not in str(error.value)
+    trainer = make(saved, tmp_path, allow_truncated=True, **{**common, "max_steps": 3})
+    trainer.train()
+    assert trainer.state.global_step == 3
+
+
+REFUSED = [
+    ({"policy": "multiplx"}, {}, "did you mean 'multiplex'"),
+    ({"policy": "multiplex", "policy_options": {"token": 3}}, {}, "has no option 'token'; did you mean 'tokens'"),
+    ({"num_generations": 1}, {}, "num_generations=1: an advantage compares the answers to one prompt"),
+    ({"policy": "gaussian", "entropy_coef": 0.1}, {}, "entropy_coef=0.1 does not go with policy=gaussian"),
+    ({"policy": "gaussian", "top_entropy_quantile": 0.5}, {}, "top_entropy_quantile=0.5 does not go with"),
+    ({"policy": "gaussian", "use_vllm": True}, {}, "use_vllm=True does not go with policy=gaussian"),
+    ({"rewards": ["corect"]}, {"reward": None}, "rewards='corect' is not one of .*did you mean 'correct'"),
+    ({"rewards": []}, {"reward": None}, "rewards nothing"),
+    ({"reward_options": {"length": {}}}, {"reward": None}, "reward_options has 'length', which is none of rewards"),
+    (
+        {"rewards": ["length"], "reward_options": {"length": {"bar": 2.0}}},
+        {"reward": None},
+        "reward_options.length.bar=2.0 must lie between 0 and 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "given", "why"), REFUSED, ids=lambda one: str(one)[:40])
+def test_refused_settings(saved, tmp_path, changes, given, why):
+    with pytest.raises(InputError, match=why) as error:
+        make(saved, tmp_path, **given, **changes)
+    assert "\n" not in str(error.value)
+
+
+BROKEN = [
+    (lambda completions, **_: [float("nan")] * len(completions), "gives nan for answer 1 of 4"),
+    (lambda completions, **_: [0.0] * (len(completions) - 1), "gives 3 rewards for 4 answers"),
+]
+
+
+@pytest.mark.parametrize(("reward", "why"), BROKEN, ids=["nan", "length"])
+def test_refused_rewards(saved, tmp_path, reward, why):
+    with pytest.raises(InputError, match=why) as error:
+        make(saved, tmp_path, reward=reward).train()
+    assert "\n" not in str(error.value)
+
+
+def test_a_reward_may_have_none_to_give(saved, tmp_path):
+    trainer = make(saved, tmp_path, reward=[different, lambda completions, **_: [None] * len(completions)])
+    trainer.train()
+    assert trainer.state.global_step == 2
+
+
+@pytest.mark.parametrize(
+    ("feedback", "policy"), [("hidden", "multiplex"), ("learned", "gaussian"), ("projection", "gumbel")]
+)
+def test_a_policy_that_does_not_fit(tmp_path, feedback, policy):
+    saved = save_model(tmp_path / "model", feedback=feedback)
+    with pytest.raises(InputError, match=f"policy={policy} .*feedback={feedback}"):
+        make(saved, tmp_path / "out", policy=policy)
+
+
+def test_prompts_without_latents(saved, tmp_path):
+    prompts = saved.prompts.map(lambda row: {"prompt": row["prompt"].split(" <|bot|>")[0]})
+    with pytest.raises(InputError, match="no prompt of the batch has one"):
+        make(saved, tmp_path, policy="multiplex", dataset=prompts).train()
+    with pytest.raises(InputError, match="prompts get none; give num_latents"):
+        make(saved, tmp_path, policy="multiplex", dataset=saved.problems, num_latents=0)
+
+
+def test_a_data_set_of_something_else(saved, tmp_path):
+    with pytest.raises(InputError, match="it needs prompt, or question and answer"):
+        make(saved, tmp_path, dataset=saved.prompts.rename_column("prompt", "text"))
+
+
+def test_the_tokenizer_comes_with_the_model(saved, tmp_path):
+    saved = SimpleNamespace(**{**vars(saved), "tokenizer": None})
+    trainer = make(saved, tmp_path, policy="multiplex")
+    assert trainer.processing_class.get_vocab() == AutoTokenizer.from_pretrained(saved.folder).get_vocab()

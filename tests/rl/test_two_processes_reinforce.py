@@ -1,0 +1,37 @@
+"""Two real processes (gloo, on the CPU) draw the thoughts of one, and train the same weights."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from reinforced import save_model
+from safetensors.torch import load_file
+
+pytest.importorskip("trl")
+pytestmark = pytest.mark.distributed
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("policy", ["multiplex"])
+def test_two_processes_are_one(policy, tmp_path):
+    save_model(tmp_path / "model")
+    paths = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "rl"), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    launcher = ["-m", "accelerate.commands.launch", "--num_processes", "2", "--main_process_port", "0"]
+    launcher += ["--config_file", str(ROOT / "accelerate_configs" / "cpu.yaml")]
+    for name, words, rows in (("one", [], 4), ("two", launcher, 2)):
+        script = [str(Path(__file__).with_name("reinforce_once.py")), str(tmp_path / "model"), str(tmp_path / name)]
+        command = [sys.executable, *words, *script, str(rows), policy]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    one, two, first = (
+        load_file(tmp_path / folder / f"{file}.safetensors")
+        for folder, file in (("one", "trained"), ("two", "trained"), ("model", "model"))
+    )
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=0, atol=1e-6, msg=lambda text, at=name: f"{at}: {text}")
+    assert any(not torch.equal(one[name], value.double()) for name, value in first.items())
