@@ -19,6 +19,7 @@ from latent_trainer.methods.presets import METHODS
 from latent_trainer.training.stages import refuse_unreachable
 
 STAGED = [name for name in METHODS if has_stages(name)]
+REACHED = {"icot": (4, 0), "lotus": (7, 6 * 13)}  # last stage and latents; as Coconut where nothing is said
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 RUNS = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name not in ("sweeps", "reinforce"))
 # rows of a step and steps of an epoch: 20 problems make 3 steps of 8 rows, 2 of 16, 5 of 4
@@ -80,9 +81,10 @@ def test_presets_train_their_last_stage(tmp_path, method):
     trainer = LatentTrainer(model, args, train_dataset=uneven_problems(3), processing_class=tokenizer)
     metrics = trainer.train().metrics
     stages = [stage for _, stage in history(trainer)]
-    assert sorted(set(stages)) == [0, 1, 2, 3, 4] and all(stages.count(one) >= args.epochs_per_stage for one in stages)
-    assert (metrics["train_stage"], metrics["train_last_stage"]) == (4, 4)
-    assert model.config.num_latents == (0 if method == "icot" else 6) and model.config.stage == 4
+    last, latents = REACHED.get(method, (4, 6))
+    assert sorted(set(stages)) == [*range(last + 1)] and all(stages.count(one) >= args.epochs_per_stage for one in stages)
+    assert (metrics["train_stage"], metrics["train_last_stage"]) == (last, last)
+    assert model.config.num_latents == latents and model.config.stage == last
 
 
 def test_epochs_of_presets(tmp_path):

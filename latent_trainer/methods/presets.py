@@ -122,7 +122,7 @@ OWN = {
         {
             "curriculum": "staged",
             "feedback": "hidden",
-            "latents_per_step": 25,  # published code for Llama; 13 for GPT-2
+            "latents_per_step": 13,  # published code for GPT-2; 25 for Llama, whose recipes set it
             "max_stage": 6,
             "pad_latent_to_max": True,
             "epochs_per_stage": 1,
