@@ -1,10 +1,12 @@
 """Compression: groups of step tokens as columns, drawn factors and labels, thoughts that end themselves."""
 
+import logging
 import math
 import random
 
 import pytest
 import torch
+import transformers
 from reference import assert_close
 from training import history, make_trainer
 
@@ -95,6 +97,18 @@ def test_prompts_are_told_the_factor_of_their_step(tmp_path):
             assert row[-len(told) :] == told
     assert len(seen) > 2
     assert encoder.prompt("1 2", None) == [*encoder.question("1 2"), *encoder.speed(5), encoder.bot]
+
+
+def test_a_factor_that_no_prompt_can_tell(tmp_path, caplog, monkeypatch):
+    """A tokenizer without words for the text says so; one with digits tells them apart."""
+    transformers.utils.logging.warning_once.cache_clear()
+    monkeypatch.setattr(logging.getLogger("latent_trainer"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    caplog.set_level(logging.WARNING)
+    make_trainer(tmp_path, **COLAR, speed="{compression} ")
+    assert "compression factors" not in caplog.text
+    make_trainer(tmp_path, **COLAR, speed="(at {compression})")
+    assert "alike for several of the compression factors [1, 2, 3, 4, 5]" in caplog.text
 
 
 # ---- the columns ----

@@ -121,7 +121,8 @@ def _trained_tokenizer(problems, template: Template, vocab_size: int | None) -> 
         )
         for problem in problems.to_list()
     ]
-    return train_tokenizer(texts, vocab_size)
+    factors = range(1, max(9, template.compression or 1) + 1) if template.speed else ()
+    return train_tokenizer([*texts, *(template.speed.format(compression=factor) for factor in factors)], vocab_size)
 
 
 def load_saved(path: str, **options) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:

@@ -4,16 +4,19 @@ from dataclasses import replace
 
 import torch
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from latent_trainer.data import EncodedProblem, Encoder, LatentCollator, View, as_problems
 from latent_trainer.data.encoding import IGNORED
 from latent_trainer.data.lengths import Room
 from latent_trainer.errors import InputError
-from latent_trainer.methods.curriculum import Plan, of_step, row_rng, row_seed, writes_steps
+from latent_trainer.methods.curriculum import Blank, Plan, of_step, row_rng, row_seed, writes_steps
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.methods.objectives import Objective
 from latent_trainer.training.objective_checks import check_views
 from latent_trainer.training.training_args import LatentTrainingArguments
+
+logger = logging.get_logger(__name__)
 
 
 class Batches:
@@ -47,6 +50,17 @@ class Batches:
             )
         most_latents = self.curriculum.latents(self.curriculum.num_stages - 1)
         self.room = Room(self.encoder, context, most_latents, args.max_new_tokens)
+        self._say_untold_factors()
+
+    def _say_untold_factors(self) -> None:
+        """Warn where the tokenizer writes the same for different compression factors, so that prompts cannot tell them."""
+        plans = self.curriculum.plans(Blank(1)) if self.encoder.template.speed else []
+        factors = {plan.compression.factor for plan in plans if plan.compression is not None}
+        if len({tuple(self.encoder.speed(factor)) for factor in factors}) < len(factors):
+            logger.warning_once(
+                f"the tokenizer writes speed={self.encoder.template.speed!r} alike for several of the compression factors "
+                f"{sorted(factors)}, which prompts then cannot tell; give a speed that it has words for"
+            )
 
     def encoded(self, problems, split: str) -> list[EncodedProblem]:
         """Return the token ids of problems.
