@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-MEANS = ("accuracy", "accuracy_flexible", "invalid", "tokens_written", "passes", "seconds_per_problem")
+MEANS = ("accuracy", "accuracy_flexible", "invalid", "tokens_written", "latents", "passes", "seconds_per_problem")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 
 import pytest
 from saved import lasting, read, save_all
@@ -81,6 +82,7 @@ def test_it_goes_on_where_it_stopped(folder, tmp_path, monkeypatch):
     output.unlink()
     main("evaluate", words(folder, output))
     assert lasting_parts(output) == first
+    main("compare", [str(output), str(shutil.copy(output, tmp_path / "other.json"))])
     monkeypatch.setattr("latent_trainer.model.modeling.LatentForCausalLM.generate", None)
     main("evaluate", words(folder, output))
     assert lasting_parts(output) == first
@@ -115,8 +117,32 @@ def test_a_data_set_of_the_file_is_refused_too(folder, tmp_path, capsys):
     assert "and dataset does too" in capsys.readouterr().err
 
 
+def test_a_check_of_a_problem_decides(folder, tmp_path):
+    """In the command too: what a check accepts is right, whatever the reference; the answers say which check it was."""
+    rows = [json.loads(line) for line in (folder / "problems.jsonl").read_text().splitlines()][:20]
+    checked = [
+        {**row, "answer": "4", "check": f"within {1_000_000_000 if n % 2 else 0.5} of 4"} for n, row in enumerate(rows)
+    ]
+    (tmp_path / "checked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in checked))
+    options = {"suite": None, "suite_paths": None, "dataset": "jsonl", "dataset_test_path": tmp_path / "checked.jsonl"}
+    main("evaluate", words(folder, tmp_path / "record.json", **options))
+    record, answers = read(tmp_path / "record.json")
+    own = answers["intact"]
+    assert [one["check"] for one in own] == [row["check"] for row in checked]
+    right = [one["strict"] is not None and (n % 2 == 1 or one["strict"] == "4") for n, one in enumerate(own)]
+    assert [one["correct"] for one in own] == right and sum(right) >= 9
+    assert record["accuracy"] == pytest.approx(sum(right) / 20)
+
+
 def test_the_average_weighs_every_set_alike():
-    row = {"accuracy_flexible": 0.5, "accuracy_flexible_stderr": 0.0, "invalid": 0.0, "tokens_written": 2.0, "passes": 3.0}
+    row = {
+        "accuracy_flexible": 0.5,
+        "accuracy_flexible_stderr": 0.0,
+        "invalid": 0.0,
+        "tokens_written": 2.0,
+        "passes": 3.0,
+        "latents": 2,
+    }
     row |= {"seconds_per_problem": 0.1}
     rows = {
         "a": {**row, "accuracy": 1.0, "accuracy_stderr": 0.3, "problems": 10},
