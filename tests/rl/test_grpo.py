@@ -204,6 +204,24 @@ def test_accumulation(saved, tmp_path, policy):
     )
 
 
+@pytest.mark.parametrize("policy", ["deterministic", "multiplex"])
+def test_checkpoints_change_nothing(saved, tmp_path, policy):
+    """Layers that are computed anew on the way back train the same weights."""
+    common = {"policy": policy, "optim": "sgd", "learning_rate": 0.1, "max_steps": 1, **EXACT}
+    plain = make(saved, tmp_path, **common)
+    plain.train()
+    again = make(saved, tmp_path, gradient_checkpointing=True, **common)
+    again.train()
+    for one, two in zip(weights(plain).values(), weights(again).values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-10)
+
+
+def test_dropout_is_switched_off_where_latents_are_drawn(saved, tmp_path):
+    """A thought that is replayed under another mask would be another thought; with nothing drawn it is as TRL has it."""
+    assert make(saved, tmp_path, policy="gaussian").args.disable_dropout
+    assert not make(saved, tmp_path).args.disable_dropout
+
+
 @pytest.mark.parametrize("policy", ["gaussian", "dropout"])
 def test_adapters(tmp_path, policy):
     """Adapters and the projection train, the reference is the model without them, and what is saved is what was trained."""
