@@ -33,14 +33,18 @@ def constructed(kind: str, latents: int = 2):
     tokenizer = train_tokenizer([f"{one.question} = {one.answer}" for one in digits()])
     size = {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 32}
     no_dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-    base = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, **size, **no_dropout, initializer_range=0.1))
+    base = GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, **size, **no_dropout, initializer_range=0.1)
+    )
     model = LatentForCausalLM.from_base(base, tokenizer, feedback="learned" if kind == "pause" else "hidden")
     model.config.template, model.config.num_latents = TEMPLATE.to_dict(), latents
     model.generation_config.max_new_tokens = 6
     problems = digits()
     answers = torch.tensor([[tokenizer(one.answer, add_special_tokens=False).input_ids[0]] for one in problems])
     prefix = tokenizer("= ", add_special_tokens=False).input_ids
-    asked = {number: encode_prompts([one.question for one in problems], tokenizer, number, TEMPLATE) for number in (0, latents)}
+    asked = {
+        number: encode_prompts([one.question for one in problems], tokenizer, number, TEMPLATE) for number in (0, latents)
+    }
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, STEPS[kind])
     rows = len(problems)

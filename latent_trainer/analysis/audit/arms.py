@@ -29,7 +29,16 @@ TITLES = {
     "floor": "no thought at all",
     "pause": "pause model",
 }
-SHOWN = ("accuracy", "accuracy_stderr", "accuracy_low", "accuracy_high", "accuracy_flexible", "invalid", "tokens_written", "latents")
+SHOWN = (
+    "accuracy",
+    "accuracy_stderr",
+    "accuracy_low",
+    "accuracy_high",
+    "accuracy_flexible",
+    "invalid",
+    "tokens_written",
+    "latents",
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,9 @@ def arms(battery: Battery) -> list[Arm]:
     # a rollout that reads its columns several times leaves other states behind than one pass over its latents
     thinks_once = battery.model.config.rollout == "sequential"
     made = [Arm("intact", number, own if thinks_once else None)]
-    made += [Arm(name, number, changed(CONTROLS[name])) for name in CONTROLS if name != "shuffle" or len(battery.problems) > 1]
+    made += [
+        Arm(name, number, changed(CONTROLS[name])) for name in CONTROLS if name != "shuffle" or len(battery.problems) > 1
+    ]
     made.append(Arm("orthogonal", number, changed(orthogonal)))
     made.append(Arm("filler", number, lambda: filler(battery)[1].expand_as(own())))
     if number > 1:

@@ -10,7 +10,7 @@ from transformers import Cache
 
 from latent_trainer.data.encoding import Encoder, pad_rows
 from latent_trainer.data.problem import Problem
-from latent_trainer.data.template import Template, resolve_template
+from latent_trainer.data.template import resolve_template
 from latent_trainer.evaluation.evaluator import Evaluator
 from latent_trainer.evaluation.generation import Answer, generate_answers
 from latent_trainer.evaluation.journal import Journal
@@ -57,6 +57,7 @@ class Battery:
         }
         self.encoder = Encoder(self.tokenizer, template)
         self._sheets: dict[str, tuple[dict, Journal | None]] = {}
+        self._finished: set[str] = set()
         self._caches: OrderedDict[tuple[str, ...], tuple] = OrderedDict()
 
     @property
@@ -118,8 +119,9 @@ class Battery:
         """
         known, journal = self._sheets[name]
         ordered = [known[problem.id, 0] for problem in (self.problems if problems is None else problems)]
-        if journal is not None:
+        if journal is not None and name not in self._finished:
             journal.finish(ordered)
+            self._finished.add(name)
         return ordered
 
     def cache_of(self, batch: "Batch") -> Cache | None:
@@ -195,7 +197,9 @@ class Batch:
         first = ids.shape[1] - number  # column of the first latent
         question = ids.shape[1] - end - 1
         return Thoughts(
-            output.latents[:, first:].cpu(), output.hidden[:, first - 1 : first - 1 + number].cpu(), output.hidden[:, question].cpu()
+            output.latents[:, first:].cpu(),
+            output.hidden[:, first - 1 : first - 1 + number].cpu(),
+            output.hidden[:, question].cpu(),
         )
 
     def answer(
@@ -221,7 +225,11 @@ class Batch:
         missing = [row for row, problem in enumerate(self.problems) if (problem.id, 0) not in known]
         if missing:
             whole = len(missing) == len(self.problems)
-            part = self if whole else Batch(battery, [self.problems[row] for row in missing], [self.rows[row] for row in missing])
+            part = (
+                self
+                if whole
+                else Batch(battery, [self.problems[row] for row in missing], [self.rows[row] for row in missing])
+            )
             given = None if latents is None else latents()[missing]
             shared = part.cache if cache is None else cache(part)
             options = {} if shared is None else {"past_key_values": shared}

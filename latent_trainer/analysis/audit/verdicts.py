@@ -50,7 +50,9 @@ def _needed(rows: dict[str, dict], names: tuple[str, ...]) -> dict:
     thresholds = {"threshold_loss": LOSS, "threshold_p": SIGNIFICANT}
     if rows["intact"]["accuracy_high"] < LOSS:
         solved = f"{100 * rows['intact']['accuracy']:.1f} %"
-        return _verdict("undecided", f"the intact model solves {solved} of the problems, so there is nothing to lose", **thresholds)
+        return _verdict(
+            "undecided", f"the intact model solves {solved} of the problems, so there is nothing to lose", **thresholds
+        )
     least = min(known, key=lambda name: rows[name]["difference"])
     row = rows[least]
     numbers = {name: row[name] for name in ("difference", "difference_low", "difference_high", "p_value")}
