@@ -1,5 +1,7 @@
 """Tiny models whose latents are known to do something, or nothing; trained in a few seconds each."""
 
+import functools
+
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -21,6 +23,7 @@ def digits() -> list[Problem]:
     return [Problem(f"{one} {other}", (str(one),), str(one), f"{one} {other}") for one, other in pairs]
 
 
+@functools.cache
 def constructed(kind: str, latents: int = 2):
     """Return a trained model and its tokenizer.
 
@@ -84,3 +87,10 @@ def evaluator(model, tokenizer, problems=None, num_latents: int | None = None, *
     number = model.config.num_latents if num_latents is None else num_latents
     settings = {"batch_size": 45, "max_new_tokens": 6, **options}
     return Evaluator(model, tokenizer, digits() if problems is None else problems, number, number, **settings)
+
+
+def with_digit(problem: Problem, place: int, value: int) -> Problem:
+    """Return a question of `digits` with another digit, answered."""
+    words = problem.question.split()
+    words[place] = str(value)
+    return Problem(" ".join(words), (words[0],), words[0], " ".join(words))

@@ -78,12 +78,17 @@ class Battery:
         return max(len(row.answer) for row in self.encoder.problems(self.problems))
 
     def batches(self, rows: list[int] | None = None) -> Iterator["Batch"]:
-        """Yield the problems at ``rows``, by default all, in batches of similar length."""
-        chosen = range(len(self.problems)) if rows is None else rows
-        ordered = sorted(chosen, key=lambda row: -len(self.problems[row].question))
-        for start in range(0, len(ordered), self.evaluator.batch_size):
-            own = ordered[start : start + self.evaluator.batch_size]
-            yield Batch(self, [self.problems[row] for row in own], own)
+        """Yield the problems at ``rows``, by default all, in batches of similar length; their ``rows`` are those numbers."""
+        chosen = list(range(len(self.problems))) if rows is None else rows
+        for batch in self.batched([self.problems[row] for row in chosen]):
+            yield Batch(self, batch.problems, [chosen[place] for place in batch.rows])
+
+    def batched(self, problems: list[Problem]) -> Iterator["Batch"]:
+        """Yield other problems in batches, the longest question first; their ``rows`` are places in the list."""
+        order = sorted(range(len(problems)), key=lambda row: -len(problems[row].question))
+        for start in range(0, len(order), self.evaluator.batch_size):
+            own = order[start : start + self.evaluator.batch_size]
+            yield Batch(self, [problems[row] for row in own], own)
 
     @cached_property
     def thoughts(self) -> Thoughts:
@@ -92,13 +97,9 @@ class Battery:
 
     def think(self, problems: list[Problem]) -> Thoughts:
         """Return what the model thinks of some problems, in their order."""
-        order = sorted(range(len(problems)), key=lambda row: -len(problems[row].question))
-        size = self.evaluator.batch_size
-        parts = []
-        for start in range(0, len(order), size):
-            own = order[start : start + size]
-            parts.append(Batch(self, [problems[row] for row in own], own).think())
-        back = torch.tensor(order).argsort()
+        batches = list(self.batched(problems))
+        parts = [batch.think() for batch in batches]
+        back = torch.tensor([row for batch in batches for row in batch.rows]).argsort()
         fields = (torch.cat([getattr(part, name) for part in parts])[back] for name in Thoughts.__annotations__)
         return Thoughts(*fields)
 
@@ -170,7 +171,7 @@ class Batch:
         return self.battery.cache_of(self)
 
     def continued(self, after: list[int], cache: Cache | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the ids (b, n) that follow a cache of the questions, ``after`` behind every question, and the whole mask."""
+        """Return the ids (b, n) that follow a cache of the questions, ``after`` behind each of them, and the whole mask."""
         ids, mask = self.questions
         more = ids.new_tensor([after]).expand(len(ids), -1)  # (b, a)
         whole = torch.cat([mask, torch.ones_like(more)], 1)

@@ -184,13 +184,14 @@ def influence(name: str, title: str, description: str, moved: list[list[float | 
             if value is None:
                 continue
             wide, high = (xs[second] - xs[first]) / 2, tallest * (second - first) / max(number - 1, 1)
-            strength = value / most
+            width, shade = 0.4 + 5 * value / most, 0.15 + 0.85 * value / most
             parts.append(
                 f'<path d="M {xs[first]:.1f} {middle - 11:.1f} a {wide:.1f} {high:.1f} 0 0 1 {2 * wide:.1f} 0" fill="none" '
-                f'stroke="{COLOURS[0]}" stroke-width="{0.4 + 5 * strength:.2f}" stroke-opacity="{0.15 + 0.85 * strength:.2f}"/>'
+                f'stroke="{COLOURS[0]}" stroke-width="{width:.2f}" stroke-opacity="{shade:.2f}"/>'
             )
     for place, (x, share) in enumerate(zip(xs, changed, strict=True)):
-        more = f'stroke="{COLOURS[1]}" stroke-width="{0.4 + 6 * share:.2f}" stroke-opacity="{0.15 + 0.85 * share:.2f}"'
+        width, shade = 0.4 + 6 * share, 0.15 + 0.85 * share
+        more = f'stroke="{COLOURS[1]}" stroke-width="{width:.2f}" stroke-opacity="{shade:.2f}"'
         parts.append(line(x, middle + 11, WIDTH / 2, answer - 12, more))
         parts.append(f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="11" fill="{COLOURS[0]}"/>')
         parts.append(text(x, middle + 4, str(place + 1), "middle", 'fill="white"'))

@@ -1,4 +1,4 @@
-"""Counterfactuals: one number of the question is changed. Does the answer follow, and do the latents carry the change over?"""
+"""Counterfactuals: one number of the question is changed. Does the answer follow, and do the latents carry the change?"""
 
 import random
 import re
@@ -50,7 +50,7 @@ def measure(battery: Battery, rows: list[int], changed: Changed) -> dict:
     number = battery.num_latents
     thoughts = battery.think(new).latents if number else None
     before = [intact[row] for row in rows]
-    for batch in _batches(battery, new):
+    for batch in battery.batched(new):
         batch.answer("counterfactual/new", FORCED, (lambda own=batch.rows: thoughts[own]) if number else None)
     after = battery.answers("counterfactual/new", new)
     follows = [one.correct for one, first in zip(after, before, strict=True) if first.correct]
@@ -74,7 +74,7 @@ def measure(battery: Battery, rows: list[int], changed: Changed) -> dict:
         for name, (asked, donated, latents) in swaps.items():
             sheet = f"counterfactual/{name}-{way}"
             places = {problem.id: place for place, problem in enumerate(asked)}
-            for batch in _batches(battery, asked):
+            for batch in battery.batched(asked):
                 if way == "by_latents":
                     batch.answer(sheet, FORCED, lambda own=batch.rows, latents=latents: latents[own])
                 else:
@@ -117,15 +117,6 @@ def _change(encoder: Encoder, problem: Problem, changed: Changed, rng: random.Ra
     return None
 
 
-def _batches(battery: Battery, problems: list[Problem]):
-    """Yield problems in batches, the longest question first."""
-    order = sorted(range(len(problems)), key=lambda row: -len(problems[row].question))
-    size = battery.evaluator.batch_size
-    for start in range(0, len(order), size):
-        own = order[start : start + size]
-        yield Batch(battery, [problems[row] for row in own], own)
-
-
 def _same_answer(battery: Battery, rows: list[int]) -> list[int]:
     """Return for each problem another one with the same answer and as many tokens; itself where there is none."""
     lengths = [len(battery.encoder.question(problem.question)) for problem in battery.problems]
@@ -144,7 +135,7 @@ def values_fault(battery: Battery) -> str | None:
     encoder = Encoder(battery.tokenizer, battery.templates[FORCED])
     if encoder.prompt_end(battery.num_latents)[-1] == encoder.latent:
         return "the template has nothing between the thought and the answer, which would be read after a swap"
-    batch = next(_batches(battery, battery.problems[:1]))
+    batch = next(battery.batched(battery.problems[:1]))
     layers = batch.think(use_cache=True).layers
     if any(type(layer) not in (RolloutLayer, ThoughtLayer) for layer in layers):
         return "the base model's cache holds more than the keys and values of every column"

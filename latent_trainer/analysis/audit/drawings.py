@@ -89,8 +89,8 @@ def _steps(found: dict) -> list[Chart]:
     graph = influence(
         "influence",
         f"Latent {strongest} changes most answers where it is set to {KINDS[kind]}",
-        f"Each latent set to {KINDS[kind]}, later ones thought anew. {said}. The table says how far each moves the later ones, "
-        "relative to their length.",
+        f"Each latent set to {KINDS[kind]}, later ones thought anew. {said}. The table says how far each moves the later "
+        "ones, relative to their length.",
         moved,
         changed,
     )

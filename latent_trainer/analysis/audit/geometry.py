@@ -21,7 +21,7 @@ def ranks(most: int) -> list[int]:
 
 
 def measure(battery: Battery, rows: list[int]) -> dict:
-    """Return accuracy with latents of low rank, without the subspace of the gradients and without random ones, and divergences.
+    """Return what few directions of the latents are worth, what is lost without the steepest, and divergences from tokens.
 
     Answers are forced. Everything is about what differs between problems: each latent's mean over problems stays.
 
@@ -93,7 +93,7 @@ def _directions(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def _part(mean: torch.Tensor, varied: torch.Tensor, directions: torch.Tensor, kept: bool) -> Callable[[], torch.Tensor]:
-    """Return what makes latents (N, K, H) whose varied part is kept along ``directions`` (H, r) alone, or taken out of them."""
+    """Return what makes latents (N, K, H) that vary along ``directions`` (H, r) alone, or along all others."""
 
     def make() -> torch.Tensor:
         along = varied @ directions @ directions.T
@@ -123,7 +123,7 @@ def gradients(battery: Battery, rows: list[int]) -> torch.Tensor:
 
 @torch.no_grad()
 def token_divergence(batch: Batch) -> list[list[float]]:
-    """Return, per latent and problem, how far the next distributions after the latent and after its likeliest token are apart.
+    """Return, per latent and problem, how far what follows the latent is from what follows its likeliest token.
 
     Source: Lin 1991 (Jensen-Shannon divergence), in bits.
     """

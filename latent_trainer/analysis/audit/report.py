@@ -8,7 +8,8 @@ from latent_trainer.analysis.audit.verdicts import QUESTIONS
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # a browser that reads it loads nothing, whatever a text holds
 STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --soft: #eef0f2; --yes: #00674d; --no: #a33f00; --open: #5a5a5a }
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --soft: #eef0f2;
+  --yes: #00674d; --no: #a33f00; --open: #5a5a5a }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #ececec; --paper: #16181a; --soft: #24282c; --yes: #4fd1ab; --no: #ff9d5c; --open: #b5b5b5 }
 }

@@ -14,10 +14,10 @@ KINDS = {"zero": "the zero vector", "mean": "its mean over problems", "donor": "
 
 
 def measure(battery: Battery, rows: list[int]) -> dict:
-    """Return what setting one latent does: do(z_t), for every t, by three values, with the later latents kept or thought anew.
+    """Return what setting one latent does: do(z_t), for every t, by three values, the later latents kept or thought anew.
 
-    Answers are forced. ``graph[kind][t][u]`` is how far latent u moves, relative to its length, where latent t is set and the
-    later ones are thought anew; ``answers`` has a row per kind, t and way, compared with the intact answers.
+    Answers are forced. ``graph[kind][t][u]`` is how far latent u moves, relative to its length, where latent t is set and
+    the later ones are thought anew; ``answers`` has a row per kind, t and way, compared with the intact answers.
 
     Args:
         battery: of the model.
@@ -64,7 +64,7 @@ def _replacements(battery: Battery) -> dict[str, Callable[[], torch.Tensor]]:
 
 
 def _set(own: torch.Tensor, values: torch.Tensor, place: int, way: str) -> torch.Tensor:
-    """Return latents (b, K, H) of which number ``place`` is another value; see `latent_trainer.analysis.patching.patched`."""
+    """Return latents (b, K, H) of which number ``place`` is another value (see `latent_trainer.analysis.patching`)."""
     rows = len(own)
     return patched(torch.cat([own, values]), [*range(rows, 2 * rows)] * 2, place, way)[:rows]
 

@@ -58,7 +58,8 @@ def _needed(rows: dict[str, dict], names: tuple[str, ...]) -> dict:
     numbers = {name: row[name] for name in ("difference", "difference_low", "difference_high", "p_value")}
     why = (
         f"{least} loses {_points(row['difference'])} points ({_points(row['difference_low'])} to "
-        f"{_points(row['difference_high'])}), p = {row['p_value']:.1g}; yes from {100 * LOSS:.0f} points at p < {SIGNIFICANT}"
+        f"{_points(row['difference_high'])}), p = {row['p_value']:.1g}; "
+        f"yes where all of that is above {100 * LOSS:.0f} points and p < {SIGNIFICANT}"
     )
     if len(known) > 1:
         why = f"least of {len(known)} arms: {why}"
@@ -77,7 +78,7 @@ def _sufficient(rows: dict[str, dict]) -> dict:
     low, high = row["follows_low"], row["follows_high"]
     why = (
         f"{100 * row['follows']:.1f} % ({100 * low:.1f} to {100 * high:.1f}) of {row['pairs']} answers become those of the "
-        f"problem whose latents were put in; yes from {100 * FOLLOWS:.0f} %"
+        f"problem whose latents were put in; yes where all of that is above {100 * FOLLOWS:.0f} %"
     )
     verdict = "yes" if low >= FOLLOWS else "no" if high < FOLLOWS else "undecided"
     numbers = {name: row[name] for name in ("follows", "follows_low", "follows_high", "pairs")}
