@@ -11,7 +11,6 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import accelerator
 
-from latent_trainer.analysis.audit.arms import TITLES
 from latent_trainer.analysis.audit.battery import Battery
 from latent_trainer.analysis.audit.checkpoints import over_training
 from latent_trainer.analysis.audit.parts import PARTS, audit
@@ -23,6 +22,7 @@ from latent_trainer.errors import InputError, check_choice
 from latent_trainer.evaluation.evaluator import Evaluator
 from latent_trainer.evaluation.generation import new_tokens
 from latent_trainer.evaluation.record import peak_memory, write_record
+from latent_trainer.model.asked_latents import say_other_number
 from latent_trainer.options import Bounds, Count, Positive, Seed, check_fields
 from latent_trainer.training.checkpoints import checkpoints, fault
 from latent_trainer.whole_files import output_file, output_folder, record_file, replacing
@@ -138,6 +138,7 @@ def _evaluator(args: AuditArguments, name: str, problems, part: str, state: Part
     model, tokenizer = load_any(name, None, None) if name == args.model else load_saved(name)
     model.to(state.device).eval()
     number = model.config.num_latents if args.num_latents is None or as_trained else args.num_latents
+    say_other_number(model.config, number)
     folder = Path(args.output).with_suffix(".answers") / part if args.output else None
     return Evaluator(
         model,
@@ -164,10 +165,10 @@ def _print(console: Console, own: Battery, record: dict) -> None:
 
 
 def arms_table(record: dict) -> Table:
-    """Return the table of the arms: what each solves and leaves unchanged, freely and forced."""
-    table = Table(title="what stands in place of the latents")
-    table.add_column("latents")
-    for heading in ("free %", "unchanged %", "p", "forced %", "unchanged %", "p"):
+    """Return the table of the arms: what each solves and leaves the same, freely and with the answer forced."""
+    table = Table(title="what stands in place of the latents: right answers, and answers that stay the same")
+    table.add_column("latents", no_wrap=True)
+    for heading in ("free %", "same %", "p", "forced %", "same %", "p"):
         table.add_column(heading, justify="right")
     free, forced = record["arms"]["free"], record["arms"]["forced"]
     for name in {**free, **forced}:
@@ -176,7 +177,7 @@ def arms_table(record: dict) -> Table:
             one = rows.get(name)
             test = "" if one is None or name == "intact" else f"{one['p_value']:.1g}"
             cells += [f"{100 * one['accuracy']:.1f}", f"{100 * one['unchanged']:.1f}", test] if one else ["", "", ""]
-        table.add_row(TITLES.get(name, name), *cells)
+        table.add_row("mean" if name == "frozen" else name, *cells)
     return table
 
 
@@ -184,7 +185,7 @@ def verdict_table(record: dict) -> Table:
     """Return the table of the verdicts and what they were decided by."""
     table = Table(title="are the latents ...")
     for heading in ("question", "verdict", "decided by"):
-        table.add_column(heading, no_wrap=heading == "verdict")
+        table.add_column(heading, no_wrap=heading == "verdict", min_width=16 if heading == "question" else None)
     for name, one in record["verdicts"].items():
         table.add_row(name, one["verdict"], one["why"])
     return table

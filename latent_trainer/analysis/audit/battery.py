@@ -56,6 +56,7 @@ class Battery:
             FLOOR: replace(template, score_answer_prefix=False, markers=False),
         }
         self.encoder = Encoder(self.tokenizer, template)
+        self.model._other_number_said = True  # thoughts of other lengths are what an audit asks for on purpose
         self._sheets: dict[str, tuple[dict, Journal | None]] = {}
         self._finished: set[str] = set()
         self._caches: OrderedDict[tuple[str, ...], tuple] = OrderedDict()
