@@ -84,6 +84,7 @@ def run(argv: list[str]) -> None:
     if state.num_processes > 1:
         raise InputError(f"audit runs in one process, not {state.num_processes}; start it without accelerate launch")
     began, console = time.time(), Console()
+    saved = _checkpoints(args.checkpoints) if args.checkpoints else []
     problems = as_problems(data_args.load(args.split))
     changed = COUNTERFACTUALS.get(data_args.dataset)
     no_oracle = (
@@ -109,11 +110,11 @@ def run(argv: list[str]) -> None:
             )
         options = {"paused": paused, "most": args.most, "latents_per_step": args.latents_per_step, "say": say}
         record = audit(own, args.parts, changed, no_oracle, **options)
-        if args.checkpoints:
+        if saved:
             rows = own.problems[: args.most]
             loaded = [
                 (number, lambda folder=folder: battery(str(folder), rows, f"checkpoints/{folder.name}", True))
-                for number, folder in _checkpoints(args.checkpoints)
+                for number, folder in saved
             ]
             record["checkpoints"] = over_training(loaded)
     record |= {"problems": len(own.problems), "dropped": own.evaluator.dropped, "unreachable": own.evaluator.unreachable}

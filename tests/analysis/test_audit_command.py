@@ -20,7 +20,7 @@ PASSING = ("seconds", "peak_memory_gb", "git_dirty", "date")
 def folder(tmp_path_factory):
     """Return a folder with constructed models and their problems."""
     folder = tmp_path_factory.mktemp("audited")
-    for kind in ("carries", "pause", "ignores"):
+    for kind in ("carries", "pause"):
         model, tokenizer = constructed(kind)
         for place in (folder / kind, folder / "run" / "checkpoint-10" if kind == "carries" else folder / kind):
             model.save_pretrained(place)
@@ -81,16 +81,24 @@ def test_an_oracle_and_checkpoints(folder, tmp_path, capsys, monkeypatch):
     assert "steps" not in record
 
 
-def test_killed_in_the_middle(folder, tmp_path):
+@pytest.fixture(scope="module")
+def alone(folder, tmp_path_factory):
+    """Return the record of an audit that nobody has killed."""
+    output = tmp_path_factory.mktemp("alone") / "audit.json"
+    main("audit", words(folder, output, parts="steps"))
+    return output
+
+
+def test_killed_in_the_middle(folder, tmp_path, alone):
     """Killed twice it ends with the record of one that was left alone, and no answer was given twice."""
-    alone, killed = tmp_path / "alone" / "audit.json", tmp_path / "killed" / "audit.json"
-    main("audit", words(folder, alone))
+    killed = tmp_path / "audit.json"
 
     def lines() -> int:
-        return sum(max(0, part.read_bytes().count(b"\n") - 1) for part in killed.parent.rglob("*.jsonl*"))
+        return sum(max(0, part.read_bytes().count(b"\n") - 1) for part in tmp_path.rglob("*.jsonl*"))
 
-    for least in (400, 1500):
-        program = [forked_python(), "-c", "from latent_trainer.cli import main; main()", "audit", *words(folder, killed)]
+    argv = words(folder, killed, parts="steps")
+    for least in (400, 1900):
+        program = [forked_python(), "-c", "from latent_trainer.cli import main; main()", "audit", *argv]
         process = subprocess.Popen(program, stdout=subprocess.DEVNULL)
         until = time.monotonic() + 240
         while lines() < least:
@@ -98,25 +106,23 @@ def test_killed_in_the_middle(folder, tmp_path):
             time.sleep(0.001)
         process.kill()
         assert process.wait() == -signal.SIGKILL and not killed.exists()
-    parts = list(killed.parent.rglob("*.part-*"))
+    parts = list(tmp_path.rglob("*.part-*"))
     answered = [
         (part.parent.name, part.name.partition(".part")[0], json.loads(line)["id"])
         for part in parts
         for line in part.read_text().splitlines()[1:]
     ]
     assert len(parts) > 2 and len(set(answered)) == len(answered)
-    main("audit", words(folder, killed))
+    main("audit", argv)
     assert lasting(killed) == lasting(alone)
-    assert not list(killed.parent.rglob("*.part-*"))
+    assert not list(tmp_path.rglob("*.part-*"))
 
 
-def test_a_finished_audit_answers_nothing_anew(folder, tmp_path, monkeypatch):
-    output = tmp_path / "audit.json"
-    main("audit", words(folder, output))
-    first = lasting(output)
+def test_a_finished_audit_answers_nothing_anew(folder, alone, monkeypatch):
+    first = lasting(alone)
     monkeypatch.setattr("latent_trainer.model.modeling.LatentForCausalLM.generate", None)
-    main("audit", words(folder, output))
-    assert lasting(output) == first
+    main("audit", words(folder, alone, parts="steps"))
+    assert lasting(alone) == first
 
 
 @pytest.mark.parametrize(
@@ -130,10 +136,8 @@ def test_a_finished_audit_answers_nothing_anew(folder, tmp_path, monkeypatch):
     ],
     ids=str,
 )
-def test_refusals(folder, tmp_path, capsys, changes, line):
-    output = tmp_path / "audit.json"
-    if "seed" in changes:
-        main("audit", words(folder, output, parts="none"))
+def test_refusals(folder, tmp_path, alone, capsys, changes, line):
+    output = alone if "seed" in changes else tmp_path / "audit.json"
     changes = changes | ({"model": folder / "run"} if "model" in changes else {})
     with pytest.raises(SystemExit) as ended:
         main("audit", words(folder, output, **changes))
