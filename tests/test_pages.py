@@ -22,6 +22,7 @@ MODEL = "runs/tiny/arithmetic-coconut"
 SHORT = {
     "train": "--max_steps 2 --first_stage 3 --eval_steps 2 --max_train_problems 64 --max_eval_problems 8",
     "evaluate": "--max_eval_problems 8",
+    "audit": "--max_eval_problems 24 --most 8",
     "probe": "--max_eval_problems 24 --most 8",
 }
 

@@ -14,7 +14,7 @@ from torch import accelerator
 from latent_trainer.analysis.audit.battery import Battery
 from latent_trainer.analysis.audit.checkpoints import over_training
 from latent_trainer.analysis.audit.parts import PARTS, audit
-from latent_trainer.analysis.audit.report import figures, page
+from latent_trainer.analysis.audit.report import GENERATOR, figures, page
 from latent_trainer.cli.arguments import DataArguments, parse
 from latent_trainer.cli.build import load_any, load_saved, model_id
 from latent_trainer.data import COUNTERFACTUALS, MORE_SPLITS, SPLITS, as_problems
@@ -65,6 +65,7 @@ class AuditArguments:
         if self.report is not None:
             self.report = output_file("report", self.report)
             check_choice("suffix of the report", Path(self.report).suffix, (".html",))
+            _check_earlier_page(self.report)
             self.output = self.output or str(Path(self.report).with_suffix(".json"))
         if self.output is not None:
             self.output = output_file("output", self.output, (".answers", ".figures"))
@@ -72,9 +73,24 @@ class AuditArguments:
         check_choice("split", self.split, sorted({*SPLITS[1:], *(name for more in MORE_SPLITS.values() for name in more)}))
         if self.checkpoints is not None and not Path(self.checkpoints).is_dir():
             raise FileNotFoundError(f"checkpoints={self.checkpoints!r}: no such folder; name the output_dir of a run")
-        self.parts = list(PARTS) if self.parts is None else [] if self.parts == ["none"] else self.parts
+        self.parts = list(PARTS) if self.parts is None else self.parts
         for name in self.parts:
             check_choice("part", name, [*PARTS, "none"])
+        if "none" in self.parts:
+            if len(self.parts) > 1:
+                raise InputError(f"parts={' '.join(self.parts)}: none stands alone; leave it or the others out")
+            self.parts = []
+
+
+def _check_earlier_page(path: str) -> None:
+    """Raise an `InputError` where a page that is to be written is there and none of an audit."""
+    place = Path(path)
+    if (
+        place.is_file()
+        and place.stat().st_size
+        and GENERATOR not in place.read_text(encoding="utf-8", errors="replace")[:1000]
+    ):
+        raise InputError(f"report={path!r} exists and holds something else, which would be overwritten; name another file")
 
 
 def run(argv: list[str]) -> None:

@@ -124,6 +124,16 @@ def test_verdicts_are_words_not_colours(read, record):
         assert f'<span class="verdict {one["verdict"]}">{one["verdict"]}</span>' in text
 
 
+@pytest.mark.parametrize("latents", [0, 1])
+def test_few_latents(record, latents):
+    """A page too where there is little to draw."""
+    own = Battery(evaluator(*constructed("carries"), digits()[:20], latents))
+    found = audit(own, list(PARTS), None, most=10, say=str)
+    text = page({**record, **found, "counterfactual": None, "checkpoints": None, "num_latents": latents})
+    Reader().feed(text)
+    assert text.count("<figure") >= (6 if latents else 2) and "<h2>Not measured</h2>" in text
+
+
 @pytest.mark.slow
 def test_in_a_browser(read, record, tmp_path):
     """All figures are there at 390 px, nothing sticks out, nothing is asked of the network."""

@@ -199,9 +199,9 @@ class Batch:
         first = ids.shape[1] - number  # column of the first latent
         question = ids.shape[1] - end - 1
         return Thoughts(
-            output.latents[:, first:].cpu(),
-            output.hidden[:, first - 1 : first - 1 + number].cpu(),
-            output.hidden[:, question].cpu(),
+            _exact(output.latents[:, first:]),
+            _exact(output.hidden[:, first - 1 : first - 1 + number]),
+            _exact(output.hidden[:, question]),
         )
 
     def answer(
@@ -250,6 +250,11 @@ class Batch:
             known |= {(answer.id, answer.sample): answer for answer in answers}
             battery.on_answers(len(answers))
         return [known[problem.id, 0] for problem in self.problems]
+
+
+def _exact(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor on the CPU, in single precision where it had less, so that what is made of it is not rounded anew."""
+    return tensor.cpu() if tensor.dtype == torch.float64 else tensor.float().cpu()
 
 
 def _bytes(layer) -> int:

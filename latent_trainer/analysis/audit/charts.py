@@ -1,6 +1,5 @@
 """Charts as SVG text: drawn for a narrow page, with a title, a description and the table of their numbers."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 
@@ -115,7 +114,7 @@ def _cells(value: tuple[float, float, float] | None) -> list[str]:
 
 
 def lines(
-    name: str, title: str, description: str, series: dict[str, list[Point]], across: str, up: str, most: float = 1.0
+    name: str, title: str, description: str, series: dict[str, list[Point]], across: str, up: str, most: float | None = None
 ) -> Chart:
     """Return curves with intervals, one a series.
 
@@ -123,7 +122,7 @@ def lines(
         name, title, description: of the chart.
         series: name -> points in the order of x.
         across, up: what x and y are.
-        most: the largest y of the axis; 1 is shown as a share.
+        most: the largest y of the axis; None where y is a share.
     """
     places = sorted({point[0] for points in series.values() for point in points})
     span = max(places[-1] - places[0], 1e-9)
@@ -132,19 +131,18 @@ def lines(
         return LEFT + (x - places[0]) / span * (WIDTH - LEFT - RIGHT) if len(places) > 1 else (WIDTH + LEFT) / 2
 
     head, top = legend(list(series), 14) if len(series) > 1 else ([], float(TOP))
-    shown: Callable[[float], str] = (lambda y: f"{100 * y:.0f} %") if most == 1 else (lambda y: f"{y:.2g}")
+    limit = 1.0 if most is None else most
 
     def height(y: float) -> float:
-        return top + TOP + (1 - min(max(y, 0), most) / most) * PLOT
+        return top + TOP + (1 - min(max(y, 0), limit) / limit) * PLOT
 
     parts = [*head, text(4, top + 2, up, more='font-size="11"')]
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        level, value = height(tick * limit), tick * limit
+        parts.append(line(LEFT, level, WIDTH - RIGHT, level, 'stroke="currentColor" stroke-opacity="0.15"'))
         parts.append(
-            line(
-                LEFT, height(tick * most), WIDTH - RIGHT, height(tick * most), 'stroke="currentColor" stroke-opacity="0.15"'
-            )
+            text(LEFT - 4, level + 4, f"{100 * value:.0f} %" if most is None else f"{value:.2g}", "end", 'font-size="10"')
         )
-        parts.append(text(LEFT - 4, height(tick * most) + 4, shown(tick * most), "end", 'font-size="10"'))
     low = top + TOP + PLOT
     for place in places[:: max(1, -(-len(places) // 12))]:
         parts.append(text(at(place), low + 15, f"{place:g}", "middle", 'font-size="11"'))
@@ -157,9 +155,12 @@ def lines(
             parts.append(line(at(x), height(least), at(x), height(greatest), f'stroke="{colour}"'))
             parts.append(f'<circle cx="{at(x):.1f}" cy="{height(y):.1f}" r="3" fill="{colour}"/>')
     values = [{x: y for x, y, _, _ in points} for points in series.values()]
-    shown_in_table = percent if most == 1 else lambda y: "" if y is None else f"{y:.3g}"
-    table = [[f"{place:g}", *(shown_in_table(own.get(place)) for own in values)] for place in places]
+    table = [[f"{place:g}", *(_number(own.get(place), most is None) for own in values)] for place in places]
     return Chart(name, title, description, frame(name, title, description, low + 40, parts), [across, *series], table)
+
+
+def _number(value: float | None, share: bool) -> str:
+    return percent(value) if share or value is None else f"{value:.3g}"
 
 
 def influence(name: str, title: str, description: str, moved: list[list[float | None]], changed: list[float]) -> Chart:

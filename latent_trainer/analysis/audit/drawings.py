@@ -144,7 +144,7 @@ def _geometry(found: dict) -> list[Chart]:
     text = f"Jensen-Shannon divergence in bits of the next token after a latent and after its likeliest token: {said}."
     title = "How much more than its likeliest token a latent says"
     most = max(0.1, *(point[3] for point in points))
-    return [*charts, lines("token", title, text, {"divergence": points}, "latent", "bits", min(most, 0.999))]
+    return [*charts, lines("token", title, text, {"divergence": points}, "latent", "bits", most)]
 
 
 def _reading(found: dict) -> list[Chart]:

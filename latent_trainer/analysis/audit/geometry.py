@@ -40,7 +40,7 @@ def measure(battery: Battery, rows: list[int]) -> dict:
     latents = battery.thoughts.latents.double()  # (N, K, H)
     mean = latents.mean(0, keepdim=True)  # (1, K, H)
     varied = latents - mean
-    made: dict[str, Callable[[], torch.Tensor]] = {}
+    made: dict[str, Callable[[list[int]], torch.Tensor]] = {}
     principal = _directions(varied)
     for rank in ranks(principal.shape[1]):
         made[f"rank-{rank}"] = _part(mean, varied, principal[:, :rank], True)
@@ -55,7 +55,7 @@ def measure(battery: Battery, rows: list[int]) -> dict:
     divergences: list[list[float]] = [[] for _ in range(battery.num_latents)]
     for batch in battery.batches(rows):
         for name, make in made.items():
-            batch.answer(f"geometry/{name}", FORCED, lambda make=make, own=batch.rows: make()[own].float())
+            batch.answer(f"geometry/{name}", FORCED, lambda make=make, own=batch.rows: make(own).float())
         for own, found in zip(divergences, token_divergence(batch), strict=True):
             own += found
     problems = [battery.problems[one] for one in rows]
@@ -92,12 +92,12 @@ def _directions(vectors: torch.Tensor) -> torch.Tensor:
     return directions[lengths > 1e-9 * lengths[0].clamp(min=1e-30)].T
 
 
-def _part(mean: torch.Tensor, varied: torch.Tensor, directions: torch.Tensor, kept: bool) -> Callable[[], torch.Tensor]:
-    """Return what makes latents (N, K, H) that vary along ``directions`` (H, r) alone, or along all others."""
+def _part(mean: torch.Tensor, varied: torch.Tensor, directions: torch.Tensor, kept: bool) -> Callable:
+    """Return what makes latents (n, K, H) of problems that vary along ``directions`` (H, r) alone, or along all others."""
 
-    def make() -> torch.Tensor:
-        along = varied @ directions @ directions.T
-        return mean + (along if kept else varied - along)
+    def make(rows: list[int]) -> torch.Tensor:
+        along = varied[rows] @ directions @ directions.T
+        return mean + (along if kept else varied[rows] - along)
 
     return make
 

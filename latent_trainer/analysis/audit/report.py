@@ -7,6 +7,7 @@ from latent_trainer.analysis.audit.drawings import draw
 from latent_trainer.analysis.audit.verdicts import QUESTIONS
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # a browser that reads it loads nothing, whatever a text holds
+GENERATOR = "latent-trainer audit"  # by which an earlier page is known
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --soft: #eef0f2;
   --yes: #00674d; --no: #a33f00; --open: #5a5a5a }
@@ -66,7 +67,7 @@ def page(record: dict) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta name="generator" content="{GENERATOR}"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
         f"<h1>{escape(title)}</h1><p>{record['problems']} problems, {record['num_latents']} latents per prompt. "
         "Do the latents do anything? Each verdict says what it was decided by; the numbers of every figure are below it.</p>"
