@@ -11,6 +11,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import accelerator
 
+from latent_trainer.analysis.audit.arms import SHORT
 from latent_trainer.analysis.audit.battery import Battery
 from latent_trainer.analysis.audit.checkpoints import over_training
 from latent_trainer.analysis.audit.parts import PARTS, audit
@@ -194,7 +195,7 @@ def arms_table(record: dict) -> Table:
             one = rows.get(name)
             test = "" if one is None or name == "intact" else f"{one['p_value']:.1g}"
             cells += [f"{100 * one['accuracy']:.1f}", f"{100 * one['unchanged']:.1f}", test] if one else ["", "", ""]
-        table.add_row("mean" if name == "frozen" else name, *cells)
+        table.add_row(SHORT.get(name, name), *cells)
     return table
 
 

@@ -1,16 +1,20 @@
 """The audit on models that are known to use their latents, or not to; and its numbers against direct computations."""
 
 import json
+import random
+from dataclasses import replace
 
 import pytest
 import torch
-from analysis.constructed import KINDS, constructed, digits, evaluator, with_digit
+from analysis.constructed import KINDS, TEMPLATE, constructed, digits, evaluator, with_digit
 
 from latent_trainer.analysis.audit import arms, counterfactual, geometry, parts, reading, steps, verdicts
 from latent_trainer.analysis.audit.battery import FORCED, FREE, Battery
 from latent_trainer.analysis.audit.checkpoints import over_training
-from latent_trainer.data import as_problems, load_problems
+from latent_trainer.data import COUNTERFACTUALS, Encoder, as_problems, load_problems
 from latent_trainer.data.generated import arithmetic
+from latent_trainer.data.thought_tokens import add_thought_tokens
+from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.answers import is_equivalent
 from latent_trainer.evaluation.generation import generate_answers
@@ -45,7 +49,7 @@ def test_known_verdicts(kind, carrying):
     assert {name: one["verdict"] for name, one in found.items()} == KNOWN[kind], found
     for one in found.values():
         assert any(name.startswith("threshold_") for name in one) and "yes where" in one["why"]
-        assert not one["arm"] or one["arm"] in one["why"] or one["arm"] == "shuffle"
+        assert one["arm"] == "shuffle" or arms.SHORT.get(one["arm"], one["arm"]) in one["why"]
 
 
 def test_a_model_that_writes_the_steps_is_unharmed_freely_and_lost_when_forced():
@@ -298,6 +302,31 @@ def test_one_latent_and_none(carrying):
     record = parts.audit(one, ["counterfactual"], None, "dataset 'mine' has no oracle", most=20, say=said.append)
     assert said[-1] == "counterfactual: dataset 'mine' has no oracle" and "counterfactual" not in record
     json.dumps(record)
+
+
+def test_a_template_that_forces_every_answer(monkeypatch):
+    """The prefix stands in every prompt: there is one set of answers, and a line that says so."""
+    model, tokenizer = constructed("ignores")
+    monkeypatch.setattr(model.config, "template", replace(TEMPLATE, score_answer_prefix=False).to_dict())
+    said: list[str] = []
+    record = parts.audit(Battery(evaluator(model, tokenizer)), [], say=said.append)
+    assert record["arms"]["free"] is record["arms"]["forced"] and [line.split(":")[0] for line in said] == ["free"]
+    assert record["arms"]["free"]["intact"]["accuracy"] > 0.95
+
+
+def test_stories_are_changed():
+    """One number of a story: as many tokens, another answer, worked out by the data set itself."""
+    stories = as_problems(load_problems("stories", "test", size=20))
+    texts = [f"{problem.question} {problem.answer}" for problem in stories]
+    tokenizer = train_tokenizer([*texts, " ".join(map(str, range(1000)))], 400)
+    add_thought_tokens(tokenizer, "<|bot|>", "<|eot|>")
+    encoder = Encoder(tokenizer, "coconut")
+    found = [counterfactual._change(encoder, one, COUNTERFACTUALS["stories"], random.Random(one.id)) for one in stories]
+    pairs = [(before, after) for before, after in zip(stories, found, strict=True) if after is not None]
+    assert len(pairs) > 15
+    for before, after in pairs:
+        assert after.answer != before.answer and after.steps != before.steps
+        assert len(encoder.question(after.question)) == len(encoder.question(before.question))
 
 
 def test_over_training():

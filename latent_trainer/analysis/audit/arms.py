@@ -41,6 +41,9 @@ SHOWN = (
 )
 
 
+SHORT = {"frozen": "mean"}  # what an arm is called where its name is a control's
+
+
 @dataclass(frozen=True)
 class Arm:
     """One thing that stands in place of the latents.

@@ -61,7 +61,8 @@ def _arms(measured: dict) -> list[Chart]:
 
 
 def _title(name: str) -> str:
-    return TITLES.get(name) or (f"the first {name.removeprefix('keep-')} alone" if name.startswith("keep-") else name)
+    kept = name.removeprefix("keep-")
+    return TITLES.get(name) or (name if kept == name else "the first alone" if kept == "1" else f"the first {kept} alone")
 
 
 def _early(early: dict) -> Chart:

@@ -1,5 +1,6 @@
 """Verdicts: what the arms say, with the numbers and the thresholds they were decided by."""
 
+from latent_trainer.analysis.audit.arms import SHORT
 from latent_trainer.analysis.audit.battery import FORCED, FREE
 
 LOSS = 0.05  # of all problems: less than this is not worth speaking of
@@ -57,7 +58,7 @@ def _needed(rows: dict[str, dict], names: tuple[str, ...]) -> dict:
     row = rows[least]
     numbers = {name: row[name] for name in ("difference", "difference_low", "difference_high", "p_value")}
     why = (
-        f"{least} loses {_points(row['difference'])} points ({_points(row['difference_low'])} to "
+        f"{SHORT.get(least, least)} loses {_points(row['difference'])} points ({_points(row['difference_low'])} to "
         f"{_points(row['difference_high'])}), p = {row['p_value']:.1g}; "
         f"yes where all of that is above {100 * LOSS:.0f} points and p < {SIGNIFICANT}"
     )
