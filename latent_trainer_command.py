@@ -15,6 +15,7 @@ COMMANDS = {
     "push": "publish a trained model or adapter on the Hub",
     "export": "write a trained model into a folder that needs transformers alone",
     "serve": "answer over HTTP, as OpenAI's API does, through transformers' own server",
+    "audit": "test whether the latents of a saved model do anything",
     "probe": "look at what the latents of a saved model hold",
     "sweep": "train a recipe over axes, points or a search, here or on Slurm",
     "compare": "compare result records, with paired tests",

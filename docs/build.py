@@ -30,6 +30,7 @@ PAGES = (
     "docs/data.md",
     "docs/evidence.md",
     "docs/analysis.md",
+    "docs/audit.md",
     "docs/evaluation.md",
     "docs/hub.md",
     "docs/performance.md",
@@ -62,6 +63,34 @@ def demo(record: dict) -> str:
         "![Validation accuracy of the four runs](results/demo.png)",
     ]
     return "\n".join(lines)
+
+
+def audited(record: dict) -> str:
+    """Return the arms of the demonstration's audit and its verdicts."""
+    free, forced = record["arms"]["free"], record["arms"]["forced"]
+    lines = ["| in place of the latents | right, freely | right, forced | same answer, forced |", "|---|---:|---:|---:|"]
+    for name, title in AUDITED.items():
+        cells = [(rows[name], key) for rows, key in ((free, "accuracy"), (forced, "accuracy"), (forced, "unchanged"))]
+        lines.append(f"| {title} | {' | '.join(f'{100 * row[key]:.1f} %' for row, key in cells)} |")
+    verdicts = [f"{name}: **{one['verdict']}**" for name, one in record["verdicts"].items()]
+    lines += [
+        "",
+        f"Are the latents ... {'; '.join(verdicts)}. {record['problems']} test problems, {record['num_latents']} latents; "
+        "forced is with the answer's prefix right after the thought.",
+    ]
+    return "\n".join(lines)
+
+
+AUDITED = {
+    "intact": "nothing",
+    "zero": "zero vectors",
+    "frozen": "their mean over problems",
+    "noise": "noise of the same length",
+    "filler": "filler tokens",
+    "shuffle": "another problem's",
+    "removed": "none, markers kept",
+    "pause": "a model with pause tokens",
+}
 
 
 def methods(record: dict) -> str:
@@ -366,6 +395,7 @@ TABLES = {
     "results/combinatorics.json": domain,
     "results/convex.json": domain,
     "results/demo.json": demo,
+    "results/demo-audit.json": audited,
     "results/methods.json": methods,
     "results/mutations.json": mutations,
     "results/pretrained/stories.json": pretrained,

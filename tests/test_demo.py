@@ -29,6 +29,10 @@ def test_demo_from_end_to_end(tmp_path, capfd):
     assert {"seconds", "config", "versions", "git_commit", "data_hash", "device"} <= set(record)
     assert record["config"]["seed"] == 0
     assert record["config"]["split"] == "test"
+    audited = json.loads((tmp_path / "results" / "demo-audit.json").read_text())
+    assert audited["problems"] == TEST_PROBLEMS and {"pause", "shuffle", "removed"} <= set(audited["arms"]["free"])
+    assert "are the latents" in printed and not (tmp_path / "results" / "demo-audit.answers").exists()
+    assert (tmp_path / "results" / "demo-audit.html").stat().st_size > 10_000
     for title in METHODS.values():
         assert title.split()[0] in printed
 
@@ -43,3 +47,7 @@ def test_demo_claims(tmp_path, capfd):
     assert accuracy["cot"] >= 0.9
     assert record["seconds"] < 600
     assert printed.count("written step it replaces") == 3
+    audited = json.loads((tmp_path / "results" / "demo-audit.json").read_text())
+    found = {name: one["verdict"] for name, one in audited["verdicts"].items()}
+    assert found == {"necessary": "no", "specific": "yes", "sufficient": "yes", "needed given a forced answer": "yes"}
+    assert audited["seconds"] < 180  # on two cores, every part

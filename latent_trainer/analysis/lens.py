@@ -81,7 +81,7 @@ def measure(subject) -> dict:
         subject: see `latent_trainer.analysis.Subject`.
     """
     traces, model = subject.traces, subject.model
-    gold = [[_tokens_of(value, subject.tokenizer) for value in row] for row in subject.values]
+    gold = [[tokens_of(value, subject.tokenizer) for value in row] for row in subject.values]
     known = np.array([[bool(tokens) for tokens in row] for row in gold])  # (N, K)
     layers, examples = [], [[] for _ in traces.problems[:EXAMPLES]]
     for layer in range(traces.layers + 1):
@@ -109,7 +109,7 @@ def measure(subject) -> dict:
     return result
 
 
-def _tokens_of(value: str | None, tokenizer) -> set[int]:
+def tokens_of(value: str | None, tokenizer) -> set[int]:
     """Return the tokens a value can begin with, alone and after a space; none where there is no value."""
     if not value:
         return set()

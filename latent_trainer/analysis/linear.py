@@ -76,15 +76,26 @@ def _labelled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, values[rows].astype(str)
 
 
-def _right(vectors: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Return, per row, whether a classifier that has not seen it gets its label."""
+def classifier_and_folds(seed: int):
+    """Return the linear classifier of every probe, and the folds it is cross-validated over.
+
+    Args:
+        seed: decides the folds.
+    """
     from sklearn.linear_model import LogisticRegression  # of the extra "analysis"
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    return classifier, StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+
+
+def _right(vectors: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return, per row, whether a classifier that has not seen it gets its label."""
+    from sklearn.model_selection import cross_val_predict  # of the extra "analysis"
+
+    classifier, folds = classifier_and_folds(seed)
     return cross_val_predict(classifier, vectors, labels, cv=folds) == labels
 
 

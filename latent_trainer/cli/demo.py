@@ -1,5 +1,6 @@
-"""``latent-trainer demo``: the same tiny model trained four ways with the same budget, and what came of it."""
+"""``latent-trainer demo``: the same tiny model trained four ways with the same budget, what came of it, and an audit."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -19,6 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 from latent_trainer import bundled
 from latent_trainer.analysis.figures import learning_curves
 from latent_trainer.analysis.lens import nearest_tokens
+from latent_trainer.cli import audit
 from latent_trainer.cli.arguments import parse
 from latent_trainer.cli.build import load_saved
 from latent_trainer.cli.train import make_trainer
@@ -34,7 +36,7 @@ from latent_trainer.whole_files import output_file, output_folder, record_file
 
 METHODS = {"latent": "latents", "pause": "pause tokens", "no_cot": "no-CoT", "cot": "CoT (steps written)"}
 STAGED, STAGES = ("latent", "pause"), 8  # the runs whose steps become latents one by one, and their stages
-TEST_PROBLEMS = 1000
+TEST_PROBLEMS, OPERATIONS = 1000, 6
 SHOWN = 3
 
 
@@ -42,16 +44,24 @@ SHOWN = 3
 class DemoArguments:
     """Where the demonstration writes, and its seed."""
 
-    output: str = field(default="results/demo.json", metadata={"help": "Result record; the figure goes beside it."})
+    output: str = field(
+        default="results/demo.json", metadata={"help": "Result record; the figure and the audit (NAME-audit) go beside it."}
+    )
     runs: str = field(default="runs/demo", metadata={"help": "Folder of the four models; an earlier demo's are deleted."})
     seed: Seed = field(default=0, metadata={"help": "Seed of weights and order; data and splits stay the same."})
     max_steps: Positive | None = field(default=None, metadata={"help": "Train fewer steps, to try it out."})
 
     def __post_init__(self):
         check_fields(self)
-        self.output = output_file("output", self.output, (".png",))
+        self.output = output_file("output", self.output, (".png", "-audit.figures"))
         record_file("output", self.output, ("methods", "versions"))
+        record_file("output", self.audited, ("verdicts", "versions"))
         self.runs = output_folder("runs", self.runs)
+
+    @property
+    def audited(self) -> str:
+        """The record of the audit."""
+        return str(Path(self.output).with_name(f"{Path(self.output).stem}-audit.json"))
 
 
 class Reporter(TrainerCallback):
@@ -120,7 +130,10 @@ def _compare(args: DemoArguments, console: Console, began: float) -> None:
     write_record(args.output, record, config, problems=_test_problems())
     console.print(_table(record["methods"]))
     _show_thoughts(Path(args.runs) / "latent", console)
-    console.print(f"\nrecord   {args.output}\nfigure   {figure}\nmodels   {args.runs}/\n{record['seconds']:.0f} seconds")
+    _audit(args)
+    written = {"record": args.output, "figure": figure, "audit": args.audited, "models": f"{args.runs}/"}
+    lines = "\n".join(f"{name:9}{place}" for name, place in written.items())
+    console.print(f"\n{lines}\n{record['seconds']:.0f} seconds before the audit")
 
 
 def _train_all(args: DemoArguments, console: Console) -> dict[str, dict]:
@@ -192,7 +205,7 @@ def _recipe(name: str, args: DemoArguments) -> list[str]:
 
 
 def _test_problems():
-    return as_problems(load_problems("arithmetic", "test", size=TEST_PROBLEMS, operations=6))
+    return as_problems(load_problems("arithmetic", "test", size=TEST_PROBLEMS, operations=OPERATIONS))
 
 
 def _finding(methods: dict[str, dict]) -> str:
@@ -214,6 +227,23 @@ def _table(methods: dict[str, dict]) -> Table:
             f"{1000 * row['seconds_per_problem']:.2f}",
         )
     return table
+
+
+def _audit(args: DemoArguments) -> None:
+    """Audit the model with latents beside that with pause tokens; in short where little was trained."""
+    answers = Path(args.audited).with_suffix(".answers")
+    shutil.rmtree(answers, ignore_errors=True)  # of other models
+    words = {
+        "model": f"{args.runs}/latent",
+        "pause_model": f"{args.runs}/pause",
+        "dataset": "arithmetic",
+        "dataset_options": json.dumps({"size": TEST_PROBLEMS, "operations": OPERATIONS}),
+        "batch_size": 250,
+        "report": Path(args.audited).with_suffix(".html"),
+        **({"parts": "none"} if args.max_steps else {}),
+    }
+    audit.run([str(word) for name, value in words.items() for word in (f"--{name}", value)])
+    shutil.rmtree(answers)  # the models are trained anew every time
 
 
 def _show_thoughts(folder: Path, console: Console) -> None:

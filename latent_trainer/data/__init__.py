@@ -39,6 +39,7 @@ from latent_trainer.registry import Registry
 
 __all__ = [
     "CONTINUATIONS",
+    "COUNTERFACTUALS",
     "DATASETS",
     "SPLITS",
     "TEMPLATES",
@@ -91,6 +92,8 @@ OWN = {
 DATASETS = Registry("dataset", OWN, take_dataset)
 # of a problem from another value of a step, where it can be computed
 CONTINUATIONS = {"arithmetic": arithmetic.continued, "stories": stories.continued}
+# a problem with another number in its question, worked out anew, where it can be
+COUNTERFACTUALS = {"arithmetic": arithmetic.changed, "stories": stories.changed}
 MORE_SPLITS = {
     **dict.fromkeys(("combinatorics", "convex"), ("test_families", "test_harder")),
     "stories": ("test_templates",),

@@ -95,7 +95,7 @@ class Evaluator:
 
     def _answers(self, condition: str, num_latents: int, control: str | None = None) -> list[Answer]:
         rows = [(problem, sample) for problem in self.problems for sample in range(self.samples)]
-        journal = self._journal(condition, num_latents)
+        journal = self.journal(condition, num_latents)
         known = dict(journal.answers) if journal else {}
         self.state.wait_for_everyone()  # nobody writes a part before everybody has read them
         missing = [number for number, (problem, sample) in enumerate(rows) if (problem.id, sample) not in known]
@@ -137,7 +137,14 @@ class Evaluator:
             self._latents = collect_latents(self.model, self.tokenizer, self.problems, *common)
         return self._latents
 
-    def _journal(self, condition: str, num_latents: int) -> Journal | None:
+    def journal(self, condition: str, num_latents: int, **changes) -> Journal | None:
+        """Return the journal of a condition; None where answers are not written.
+
+        Args:
+            condition: what the file is called.
+            num_latents: latents of a prompt.
+            changes: settings of this condition that differ from those of all others.
+        """
         if self.folder is None:
             return None
         header = {
@@ -152,5 +159,6 @@ class Evaluator:
             "sampling": self.sampling,
             "seed": self.seed,
             **({} if self.thoughts is None else {"thoughts": self.thoughts}),
+            **changes,
         }
         return Journal(self.folder / f"{condition}.jsonl", header)

@@ -98,6 +98,8 @@ def test_good_places(here):
         ("evaluate", ["--model", "none", "--output", "{}"]),
         ("probe", ["--model", "none", "--dataset", "arithmetic", "--out", "other"]),
         ("compare", ["other.json", "more.json", "--output", "other"]),
+        ("audit", ["--model", "none", "--output", "{}"]),
+        ("audit", ["--model", "none", "--report", "other.html"]),
         ("demo", ["--output", "{}"]),
         ("data", ["export", "--dataset", "jsonl", "--dataset_path", "own.jsonl", "--output", "own.jsonl"]),
     ],
@@ -105,7 +107,7 @@ def test_good_places(here):
 @pytest.mark.parametrize("content", ['{"model_type": "latent"}', "[1]", "no JSON"])
 def test_what_is_no_earlier_record_stays(here, capsys, command, words, content):
     """A model's configuration, somebody's data, a record that is compared: named as the output by accident."""
-    for name in ("other.json", "own.jsonl"):
+    for name in ("other.json", "other.html", "own.jsonl"):
         Path(name).write_text(content)
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
     with pytest.raises(SystemExit):
@@ -126,6 +128,7 @@ def test_what_is_no_earlier_record_stays(here, capsys, command, words, content):
         ("data", ["export", "--dataset", "arithmetic", "--output", "folder"]),
         ("export", ["folder", "--to", "broken"]),
         ("probe", ["--model", "none", "--out", "file"]),
+        ("audit", ["--model", "none", "--report", "file/page.html"]),
         ("compare", ["a.json", "b.json", "--output", "file/both"]),
     ],
 )

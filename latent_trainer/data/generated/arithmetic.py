@@ -72,3 +72,32 @@ def continued(problem: Problem, step: int, value: str) -> str:
     for word in problem.question.split()[step + 2 :]:
         result = OPERATIONS[word[0]](result, int(word[1:]))
     return str(result)
+
+
+def changed(problem: Problem, place: int, value: int) -> Problem:
+    """Return the problem with another number in its question, worked out anew.
+
+    Args:
+        problem: of this data set.
+        place: which number of the question, from 0.
+        value: what stands there instead.
+
+    Raises:
+        InputError: no such number, or one that this data set never has there.
+    """
+    start, *words = problem.question.split()
+    if not 0 <= place <= len(words):
+        raise InputError(f"place={place}: the question has {len(words) + 1} numbers, counted from 0")
+    allowed = range(10) if place == 0 else OPERANDS[words[place - 1][0]]
+    if value not in allowed:
+        raise InputError(f"value={value} cannot stand at place={place} of '{problem.question}'; take one of {[*allowed]}")
+    if place == 0:
+        start = str(value)
+    else:
+        words[place - 1] = f"{words[place - 1][0]}{value}"
+    result, steps = int(start), []
+    for word in words:
+        result = OPERATIONS[word[0]](result, int(word[1:]))
+        steps.append(str(result))
+    question = " ".join([start, *words])
+    return Problem(question, tuple(steps), str(result), question)
