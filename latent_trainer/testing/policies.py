@@ -76,9 +76,9 @@ def _check_model(what: str, name: str, policy: LatentPolicy, feedback: str) -> N
     tokenizer = make_tokenizer()
     model = tiny_model(tokenizer, feedback=feedback).eval()
     check_fit(name, policy, feedback, model.feedback)
-    ids = torch.tensor(
-        [[4, 5, model.config.bot_token_id, *[model.config.latent_token_id] * 2, model.config.eot_token_id, 6]]
-    )
+    config = model.config
+    thought = [config.bot_token_id, config.latent_token_id, config.latent_token_id, config.eot_token_id]
+    ids = torch.tensor([[4, 5, *thought, 6]])
     with torch.no_grad(), using(model, SampledThoughts(policy, [3])) as thoughts:
         drawn = model(ids, use_cache=False).logits
     record, counted = thoughts.record()
