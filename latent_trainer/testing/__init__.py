@@ -22,6 +22,7 @@ from latent_trainer.testing.contracts import (
     DatasetContract,
     FeedbackContract,
     ObjectiveContract,
+    PolicyContract,
     ProbeContract,
     RolloutContract,
     TemplateContract,
@@ -31,6 +32,7 @@ from latent_trainer.testing.datasets import check_dataset
 from latent_trainer.testing.feedbacks import check_feedback
 from latent_trainer.testing.measurements import check_control, check_probe
 from latent_trainer.testing.objectives import check_objective
+from latent_trainer.testing.policies import check_policy
 from latent_trainer.testing.rollouts import check_rollout
 from latent_trainer.testing.templates import check_template
 
@@ -40,6 +42,7 @@ __all__ = [
     "DatasetContract",
     "FeedbackContract",
     "ObjectiveContract",
+    "PolicyContract",
     "ProbeContract",
     "RolloutContract",
     "TemplateContract",
@@ -48,6 +51,7 @@ __all__ = [
     "check_dataset",
     "check_feedback",
     "check_objective",
+    "check_policy",
     "check_probe",
     "check_rollout",
     "check_template",

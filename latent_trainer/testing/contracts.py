@@ -8,6 +8,7 @@ from latent_trainer.testing.datasets import check_dataset
 from latent_trainer.testing.feedbacks import check_feedback
 from latent_trainer.testing.measurements import check_control, check_probe
 from latent_trainer.testing.objectives import check_objective
+from latent_trainer.testing.policies import check_policy
 from latent_trainer.testing.rollouts import check_rollout
 from latent_trainer.testing.templates import check_template
 
@@ -60,6 +61,16 @@ class RolloutContract(Contract):
     def test_rollout(self) -> None:
         """Run `check_rollout`."""
         check_rollout(self.rollout, self.options, **self.settings)
+
+
+class PolicyContract(Contract):
+    """A ``policy``, by name or class."""
+
+    policy: ClassVar[Any]
+
+    def test_policy(self) -> None:
+        """Run `check_policy`."""
+        check_policy(self.policy, self.options, **self.settings)
 
 
 class CurriculumContract(Contract):

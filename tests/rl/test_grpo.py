@@ -204,6 +204,31 @@ def test_accumulation(saved, tmp_path, policy):
     )
 
 
+WANTED = {
+    "multiplex": lambda record: (record["ids"] == 5).double().mean((1, 2)),
+    "gumbel": lambda record: (record["scores"].softmax(-1) * (record["ids"] == 5)).sum(-1).mean(1),
+    "gaussian": lambda record: record["latent"][..., 0].mean(1),
+    "dropout": lambda record: record["latent"][..., 0].mean(1),
+}
+
+
+@pytest.mark.parametrize("policy", STOCHASTIC)
+def test_thoughts_learn(saved, tmp_path, policy):
+    """Where the thought alone is rewarded, whatever is written, such thoughts become likelier."""
+    earned = []
+
+    def reward(completions, **_):
+        earned.append(WANTED[policy](trainer._thoughts[0]).tolist())
+        return earned[-1]
+
+    options = {"gumbel": {"top_k": 100}}.get(policy, {})
+    common = {"max_steps": 40, "per_device_train_batch_size": 16, "num_generations": 8, "max_completion_length": 2}
+    trainer = make(saved, tmp_path, reward=reward, policy=policy, policy_options=options, allow_truncated=True, **common)
+    trainer.train()
+    first, last = (torch.tensor(earned[part]) for part in (slice(0, 8), slice(-8, None)))
+    assert last.mean() > first.mean() + first.std() / 2
+
+
 @pytest.mark.parametrize("policy", ["deterministic", "multiplex"])
 def test_checkpoints_change_nothing(saved, tmp_path, policy):
     """Layers that are computed anew on the way back train the same weights."""
