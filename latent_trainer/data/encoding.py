@@ -1,6 +1,7 @@
 """The one encoder: problems to token ids, ids and a plan to the views of a row, questions to prompts."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -290,7 +291,7 @@ class Encoder:
 def encode_prompts(
     questions: list[str],
     tokenizer: PreTrainedTokenizerBase,
-    num_latents: int | list[int] | None = 0,
+    num_latents: int | Sequence[int | None] | None = 0,
     template: str | dict | Template = "coconut",
 ) -> BatchEncoding:
     """Encode questions for ``generate``: left-padded prompts that end where the model starts to write.

@@ -61,9 +61,10 @@ class Template:
                 else "has no effect: this template's prompts are told none (speed is empty)"
             )
             raise InputError(f"compression={self.compression} {why}")
+        holds: dict[str, dict] = {"speed": {"compression": 1}, "answer_prefix": {}}
         for name in ("question", "step", "answer_prefix", "answer", "speed"):
             try:
-                getattr(self, name).format(**{"speed": {"compression": 1}, "answer_prefix": {}}.get(name, {name: ""}))
+                getattr(self, name).format(**holds.get(name, {name: ""}))
             except (LookupError, ValueError):
                 raise InputError(
                     f"template field '{name}' is {getattr(self, name)!r}; write a brace as {{{{ or }}}}"

@@ -124,7 +124,7 @@ def generate_answers(
     with evaluating(model):
         for start in starts:
             chosen = order[start : start + batch_size]
-            of_prompts = [given[index] for index in chosen] if opens else num_latents
+            of_prompts: int | list[int | None] = [given[index] for index in chosen] if opens else num_latents
             encoded = encode_prompts([problems[index].question for index in chosen], tokenizer, of_prompts, template)
             names = [problems[index].named for index in chosen]
             still = num_latents if opens and numbers is None else 0  # that the model may think yet
@@ -140,7 +140,7 @@ def generate_answers(
                 options = {name: value for name, value in sampling.items() if name != "seed"}
                 processors += sampler(names, model.device, **options)
             if opens:  # behind the sampler, so that a thought ends where the token that ends it is sampled
-                most = num_latents if numbers is None else [numbers[index] for index in chosen]
+                most: int | list[int] = num_latents if numbers is None else [numbers[index] for index in chosen]
                 processors.append(ThinkingProcessor(model.config, most))
             drawn = {} if thoughts is None else thoughts_of(thoughts, [(problems[one].id, samples[one]) for one in chosen])
             with meter:
