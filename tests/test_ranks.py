@@ -73,7 +73,7 @@ def agree_with(monkeypatch):
     """Return a function that makes the ranks of a model agree with a rank that has other rows, or with nobody."""
 
     def agree_with(others):
-        def agree(runner, parts, cache=None):
+        def agree(runner, parts, cache=None, given=None):
             if others is None:
                 return [None] * len(parts)
             numbers = []

@@ -177,10 +177,17 @@ def test_it_is_said_before_anything_is_loaded(tmp_path, capsys):
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: str(path.relative_to(RECIPES)))
 def test_recipes_reach_their_stages(path):
-    """As they are; gsm8k-aug's 385,620 rows on four processes are the most, eight rows the fewest."""
+    """As they are; gsm8k-aug's 385,620 rows on four processes are the most, eight rows the fewest.
+
+    Stages of so many steps beside epochs are made for one number of rows, which the recipe then states.
+    """
     classes = (ModelArguments, DataArguments, LatentTrainingArguments)
-    words = ["--bf16", "false"] if yaml.safe_load(path.read_text()).get("bf16") else []
+    settings = yaml.safe_load(path.read_text())
+    words = ["--bf16", "false"] if settings.get("bf16") else []
     args = parse("train", classes, ["--config", str(path), *words])[2]
-    for steps in (None, 1, 3013):
+    sizes: tuple = (None, 1, 3013)
+    if "steps_per_stage" in settings and "num_train_epochs" in settings:
+        sizes = (None, settings["published"]["problems"] // settings["published"]["settings"]["global_batch_size"])
+    for steps in sizes:
         if not (steps and args.max_steps > 0 and args.epochs_per_stage is not None):
             refuse_unreachable(args, args.make_curriculum().num_stages, steps)

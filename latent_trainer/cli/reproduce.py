@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from latent_trainer import bundled
 from latent_trainer.cli.arguments import parse
+from latent_trainer.cli.config_file import read_config
 from latent_trainer.errors import InputError, TrainingError, check_choice
 from latent_trainer.methods.presets import METHODS
 from latent_trainer.options import Positive, check_fields
@@ -76,7 +75,7 @@ class Training:
         Raises:
             InputError: the global batch cannot be shared out evenly.
         """
-        batch, own = global_batch(self.recipe, self.settings), self.settings["per_device_train_batch_size"]
+        batch, own = global_batch(self.recipe, self.settings), int(self.settings["per_device_train_batch_size"])
         share, rest = divmod(batch, own * args.num_processes)
         if rest:
             own = math.gcd(batch // args.num_processes, own) if batch % args.num_processes == 0 else 0
@@ -126,8 +125,8 @@ def published_recipes() -> dict[str, dict]:
     """Return what is published of every bundled recipe that follows a published run, by its name."""
     found = {}
     for name, path in bundled.files().items():
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if isinstance(settings, dict) and "published" in settings:
+        settings = read_config(str(path))
+        if "published" in settings:
             found[name] = settings["published"]
     return found
 
@@ -139,7 +138,7 @@ def chain(recipe: str, changes: dict | None = None) -> Iterator[Training]:
         recipe: its name.
         changes: options that replace its own.
     """
-    settings = yaml.safe_load(bundled.files()[recipe].read_text(encoding="utf-8")) | (changes or {})
+    settings = read_config(str(bundled.files()[recipe])) | (changes or {})
     start = dict(settings.get("published", {}).get("start", {}))
     before = start.pop("recipe", None)
     name = str(settings["model_name_or_path"])
@@ -156,7 +155,8 @@ def global_batch(recipe: str, settings: dict) -> int:
         r"^# Launch: .*--num_processes (\d+)", bundled.files()[recipe].read_text(encoding="utf-8"), re.MULTILINE
     )
     processes = int(launch[1]) if launch else 1
-    return settings["per_device_train_batch_size"] * settings.get("gradient_accumulation_steps", 1) * processes
+    own, share = settings["per_device_train_batch_size"], settings.get("gradient_accumulation_steps", 1)
+    return int(own) * int(share) * processes
 
 
 def about(published: dict, trainings: list[Training]) -> Iterator[str]:
@@ -167,7 +167,7 @@ def about(published: dict, trainings: list[Training]) -> Iterator[str]:
     for name, reason in published.get("deviations", {}).items():
         yield f"differs: {name} ({reason})"
     for training in trainings:
-        batch, epochs = global_batch(training.recipe, training.settings), training.settings["num_train_epochs"]
+        batch, epochs = global_batch(training.recipe, training.settings), int(training.settings["num_train_epochs"])
         steps = math.ceil(published["problems"] / batch) * epochs
         yield f"cost of {training.recipe}: {epochs} epochs, {steps:,} optimizer steps of {batch} problems"
 

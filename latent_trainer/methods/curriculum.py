@@ -19,7 +19,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from latent_trainer.errors import InputError
 from latent_trainer.options import Positive
@@ -312,6 +312,6 @@ def row_seed(seed: int, epoch: int, row: int) -> int:
     return random.Random(f"{seed}/{epoch}/{row}/objective").getrandbits(63)
 
 
-def of_step(curriculum, seed: int, step: int):
+def of_step(curriculum: Any, seed: int, step: int) -> Any:
     """Return the curriculum that all rows of one optimizer step share: as ``drawn``, where it draws."""
     return curriculum.drawn(random.Random(f"{seed}/step/{step}")) if hasattr(curriculum, "drawn") else curriculum

@@ -299,7 +299,7 @@ def test_commands_of_the_page():
     """Every command of docs/evaluation.md has options that exist, and scripts and configurations that do."""
     page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     commands = [line for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in map(shlex.split, commands):
         for word in command:
             assert (ROOT / word).is_file() or not word.startswith(("recipes/", "accelerate_configs/"))

@@ -16,7 +16,7 @@ from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.answer_accuracy.answer_accuracy import AnswerAccuracy
 from latent_trainer.evaluation.answers import is_right
-from latent_trainer.evaluation.generation import Answer, _graded
+from latent_trainer.evaluation.generation import Answer, graded
 from latent_trainer.evaluation.record import data_hash
 from latent_trainer.evaluation.summary import summarise
 
@@ -197,8 +197,8 @@ def test_what_a_model_writes_is_graded_by_the_check(template):
     texts = [form.written(replace(PUZZLE, answer=answer), steps=False) for answer in ("(6 - 1 + 1) * 4", "1 * 6 * 4")]
     tokenizer = train_tokenizer(texts * 3, vocab_size=300)
     for text, right in zip(texts, (False, True), strict=True):
-        graded = _graded(PUZZLE, tokenizer(text).input_ids, tokenizer, form)
-        assert (graded["correct"], graded["correct_flexible"], graded["check"]) == (right, right, PUZZLE.check)
+        answer = graded(PUZZLE, tokenizer(text).input_ids, tokenizer, form)
+        assert (answer["correct"], answer["correct_flexible"], answer["check"]) == (right, right, PUZZLE.check)
 
 
 def test_the_metric_asks_the_check():

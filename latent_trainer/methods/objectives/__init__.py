@@ -30,7 +30,7 @@ def take_objective(name: str, entry) -> type[Objective]:
         raise InputError(f"{at}.Options must be a dataclass; got {entry.Options!r}")
     if not isinstance(entry.needs, Needs | property):
         raise InputError(f"{at}.needs must be Needs(...); got {entry.needs!r}")
-    calls = {"__init__": 3, "forward": 2, "make_views": 4, "check_curriculum": 2, "count": 2, "sums": 2}
+    calls = {"__init__": 3, "forward": 2, "make_views": 4, "fault": 3, "count": 2, "sums": 2}
     for call, taken in calls.items():
         found = inspect.signature(getattr(entry, call)).parameters
         if len(found) != taken and not any(one.kind is one.VAR_POSITIONAL for one in found.values()):

@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from latent_trainer.methods import eviction
 from latent_trainer.methods.distillation import Distillation, DistillationOptions
+from latent_trainer.methods.eviction import best, drawn, pairs, rkv, uniform
 from latent_trainer.methods.objectives.contract import Objective
 from latent_trainer.methods.step import Needs, Step
 from latent_trainer.options import Seed, Share, Weight
@@ -82,15 +82,15 @@ class KVDistillationObjective(Objective):
         sums = self.distillation.sums(step) if self.options.normalise else {}
         if self.options.layerwise_std:
             steps = _steps(step)[:, None, :, None]  # (B, 1, n, 1)
-            pairs = step.views["explicit"].keys_values["columns"]
-            sums["kv_moments"] = torch.stack([torch.stack([_moments(one, steps) for one in pair]) for pair in pairs])
+            layers = step.views["explicit"].keys_values["columns"]
+            sums["kv_moments"] = torch.stack([torch.stack([_moments(one, steps) for one in pair]) for pair in layers])
         return sums
 
     def forward(self, step: Step) -> dict[str, torch.Tensor]:
         """Return the terms ``student``, ``teacher``, ``distill`` and ``keys_values``."""
         steps = _steps(step)
         latents = step.latent_mask & step.rows.unsqueeze(1)  # type: ignore[operator]  # needs ask for latents
-        taught = eviction.pairs(steps, latents)  # (B, K)
+        taught = pairs(steps, latents)  # (B, K)
         among = latents.sum(1, keepdim=True).clamp(min=1) * max(step.counts["rows"], 1)  # (B, 1): a row's latents, all rows
         layers = step.views["latent"].keys_values["latents"]
         parts = []
@@ -107,14 +107,14 @@ class KVDistillationObjective(Objective):
     def _columns(self, step: Step, layer: int, keys: torch.Tensor, steps: torch.Tensor, latents: torch.Tensor):
         """Return (B, heads, K) columns of the explicit view that teach; (B, 1, K) where all heads have the same."""
         if self.options.eviction == "uniform":
-            return eviction.uniform(steps, latents)
+            return uniform(steps, latents)
         if self.options.eviction == "random":
             ids = step.batch["views"]["explicit"]["input_ids"][:, : steps.shape[1]]
-            scores = eviction.drawn(ids, steps, keys.shape[1], layer, self.options.eviction_seed)
+            scores = drawn(ids, steps, keys.shape[1], layer, self.options.eviction_seed)
         else:
             attention = step.views["explicit"].attention["answer_to_columns"][layer] if self.looks else None
-            scores = eviction.rkv(keys, attention, steps, self.options.importance)
-        return eviction.best(scores, steps, latents)
+            scores = rkv(keys, attention, steps, self.options.importance)
+        return best(scores, steps, latents)
 
     def _distance(self, student, teacher, taught: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
         """Return the distance of keys, or values, (B, heads, K, D): a sum over the latents (B, K) taught, among so many."""
