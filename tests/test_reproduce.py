@@ -60,9 +60,9 @@ def test_the_global_batch_stays(processes, capsys):
 
 def test_comparison():
     line = comparison({"accuracy": 34.1, "accuracy_stderr": 1.5}, {"accuracy": 0.301, "accuracy_stderr": 0.02})
-    assert line == "reproduced: 30.1 +- 2.0 %, published: 34.1 +- 1.5 %, -1.6 standard errors apart"
+    assert line == "reproduced: 30.1 +- 2.0 %, published: 34.1 +- 1.5 %, -4.0 points, -1.6 standard errors"
     assert comparison({"accuracy": 50.0}, {"accuracy": 0.5, "accuracy_stderr": 0.1}).endswith(
-        "published: 50.0 %, +0.0 standard errors apart"
+        "published: 50.0 %, +0.0 points, +0.0 standard errors"
     )
 
 
@@ -116,7 +116,7 @@ def test_carried_out(tmp_path, monkeypatch, capfd):
     words = ["second", "--train_path", str(data), "--test_path", str(data)]
     main("reproduce", words)
     out = capfd.readouterr().out
-    assert "published: test accuracy 50.0 %" in out and "reproduced: " in out and "standard errors apart" in out
+    assert "published: test accuracy 50.0 %" in out and "reproduced: " in out and " points" in out
     assert (tmp_path / "runs" / "first" / "train_results.json").is_file()
     record = json.loads((tmp_path / "runs" / "reproduced" / "second.json").read_text())
     assert record["problems"] == 16

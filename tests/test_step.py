@@ -114,7 +114,7 @@ def test_learned_latents_have_places():
     [
         ({"hidden_states": ("latent",)}, "a place 'latent'; hidden_states are of answer, latents"),
         ({"keys_values": ("answer",)}, "a place 'answer'; hidden_states are of"),
-        ({"last_hidden": ("heads",)}, "a place 'heads'; hidden_states are of answer, .*, as is last_hidden"),
+        ({"last_hidden": ("heads",)}, "a place 'heads'; hidden_states are of answer, .*, so are last_hidden"),
         ({"views": ()}, "needs name no view"),
     ],
 )

@@ -179,7 +179,7 @@ def comparison(published: dict, record: dict) -> str:
     both = math.hypot(error, their_error)
     line = f"reproduced: {own:.1f} +- {error:.1f} %, published: {theirs:.1f}"
     line += f" +- {their_error:.1f} %" if their_error else " %"
-    return line + (f", {(own - theirs) / both:+.1f} standard errors apart" if both else "")
+    return f"{line}, {own - theirs:+.1f} points" + (f", {(own - theirs) / both:+.1f} standard errors" if both else "")
 
 
 def _process(words: list[str]) -> None:
