@@ -75,7 +75,7 @@ def audited(record: dict) -> str:
     lines += [
         "",
         f"Are the latents ... {'; '.join(verdicts)}. {record['problems']} test problems, {record['num_latents']} latents; "
-        "forced is with the answer's prefix right after the thought.",
+        "forced is with the answer's prefix right after the thought. From `results/demo-audit.json`, rewritten by `make demo`.",
     ]
     return "\n".join(lines)
 
