@@ -14,6 +14,7 @@ from pathlib import Path
 from evidence import pretrained, pretrained_in_short
 from papers import papers
 
+from latent_trainer.analysis.audit.verdicts import QUESTIONS
 from latent_trainer.data.generated import combinatorics, convex
 from latent_trainer.training.inherited import ARGUMENTS, FIELDS
 
@@ -71,11 +72,12 @@ def audited(record: dict) -> str:
     for name, title in AUDITED.items():
         cells = [(rows[name], key) for rows, key in ((free, "accuracy"), (forced, "accuracy"), (forced, "unchanged"))]
         lines.append(f"| {title} | {' | '.join(f'{100 * row[key]:.1f} %' for row, key in cells)} |")
-    verdicts = [f"{name}: **{one['verdict']}**" for name, one in record["verdicts"].items()]
+    verdicts = [f"{name}: **{record['verdicts'][name]['verdict']}**" for name in QUESTIONS]
     lines += [
         "",
         f"Are the latents ... {'; '.join(verdicts)}. {record['problems']} test problems, {record['num_latents']} latents; "
-        "forced is with the answer's prefix right after the thought. From `results/demo-audit.json`, rewritten by `make demo`.",
+        "forced is with the answer's prefix right after the thought. From `results/demo-audit.json`, rewritten by "
+        "`make demo`.",
     ]
     return "\n".join(lines)
 
