@@ -15,6 +15,7 @@ from evidence import pretrained, pretrained_in_short
 from papers import papers
 from prosqa import prosqa
 
+from latent_trainer.analysis.audit.verdicts import QUESTIONS
 from latent_trainer.data.generated import combinatorics, convex
 from latent_trainer.training.inherited import ARGUMENTS, FIELDS
 
@@ -72,11 +73,12 @@ def audited(record: dict) -> str:
     for name, title in AUDITED.items():
         cells = [(rows[name], key) for rows, key in ((free, "accuracy"), (forced, "accuracy"), (forced, "unchanged"))]
         lines.append(f"| {title} | {' | '.join(f'{100 * row[key]:.1f} %' for row, key in cells)} |")
-    verdicts = [f"{name}: **{one['verdict']}**" for name, one in record["verdicts"].items()]
+    verdicts = [f"{name}: **{record['verdicts'][name]['verdict']}**" for name in QUESTIONS]
     lines += [
         "",
         f"Are the latents ... {'; '.join(verdicts)}. {record['problems']} test problems, {record['num_latents']} latents; "
-        "forced is with the answer's prefix right after the thought.",
+        "forced is with the answer's prefix right after the thought. From `results/demo-audit.json`, rewritten by "
+        "`make demo`.",
     ]
     return "\n".join(lines)
 

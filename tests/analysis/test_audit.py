@@ -7,7 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 from analysis.constructed import KINDS, TEMPLATE, constructed, digits, evaluator, with_digit
+from conftest import make_base, sharpen
+from training import make_tokenizer, uneven_problems
 
+from latent_trainer import LatentForCausalLM
 from latent_trainer.analysis.audit import arms, counterfactual, geometry, parts, reading, steps, verdicts
 from latent_trainer.analysis.audit.battery import FORCED, FREE, Battery
 from latent_trainer.analysis.audit.checkpoints import over_training
@@ -347,3 +350,31 @@ def test_changed_chains():
         for place, value in ((9, 1), (0, 10), (1, 0)):
             with pytest.raises(InputError):
                 arithmetic.changed(problem, place, value)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "rollout"),
+    [("llama", "sequential"), ("gemma2", "sequential"), ("gpt2", "jacobi")],
+)
+def test_uneven_questions_from_shared_caches(architecture, rollout):
+    """Questions of one to five words, rotary positions, windows, several passes: answers are those given alone."""
+    tokenizer = make_tokenizer()
+    dtype = torch.float32 if architecture == "gemma2" else torch.float64  # Gemma 2 attends in float32
+    base = make_base(architecture, vocab_size=len(tokenizer), dtype=dtype)
+    model = sharpen(LatentForCausalLM.from_base(base, tokenizer=tokenizer, rollout=rollout)).eval()
+    model.config.template, model.config.num_latents = TEMPLATE.to_dict(), 3
+    own = Battery(evaluator(model, tokenizer, uneven_problems(11), batch_size=4))
+    arms.measure(own)
+    for arm in arms.arms(own):
+        for mode in (FREE, FORCED):
+            given = None if arm.make is None else arm.make()
+            size = {"batch_size": 3, "max_new_tokens": own.new_tokens(mode), "latents": given}
+            alone = generate_answers(model, tokenizer, own.problems, arm.num_latents, own.templates[mode], **size)
+            assert [one.text for one in own.answers(f"{mode}/{arm.name}")] == [one.text for one in alone], (mode, arm.name)
+    if counterfactual.values_fault(own) is None:
+        swap = counterfactual._swapping(own.problems, {problem.id: row for row, problem in enumerate(own.problems)})
+        for batch in own.batches():
+            batch.answer("test/own", FORCED, cache=swap)
+        assert [one.text for one in own.answers("test/own")] == [one.text for one in own.answers("forced/intact")]
+    else:
+        assert architecture == "gemma2"  # whose layers with windows forget columns
