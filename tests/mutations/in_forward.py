@@ -67,9 +67,9 @@ FORWARD = [
         "a saved tokenizer pads on the right",
     ),
     Mutation(
-        "latent_trainer/methods/feedback/soft.py",
-        "head(hidden) / self.temperature",
-        "head(hidden) * self.temperature",
+        "latent_trainer/methods/embeddings.py",
+        "scores = head(hidden) / temperature",
+        "scores = head(hidden) * temperature",
         "tests/test_feedback.py -k test_soft_formula",
         "a higher temperature makes soft latents sharper",
     ),
