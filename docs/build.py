@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evidence import pretrained, pretrained_in_short
 from papers import papers
-from prosqa import prosqa
+from prosqa_table import prosqa
 
 from latent_trainer.analysis.audit.verdicts import QUESTIONS
 from latent_trainer.data.generated import combinatorics, convex

@@ -96,8 +96,8 @@ FORWARD = [
     ),
     Mutation(
         "latent_trainer/model/thinking.py",
-        "(so_far >= self.num_latents)",
-        "(so_far > self.num_latents)",
+        "(so_far >= limit)",
+        "(so_far > limit)",
         "tests/test_thinking.py -k test_the_number_of_latents",
         "a model thinks one latent too many",
     ),

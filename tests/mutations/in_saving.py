@@ -103,8 +103,8 @@ SAVING = [
     ),
     Mutation(
         "latent_trainer/model/loading.py",
-        'for kept in ("template", "num_latents", "stage"):',
-        'for kept in ("template", "stage"):',
+        'for kept in ("template", "num_latents", "open_thought", "stage"):',
+        'for kept in ("template", "open_thought", "stage"):',
         "tests/test_trainer.py -k test_saved_adapter",
         "a loaded adapter forgets how many latents it thinks",
     ),
