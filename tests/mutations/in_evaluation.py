@@ -124,7 +124,7 @@ EVALUATION = [
     ),
     Mutation(
         "latent_trainer/evaluation/controls.py",
-        "latents.mean(0, keepdim=True)",
+        "latents.nanmean(0, keepdim=True)",
         "latents[:1]",
         "tests/evaluation/test_controls.py",
         "the frozen latent is the first problem's",
