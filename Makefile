@@ -27,7 +27,7 @@ demo: $(VENV)/.installed  ## train one tiny model four ways and compare them (tw
 	$(BIN)/latent-trainer demo
 
 # one thread a process: with two, as many processes as cores would have twice as many threads
-test: $(VENV)/.installed-dev  ## run the tests (about ten minutes on two cores)
+test: $(VENV)/.installed-dev  ## run the tests (about a quarter of an hour on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-slow: $(VENV)/.installed-dev  ## run the tests that take minutes: the demonstration's claims, kills, a full disk
