@@ -12,14 +12,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from statistics import mean, stdev
 
-from latent_trainer.cli.demo import RECIPES, train_one
+from latent_trainer import bundled
+from latent_trainer.cli.demo import train_one
 from latent_trainer.evaluation.record import write_record
 
 STAGED = ["--latents_per_step", "1", "--max_stage", "6", "--steps_per_stage", "300", "50"]
 INSIDE = ["--remaining_steps", "inside"]
 NORM = ["--feedback_options", '{"norm": "embedding"}']
 FIXED = ["--num_latents", "6"]
-BASE = ["--config", str(RECIPES / "cot.yaml"), "--eval_steps", "650"]
+BASE = ["--config", str(bundled.files()["tiny/demo/cot"]), "--eval_steps", "650"]
 RUNS = {
     "CoT (steps written)": ["--method", "cot"],
     "no-CoT": ["--method", "no_cot"],
@@ -35,6 +36,10 @@ RUNS = {
     "SIM-CoT on that Coconut": ["--method", "sim_cot", *STAGED, *INSIDE, *NORM],
     "CODI": ["--method", "codi", *FIXED, "--objective_options", "{}"],
     "PCCoT, 3 iterations": ["--method", "pccot", *FIXED, *NORM],
+    "LOTUS, steps inside": ["--method", "lotus", "--pad_latent_to_max", "false", *STAGED, *INSIDE, *NORM],
+    "MUX": ["--method", "mux", *FIXED, *NORM],
+    "KaVa, 3 iterations": ["--method", "kava", *FIXED, "--feedback_options", '{"norm": "embedding"}'],
+    "CoLaR": ["--method", "colar", "--curriculum_options", '{"max_compression": 2, "max_latents": 16}'],
 }
 RECORD = Path("results/methods.json")
 
