@@ -37,8 +37,13 @@ RUNS = {
     "CODI": ["--method", "codi", *FIXED, "--objective_options", "{}"],
     "PCCoT, 3 iterations": ["--method", "pccot", *FIXED, *NORM],
     "LOTUS, steps inside": ["--method", "lotus", "--pad_latent_to_max", "false", *STAGED, *INSIDE, *NORM],
+    "LOTUS, steps inside, weight 1": [
+        *("--method", "lotus", "--pad_latent_to_max", "false", *STAGED, *INSIDE, *NORM),
+        *("--objective_options", '{"weight": 1.0}'),
+    ],
     "MUX": ["--method", "mux", *FIXED, *NORM],
-    "KaVa, 3 iterations": ["--method", "kava", *FIXED, "--feedback_options", '{"norm": "embedding"}'],
+    "MUX, soft": ["--method", "mux", *FIXED, "--feedback", "soft"],
+    "KaVa, 3 iterations": ["--method", "kava", *FIXED],
     "CoLaR": ["--method", "colar", "--curriculum_options", '{"max_compression": 2, "max_latents": 16}'],
 }
 RECORD = Path("results/methods.json")
