@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import browser
 import pytest
@@ -14,6 +15,7 @@ from test_talking import OTHER, QUESTION, USER, model_and_tokenizer
 from latent_trainer.analysis.thinker import Reading, Thinker
 from latent_trainer.app.tables import heat_map, nearest
 from latent_trainer.cli import main
+from latent_trainer.hub.space import GRADIO
 
 gradio_client = pytest.importorskip("gradio_client")
 
@@ -106,6 +108,11 @@ def test_a_thought_without_a_length_is_not_swapped(tmp_path):
     )
     shown = subprocess.run([forked_python(), "-c", code], check=True, capture_output=True, text=True).stdout
     assert "'answer'" in shown and "'swap'" not in shown
+
+
+def test_a_space_has_the_release_the_page_is_tested_with():
+    pins = (Path(__file__).resolve().parents[1] / "constraints.txt").read_text(encoding="utf-8").split()
+    assert f"gradio=={GRADIO}" in pins
 
 
 @pytest.mark.parametrize("words", [["nowhere"], ["--port", "0", "x"]])

@@ -40,9 +40,7 @@ def _columns(reading: Reading) -> list[str]:
 def _heated(token: Token) -> str:
     word, chance = token
     ink = "#fff" if chance > 0.6 else "inherit"
-    return (
-        f'<td style="background: rgba({HEAT}, {chance:.2f}); color: {ink}" title="probability {chance:.3f}">{_shown(word)}</td>'
-    )
+    return f'<td style="background: rgba({HEAT}, {chance:.2f}); color: {ink}" title="probability {chance:.3f}">{_shown(word)}</td>'
 
 
 def _shown(word: str) -> str:
