@@ -1,4 +1,4 @@
-"""One conversation at a time: the next answer, and what the latents of its thought are near to, would write and stand for."""
+"""One conversation at a time: the next answer, and what the latents of its thought are near to and would write."""
 
 from dataclasses import dataclass
 
