@@ -5,10 +5,11 @@ from html import escape
 from latent_trainer.analysis.thinker import Reading, Token
 
 STYLE = """
-.latents {overflow-x: auto; max-width: 100%}
+.latents {margin: 0}
+.latents div {overflow-x: auto; max-width: 100%}
 .latents table {border-collapse: collapse; font-size: 14px}
 .latents th, .latents td {padding: 4px 8px; text-align: left; white-space: nowrap; border: 1px solid #8885}
-.latents caption {text-align: left; padding: 4px 0; white-space: normal}
+.latents figcaption {padding: 4px 0}
 """
 HEAT = "30, 110, 220"  # the red, green and blue of a cell that is sure of its token
 
@@ -40,7 +41,8 @@ def _columns(reading: Reading) -> list[str]:
 def _heated(token: Token) -> str:
     word, chance = token
     ink = "#fff" if chance > 0.6 else "inherit"
-    return f'<td style="background: rgba({HEAT}, {chance:.2f}); color: {ink}" title="probability {chance:.3f}">{_shown(word)}</td>'
+    style = f"background: rgba({HEAT}, {chance:.2f}); color: {ink}"
+    return f'<td style="{style}" title="probability {chance:.3f}">{_shown(word)}</td>'
 
 
 def _shown(word: str) -> str:
@@ -53,6 +55,6 @@ def _table(caption: str, corner: str, columns: list[str], rows: list[tuple[str, 
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     body = "".join(f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>' for name, cells in rows)
     return (
-        f'<div class="latents" tabindex="0"><table><caption>{caption}</caption>'
-        f'<thead><tr><th scope="col">{corner}</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<figure class="latents"><figcaption>{caption}</figcaption><div tabindex="0" role="region" aria-label="{caption}">'
+        f'<table><thead><tr><th scope="col">{corner}</th>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>'
     )
