@@ -99,7 +99,7 @@ def test_a_thought_that_ends_itself():
     thinker = Thinker(model, tokenizer)
     readings = {most: thinker.answer(USER, most) for most in (0, 1, 3)}
     assert all(len(reading.latents) <= most for most, reading in readings.items())
-    with pytest.raises(InputError, match="ends its thought|end its thought"):
+    with pytest.raises(InputError, match="end its thought"):
         thinker.answer(USER, latents=torch.zeros(3, 32))
 
 

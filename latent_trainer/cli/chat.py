@@ -28,7 +28,7 @@ class ChatArguments:
 
     model: str = field(
         metadata={
-            "help": "Folder or Hub name of a latent model, an adapter or a base; may also be the first word after chat."
+            "help": "Folder or Hub name of a model, an adapter or a base; may also be the first word after chat."
         }
     )
     num_latents: Count | None = field(default=None, metadata={"help": "Latents of every thought; by default as trained."})

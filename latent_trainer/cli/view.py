@@ -15,7 +15,7 @@ class ViewArguments:
 
     model: str = field(
         metadata={
-            "help": "Folder or Hub name of a latent model, an adapter or a base; may also be the first word after view."
+            "help": "Folder or Hub name of a model, an adapter or a base; may also be the first word after view."
         }
     )
     feedback: str | None = field(default=None, metadata={"help": "Let a base model think untrained: soft."})
