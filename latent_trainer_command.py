@@ -12,6 +12,8 @@ COMMANDS = {
     "reinforce": "train a saved model further by reinforcement learning, thoughts included",
     "evaluate": "grade generated answers of a saved model",
     "generate": "answer questions with a saved model",
+    "chat": "talk to a saved model in the terminal, and look into its thoughts",
+    "view": "look at the thoughts of a saved model in a page of the browser",
     "push": "publish a trained model or adapter on the Hub",
     "export": "write a trained model into a folder that needs transformers alone",
     "serve": "answer over HTTP, as OpenAI's API does, through transformers' own server",

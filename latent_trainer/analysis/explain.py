@@ -23,6 +23,7 @@ def explain_latents(
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     max_new_tokens: int = 32,
+    latents: torch.Tensor | None = None,
 ) -> list[list[str]]:
     """Return, per row, the text that the step decoder writes for each group of latents.
 
@@ -34,12 +35,14 @@ def explain_latents(
         input_ids: (B, T) prompts, or prompts with what was written, with latents.
         attention_mask: (B, T).
         max_new_tokens: tokens written at most per group, as far as the context has room for them.
+        latents: (B, T, H) input embeddings with the latents in them, where `LatentForCausalLM.run` has been called already.
 
     Raises:
         ValueError: the model has no step decoder.
     """
     check_step_decoder(model)
-    latents = model.run(input_ids, attention_mask).latents  # (B, T, H)
+    if latents is None:
+        latents = model.run(input_ids, attention_mask).latents  # (B, T, H)
     size = model.config.step_decoder_group  # c
     groups, numbers = [], []
     for row, columns in zip(latents, input_ids == model.config.latent_token_id, strict=True):

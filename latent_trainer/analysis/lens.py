@@ -15,7 +15,11 @@ ROWS = 256  # hidden states whose logits are in memory at a time
 
 @torch.no_grad()
 def nearest_tokens(
-    model: LatentForCausalLM, input_ids: torch.Tensor, attention_mask: torch.Tensor, top_k: int = 3
+    model: LatentForCausalLM,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    top_k: int = 3,
+    latents: torch.Tensor | None = None,
 ) -> list[list[list[tuple[int, float]]]]:
     """Return, per row and latent, the ``top_k`` token ids whose embedding has the highest cosine with the latent.
 
@@ -24,8 +28,10 @@ def nearest_tokens(
         input_ids: (B, T) prompts with latents.
         attention_mask: (B, T).
         top_k: tokens per latent.
+        latents: (B, T, H) input embeddings with the latents in them, where `LatentForCausalLM.run` has been called already.
     """
-    latents = model.run(input_ids, attention_mask).latents  # (B, T, H)
+    if latents is None:
+        latents = model.run(input_ids, attention_mask).latents  # (B, T, H)
     table = nn.functional.normalize(model.get_input_embeddings().weight, dim=-1)  # (V, H)
     cosine = nn.functional.normalize(latents, dim=-1) @ table.T  # (B, T, V)
     values, tokens = cosine.topk(top_k, dim=-1)

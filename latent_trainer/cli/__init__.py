@@ -13,7 +13,12 @@ from latent_trainer.errors import InputError, TrainingError, check_choice
 from latent_trainer.whole_files import reason
 from latent_trainer_command import COMMANDS, answer
 
-EXTRAS = {"optuna": "sweep", "submitit": "sweep", "sklearn": "analysis"}  # packages that come only with an extra
+EXTRAS = {
+    "optuna": "sweep",
+    "submitit": "sweep",
+    "sklearn": "analysis",
+    "gradio": "app",
+}  # packages that come only with an extra
 EXTRAS |= dict.fromkeys(("fastapi", "openai", "uvicorn"), "serve")
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where torch's launcher looks for why a process has failed
 

@@ -22,6 +22,9 @@ class PushArguments:
         default=None, metadata={"help": "Licence of the weights, as the Hub names it; by default the base model's."}
     )
     revision: str | None = field(default=None, metadata={"help": "Branch that is pushed to; the main one by default."})
+    space: bool = field(
+        default=False, metadata={"help": "Also push a Space of the same name: a page that shows the model's thoughts."}
+    )
 
     def __post_init__(self):
         check_fields(self)

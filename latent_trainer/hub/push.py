@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 from latent_trainer.errors import InputError
 from latent_trainer.hub.card import model_card
 from latent_trainer.hub.folder import ADAPTER, published, refuse_leaks
+from latent_trainer.hub.space import push_space
 from latent_trainer.local_names import repository
 from latent_trainer.version import __version__
 
@@ -45,6 +46,7 @@ def push_folder(
     token: str | None = None,
     revision: str | None = None,
     commit_message: str = "Upload model",
+    space: bool = False,
 ) -> CommitInfo:
     """Push a folder that training left: a model or an adapter, with its code, card, tokenizer and results.
 
@@ -61,10 +63,14 @@ def push_folder(
         token: by default the one saved by ``hf auth login`` or in ``HF_TOKEN``.
         revision: an existing branch; by default the main one.
         commit_message: first line of the commit.
+        space: also push a Space of the same name, a page that shows the model's thoughts (`latent-trainer view`).
 
     Raises:
         InputError: a folder that cannot be published, or what the Hub refused and what to change.
     """
+    for name, value in (("private", private), ("revision", revision)):
+        if space and value:
+            raise InputError(f"a Space shows what is public and on the main branch; leave out space, or {name}={value}")
     api = HfApi(token=token, library_name="latent_trainer", library_version=__version__)
     with tempfile.TemporaryDirectory() as scratch, _explained(repo_id):
         if "/" not in repo_id:
@@ -84,7 +90,10 @@ def push_folder(
         ]
         operations += [CommitOperationDelete(name) for name in stale]
         # not `upload_folder`, which splits a folder over several commits
-        return api.create_commit(repo_id, operations, commit_message=commit_message, revision=revision)
+        done = api.create_commit(repo_id, operations, commit_message=commit_message, revision=revision)
+        if space:
+            push_space(api, repo_id)
+        return done
 
 
 def _replaced(name: str) -> bool:

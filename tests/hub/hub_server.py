@@ -19,7 +19,7 @@ LICENSES = {"mit", "apache-2.0", "other"}
 
 @dataclass
 class Repository:
-    """One model: its visibility, and every commit as path -> content."""
+    """One model, or one Space: its visibility, and every commit as path -> content."""
 
     private: bool = False
     commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
@@ -119,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(status, "the server stumbled")
             return
         for pattern, route in ROUTES:
-            if match := re.fullmatch(pattern, request):
+            if match := re.fullmatch(pattern, request.replace("/api/spaces/", "/api/models/spaces/")):
                 route(self, *match.groups())
                 return
         self.refuse(404, "no such page")
@@ -129,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
     def readable(self, name: str) -> Repository | None:
         """Return a repository the token may see, or refuse the request as the Hub does."""
         found = self.server.repositories.get(name)
-        if found is None or (found.private and self.owner != name.split("/")[0]):
+        if found is None or (found.private and self.owner != name.split("/")[-2]):
             self.refuse(401 if self.owner is None else 404, "Repository not found", "RepoNotFound")
             return None
         return found
@@ -139,7 +139,7 @@ class Handler(BaseHTTPRequestHandler):
         found = self.readable(name)
         if found is None:
             return None
-        if self.owner != name.split("/")[0]:
+        if self.owner != name.split("/")[-2]:
             self.refuse(403 if self.owner else 401, "you may not write here")
             return None
         return found
@@ -155,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
         """Create a repository."""
         wish = json.loads(self.body)
         owner = wish.get("organization") or self.owner
-        name = f"{owner}/{wish['name']}"
+        name = f"{'spaces/' if wish.get('type') == 'space' else ''}{owner}/{wish['name']}"
         if self.owner is None:
             self.refuse(401, "Invalid username or password.")
         elif owner != self.owner:
@@ -265,14 +265,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def validate(self):
         """Check a card's metadata by some of the Hub's rules."""
-        content = json.loads(self.body)["content"]
+        asked = json.loads(self.body)
+        content, space = asked["content"], asked.get("repoType") == "space"
         self.server.validated.append(content)
         errors = []
         try:
             metadata = yaml.safe_load(re.match(r"---\n(.*?)\n---", content, re.DOTALL)[1])
             if "license" in metadata and metadata["license"] not in LICENSES:
                 errors.append(f'"license" must be one of {sorted(LICENSES)}')
-            for key in ("library_name", "pipeline_tag"):
+            for key in ("title", "sdk") if space else ("library_name", "pipeline_tag"):
                 if not isinstance(metadata.get(key), str):
                     errors.append(f'"{key}" must be a string')
             for model in metadata.get("model-index", []):
@@ -285,7 +286,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(400 if errors else 200, {"errors": messages, "warnings": []})
 
 
-NAME, REVISION = r"([\w.-]+/[\w.-]+)", r"([\w.-]+)"
+NAME, REVISION = r"((?:spaces/)?[\w.-]+/[\w.-]+)", r"([\w.-]+)"
 ROUTES = [
     (r"GET /api/whoami-v2", Handler.whoami),
     (r"POST /api/repos/create", Handler.create),

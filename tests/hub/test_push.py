@@ -7,12 +7,15 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from hub_machines import ROOT, environment
 from hub_server import MY_TOKEN, TOKENS, YOUR_TOKEN
 from training import make_trainer
 
 from latent_trainer import LatentForCausalLM
 from latent_trainer.cli import main
+from latent_trainer.cli.arguments import parse
+from latent_trainer.cli.view import ViewArguments
 from latent_trainer.errors import InputError
 from latent_trainer.hub import push_folder
 
@@ -293,3 +296,25 @@ def test_checkpoints_are_never_pushed(tmp_path):
 def test_the_python_function_gives_the_commit(hub, trained):
     info = push_folder(trained / "full", "me/function", token=MY_TOKEN)
     assert info.commit_url.startswith(f"{hub.url}/me/function/commit/")
+
+
+def test_a_space_next_to_the_model(hub, trained, capfd):
+    push(trained / "full", "me/shown", "--space")
+    files = hub.files("spaces/me/shown")
+    card = yaml.safe_load(files["README.md"].decode().split("---")[1])
+    assert card["sdk"] == "gradio" and card["models"] == ["me/shown"] and card["app_file"] in files
+    assert files["requirements.txt"].decode().startswith("latent_trainer[app]==")
+    calls = []
+    app = files["app.py"].decode().replace("from latent_trainer.cli import main\n", "")
+    exec(app, {"main": lambda *words: calls.append(words)})
+    ((command, words),) = calls
+    (arguments,) = parse(command, (ViewArguments,), words)
+    assert (arguments.model, arguments.host, arguments.port) == ("me/shown", "0.0.0.0", 7860)
+    push(trained / "full", "me/shown", "--space")  # once more, over what is there
+
+
+@pytest.mark.parametrize("words", [["--private", "true"], ["--revision", "draft"]])
+def test_a_space_shows_what_is_public(hub, trained, capfd, words):
+    hub.forget()
+    line = complaint(capfd, trained / "full", "me/secret", "--space", *words)
+    assert "leave out space" in line and not hub.requests
