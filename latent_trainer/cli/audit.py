@@ -18,7 +18,7 @@ from latent_trainer.analysis.audit.parts import PARTS, audit
 from latent_trainer.analysis.audit.report import GENERATOR, figures, page
 from latent_trainer.cli.arguments import DataArguments, parse
 from latent_trainer.cli.build import load_any, load_saved, model_id
-from latent_trainer.data import COUNTERFACTUALS, MORE_SPLITS, SPLITS, as_problems
+from latent_trainer.data import MORE_SPLITS, SPLITS, VARIANTS, as_problems
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.evaluation.evaluator import Evaluator
 from latent_trainer.evaluation.generation import new_tokens
@@ -103,10 +103,8 @@ def run(argv: list[str]) -> None:
     began, console = time.time(), Console()
     saved = _checkpoints(args.checkpoints) if args.checkpoints else []
     problems = as_problems(data_args.load(args.split))
-    changed = COUNTERFACTUALS.get(data_args.dataset)
-    no_oracle = (
-        f"dataset '{data_args.dataset}' has no oracle that works a changed question out; {', '.join(COUNTERFACTUALS)} have"
-    )
+    variants = VARIANTS.get(data_args.dataset)
+    no_oracle = f"dataset '{data_args.dataset}' has no oracle that works a changed question out; {', '.join(VARIANTS)} have"
 
     def say(line: str) -> None:
         console.print(f"not measured: {line}", soft_wrap=True, highlight=False)
@@ -126,7 +124,7 @@ def run(argv: list[str]) -> None:
                 f"{paused.evaluator.dropped} problems do not fit the context of pause_model; compare models of one size"
             )
         options = {"paused": paused, "most": args.most, "latents_per_step": args.latents_per_step, "say": say}
-        record = audit(own, args.parts, changed, no_oracle, **options)
+        record = audit(own, args.parts, variants, no_oracle, **options)
         if saved:
             rows = own.problems[: args.most]
             loaded = [
@@ -155,7 +153,10 @@ def _evaluator(args: AuditArguments, name: str, problems, part: str, state: Part
     """Return the evaluator of a model; a checkpoint keeps the number of latents of its own stage."""
     model, tokenizer = load_any(name, None, None) if name == args.model else load_saved(name)
     model.to(state.device).eval()
-    number = model.config.num_latents if args.num_latents is None or as_trained else args.num_latents
+    if model.config.open_thought and args.num_latents is None:
+        raise InputError("this model ends its thoughts itself; say with num_latents how long those that are audited are")
+    given = args.num_latents is not None and (model.config.open_thought or not as_trained)
+    number = args.num_latents if given else model.config.num_latents
     say_other_number(model.config, number)
     folder = Path(args.output).with_suffix(".answers") / part if args.output else None
     return Evaluator(

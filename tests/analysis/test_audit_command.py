@@ -67,11 +67,11 @@ def test_record_figures_and_page(folder, tmp_path, capsys):
 
 
 def test_an_oracle_and_checkpoints(folder, tmp_path, capsys, monkeypatch):
-    from analysis.constructed import with_digit
+    from analysis.constructed import other_digits
 
     from latent_trainer.cli import audit
 
-    monkeypatch.setitem(audit.COUNTERFACTUALS, "jsonl", with_digit)
+    monkeypatch.setitem(audit.VARIANTS, "jsonl", other_digits)
     monkeypatch.setattr(audit, "fault", lambda checkpoint: None)  # saved without a trainer, so without a manifest
     output = tmp_path / "audit.json"
     main("audit", words(folder, output, parts="counterfactual", checkpoints=folder / "run"))

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
-from analysis.constructed import constructed, digits, evaluator, with_digit
+from analysis.constructed import constructed, digits, evaluator, other_digits
 
 from latent_trainer.analysis.audit import charts
 from latent_trainer.analysis.audit.battery import Battery
@@ -48,7 +48,7 @@ def record():
     model, tokenizer = constructed("carries")
     problems = [one if one.answer not in "345" else type(one)(one.question, one.steps, "0", one.id) for one in digits()]
     own = Battery(evaluator(model, tokenizer, problems))
-    found = audit(own, list(PARTS), with_digit, most=20, say=str)
+    found = audit(own, list(PARTS), other_digits, most=20, say=str)
     found["checkpoints"] = over_training(
         [(step, lambda: Battery(evaluator(model, tokenizer, problems[:20]))) for step in (1, 2)]
     )

@@ -113,8 +113,8 @@ def _counterfactual(found: dict) -> Chart:
             rows.append((title, values))
     said = "; ".join(f"{label}: {', '.join(percent(value[0]) for value in values if value)}" for label, values in rows)
     series = ["by latents", "by keys and values"]
-    text = f"{found['pairs']} questions with one number changed, {found['solved']} solved both ways. {said}."
-    return bars("counterfactual", "One number of the question is changed", text, rows, series)
+    text = f"{found['pairs']} questions with one thing changed, {found['solved']} solved both ways. {said}."
+    return bars("counterfactual", "One thing in the question is changed", text, rows, series)
 
 
 def _geometry(found: dict) -> list[Chart]:
