@@ -14,6 +14,7 @@ from torch import accelerator
 from latent_trainer.analysis.audit.arms import SHORT
 from latent_trainer.analysis.audit.battery import Battery
 from latent_trainer.analysis.audit.checkpoints import over_training
+from latent_trainer.analysis.audit.earlier import answers_of, thoughts_of
 from latent_trainer.analysis.audit.parts import PARTS, audit
 from latent_trainer.analysis.audit.report import GENERATOR, figures, page
 from latent_trainer.cli.arguments import DataArguments, parse
@@ -51,6 +52,13 @@ class AuditArguments:
     )
     checkpoints: str | None = field(
         default=None, metadata={"help": "Folder of a training run: also draw the verdicts of each of its checkpoints."}
+    )
+    evaluated: str | None = field(
+        default=None, metadata={"help": "Record of evaluate on the same problems: its answers are not given anew."}
+    )
+    traces: str | None = field(
+        default=None,
+        metadata={"help": "Folder of traces of probe on the same problems: its thoughts are not thought anew."},
     )
     num_latents: Count | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
     latents_per_step: Positive = field(default=1, metadata={"help": "Latents that stand for a written step."})
@@ -115,7 +123,8 @@ def run(argv: list[str]) -> None:
 
         def battery(name: str, asked, part: str, as_trained: bool = False) -> Battery:
             evaluator = _evaluator(args, name, asked, part, state, as_trained)
-            return Battery(evaluator, lambda number: progress.advance(bar, number))
+            earlier = {} if part else _earlier(args, evaluator)
+            return Battery(evaluator, lambda number: progress.advance(bar, number), **earlier)
 
         own = battery(args.model, problems, "")
         paused = battery(args.pause_model, own.problems, "pause") if args.pause_model else None
@@ -137,6 +146,12 @@ def run(argv: list[str]) -> None:
     _print(console, own, record)
     if args.output:
         _write(console, args, data_args, own, record)
+
+
+def _earlier(args: AuditArguments, evaluator: Evaluator) -> dict:
+    """Return what earlier commands have found of the audited model."""
+    found: dict = {} if args.evaluated is None else {"known": answers_of(evaluator, args.evaluated)}
+    return found if args.traces is None else found | {"traced": thoughts_of(evaluator, args.traces)}
 
 
 def _checkpoints(run_folder: str) -> list[tuple[int, Path]]:
@@ -218,7 +233,7 @@ def _write(console: Console, args: AuditArguments, data_args: DataArguments, own
         "num_latents": own.num_latents,
         "max_new_tokens": own.evaluator.max_new_tokens,
     }
-    config = {name: value for name, value in config.items() if name not in ("output", "report")}
+    config = {name: value for name, value in config.items() if name not in ("output", "report", "evaluated", "traces")}
     written = write_record(args.output, record, config, problems=own.problems)
     folder = Path(output_folder("output", str(Path(args.output).with_suffix(".figures"))))
     for name, drawn in figures(written).items():

@@ -302,6 +302,12 @@ def test_one_latent_and_none(carrying):
     assert set(record["arms"]["forced"]) == {"intact", "floor"}
     assert {one["verdict"] for one in record["verdicts"].values()} == {"undecided"}
     said.clear()
+    wrong = [replace(one, answer=str((int(one.answer) + 5) % 10)) for one in digits()[:20]]
+    record = parts.audit(
+        Battery(evaluator(*constructed("carries"), wrong)), ["counterfactual"], other_digits, say=said.append
+    )
+    assert said == ["counterfactual: the model answers none of the 20 questions right, so that nothing can follow"]
+    said.clear()
     record = parts.audit(one, ["counterfactual"], None, "dataset 'mine' has no oracle", most=20, say=said.append)
     assert said[-1] == "counterfactual: dataset 'mine' has no oracle" and "counterfactual" not in record
     json.dumps(record)

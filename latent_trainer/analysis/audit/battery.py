@@ -44,10 +44,19 @@ class Battery:
     Args:
         evaluator: of the model and the problems; its folder gets a journal a condition.
         on_answers: called with the number of answers that were just given.
+        known: name of a condition -> answers that were given earlier.
+        traced: latents (N, K, H) that were thought earlier, and the last hidden states (N, K, H) they are thought from.
     """
 
-    def __init__(self, evaluator: Evaluator, on_answers: Callable[[int], None] = lambda number: None):
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        on_answers: Callable[[int], None] = lambda number: None,
+        known: dict[str, dict[tuple[str, int], Answer]] | None = None,
+        traced: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ):
         self.evaluator, self.on_answers = evaluator, on_answers
+        self.known, self.traced = known or {}, traced
         self.model, self.tokenizer = evaluator.model, evaluator.tokenizer
         self.problems, self.num_latents, self.seed = evaluator.problems, evaluator.num_latents, evaluator.seed
         template = resolve_template(evaluator.template)
@@ -100,12 +109,15 @@ class Battery:
     @cached_property
     def thoughts(self) -> Thoughts:
         """What the model thinks of all problems."""
-        return self.think(self.problems)
+        if self.traced is None:
+            return self.think(self.problems)
+        latents, hidden = self.traced
+        return replace(self.think(self.problems, latents), latents=latents, hidden=hidden)
 
-    def think(self, problems: list[Problem]) -> Thoughts:
-        """Return what the model thinks of some problems, in their order."""
+    def think(self, problems: list[Problem], given: torch.Tensor | None = None) -> Thoughts:
+        """Return what the model thinks of some problems, in their order; ``given`` latents are read, not thought."""
         batches = list(self.batched(problems))
-        parts = [batch.think() for batch in batches]
+        parts = [batch.think(None if given is None else given[batch.rows]) for batch in batches]
         back = torch.tensor([row for batch in batches for row in batch.rows]).argsort()
         fields = (torch.cat([getattr(part, name) for part in parts])[back] for name in Thoughts.__annotations__)
         return Thoughts(*fields)
@@ -115,7 +127,7 @@ class Battery:
         if name not in self._sheets:
             changes = {"template": self.templates[mode].to_dict(), "max_new_tokens": self.new_tokens(mode)}
             journal = self.evaluator.journal(name, num_latents, **changes)
-            self._sheets[name] = ({} if journal is None else dict(journal.answers), journal)
+            self._sheets[name] = (self.known.get(name, {}) | ({} if journal is None else journal.answers), journal)
         return self._sheets[name]
 
     def answers(self, name: str, problems: list[Problem] | None = None) -> list[Answer]:

@@ -79,7 +79,13 @@ def audit(
         leave("counterfactual", no_oracle)
     elif "counterfactual" in parts:
         oracle = variants
-        record["counterfactual"] = run("counterfactual", lambda: counterfactual.measure(battery, rows, oracle), False)
+        found = run("counterfactual", lambda: counterfactual.measure(battery, rows, oracle), False)
+        if found and not found["asked_right"]:
+            leave(
+                "counterfactual",
+                f"the model answers none of the {found['pairs']} questions right, so that nothing can follow",
+            )
+        record["counterfactual"] = found
     if "geometry" in parts:
         record["geometry"] = run("geometry", lambda: geometry.measure(battery, rows))
     if "reading" in parts:
