@@ -26,8 +26,9 @@ TEXTS = """() => [...document.querySelectorAll("body *")].flatMap(one => {
     range.selectNodeContents(part);
     const lines = drawing ? [one.getBoundingClientRect()] : [...range.getClientRects()];
     const frame = drawing ? drawing.getBoundingClientRect() : document.documentElement.getBoundingClientRect();
-    return lines.map(box => ({words: part.data.trim(), size: parseFloat(getComputedStyle(one).fontSize) * scale, drawing: drawing?.id ||
-      drawing?.getAttribute("aria-labelledby") || "", scrolled: scrolled !== null,
+    return lines.map(box => ({
+      words: part.data.trim(), size: parseFloat(getComputedStyle(one).fontSize) * scale,
+      drawing: drawing?.getAttribute("aria-labelledby") || "", scrolled: scrolled !== null,
       left: box.left, right: box.right, top: box.top, bottom: box.bottom,
       cut: box.left < frame.left - 0.5 || box.right > frame.right + 0.5 || box.top < frame.top - 0.5 ||
         box.bottom > frame.bottom + 0.5}));
