@@ -1,5 +1,6 @@
 """The audit's page: whole in one file, every figure told in words and numbers, narrow enough for a phone."""
 
+import json
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -92,6 +93,11 @@ def test_every_figure_is_told_in_words_and_numbers(record, read):
         assert svg.find(f"{SVG}title").text == chart.title and len(svg.find(f"{SVG}desc").text) > 20
         assert chart.rows and all(len(row) == len(chart.headings) for row in chart.rows), name
         assert chart.svg in text
+
+
+def test_a_page_drawn_from_the_file_is_the_same(record, read):
+    """A record's file has its names in the order of the alphabet; no figure depends on it."""
+    assert page(json.loads(json.dumps(record, sort_keys=True))) == read[0]
 
 
 def test_what_others_wrote_is_text(read):

@@ -3,6 +3,7 @@
 from latent_trainer.analysis.audit.arms import TITLES
 from latent_trainer.analysis.audit.charts import Chart, bars, influence, lines, percent
 from latent_trainer.analysis.audit.steps import KINDS
+from latent_trainer.analysis.audit.verdicts import QUESTIONS
 
 KEPT = "keep-"  # what the names of arms with the first latents alone begin with
 WAYS = {"rethought": "later latents thought anew", "kept": "later latents kept"}
@@ -40,7 +41,11 @@ def _interval(row: dict, name: str) -> tuple[float, float, float]:
 
 
 def _arms(measured: dict) -> list[Chart]:
-    names = [name for name in {**measured["free"], **measured["forced"]} if not name.startswith(KEPT)]  # they are a curve
+    found = {**measured["free"], **measured["forced"]}
+    others = sorted(
+        name for name in found if name not in TITLES and not name.startswith(KEPT)
+    )  # KEPT is a curve
+    names = [name for name in TITLES if name in found] + others
     modes = ("free", "forced")
     charts = []
     for key, what in (("accuracy", "right answers"), ("unchanged", "answers that stay as they were")):
@@ -87,7 +92,7 @@ def _early(early: dict, measured: dict) -> Chart:
 
 def _steps(found: dict) -> list[Chart]:
     series = {}
-    for kind in found["graph"]:
+    for kind in (kind for kind in KINDS if kind in found["graph"]):
         for way in WAYS:
             rows = [row for row in found["answers"] if row["set_to"] == kind and row["others"] == way]
             points = [
@@ -199,12 +204,12 @@ def _checkpoints(rows: list[dict]) -> Chart:
             if points:
                 series[f"{name}, {mode}"] = points
     said = "; ".join(
-        f"step {row['step']}, stage {row['stage']}: " + ", ".join(f"{name} {one}" for name, one in row["verdicts"].items())
+        f"step {row['step']}, stage {row['stage']}: " + ", ".join(f"{name} {row['verdicts'][name]}" for name in QUESTIONS)
         for row in rows
     )
     stages = {row["step"]: str(row["stage"]) for row in rows if row["stage"] is not None}
     notes = {"stage": stages} if stages else {}
-    notes |= {name: {row["step"]: SIGNS[row["verdicts"][name]] for row in rows} for name in rows[0]["verdicts"]}
+    notes |= {name: {row["step"]: SIGNS[row["verdicts"][name]] for row in rows} for name in QUESTIONS}
     title = "Over training: right answers, and the verdicts below (? is undecided)"
     return lines("checkpoints", title, f"{said}.", series, "optimizer step", "right answers", notes=notes)
 
