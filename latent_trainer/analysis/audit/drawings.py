@@ -42,9 +42,7 @@ def _interval(row: dict, name: str) -> tuple[float, float, float]:
 
 def _arms(measured: dict) -> list[Chart]:
     found = {**measured["free"], **measured["forced"]}
-    others = sorted(
-        name for name in found if name not in TITLES and not name.startswith(KEPT)
-    )  # KEPT is a curve
+    others = sorted(name for name in found if name not in TITLES and not name.startswith(KEPT))  # KEPT is a curve
     names = [name for name in TITLES if name in found] + others
     modes = ("free", "forced")
     charts = []
