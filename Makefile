@@ -43,6 +43,10 @@ evidence: pretrained  ## train SmolLM2 with every published method on word probl
 	$(BIN)/python benchmarks/pretrained.py stories
 	$(BIN)/python docs/build.py
 
+evidence-audits: $(VENV)/.installed-dev  ## audit three of the models that `make evidence` has trained (half an hour on one core)
+	$(BIN)/python benchmarks/audits.py stories
+	$(BIN)/python docs/build.py
+
 verify-data: $(VENV)/.installed-dev  ## check 2,000 generated problems of every family by a different route
 	$(BIN)/python -m pytest -q tests/families --problems 2000 --timeout 3600 --numprocesses auto --dist worksteal
 
@@ -87,5 +91,5 @@ benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, gene
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/parts.py
 
-.PHONY: help demo test test-slow test-versions pretrained evidence verify-data architectures mutations lint format types site wheel docs benchmark \
+.PHONY: help demo test test-slow test-versions pretrained evidence evidence-audits verify-data architectures mutations lint format types site wheel docs benchmark \
 	benchmark-all

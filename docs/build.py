@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from evidence import pretrained, pretrained_in_short
+from evidence import audits, pretrained, pretrained_in_short
 from papers import papers
 from prosqa_table import prosqa
 
@@ -402,6 +402,7 @@ TABLES = {
     "results/mutations.json": mutations,
     "results/pretrained/stories.json": pretrained,
     f"results/pretrained/stories.json{IN_SHORT}": pretrained_in_short,
+    "results/pretrained/audit/stories.json": audits,
     "results/probes.json": probes,
     "results/prosqa.json": prosqa,
     "results/versions.json": versions,

@@ -1,4 +1,6 @@
-"""The generated part of docs/evidence.md: tables of a record of benchmarks/pretrained.py."""
+"""The generated part of docs/evidence.md: tables of records of benchmarks/pretrained.py and audits.py."""
+
+from latent_trainer.analysis.audit.verdicts import QUESTIONS
 
 TITLES = {
     "cot": "CoT (steps written)",
@@ -124,3 +126,42 @@ def _made(record: dict) -> str:
         f"McNemar's exact paired test over the same problems. {record['device']}, shared with other work, so that "
         f"seconds are upper bounds. Rewritten by `python benchmarks/pretrained.py {config['task']}`."
     )
+
+
+def audits(record: dict) -> str:
+    """Return the verdicts of the audits of the runs, what a few arms leave, and where the whole of each is."""
+    rows = []
+    for key, row in record["rows"].items():
+        method, _, seed = key.rpartition("-")
+        page = f"../results/pretrained/audit/{record['config']['task']}/{key}.html"
+        verdicts = [row["verdicts"][name]["verdict"] for name in QUESTIONS]
+        rows.append([f"[{TITLES[method]}, seed {seed}]({page})", *verdicts])
+    tables = [_table(["audit", *QUESTIONS], rows)]
+    present = {name: title for name, title in ARMS.items() if any(name in row["forced"] for row in record["rows"].values())}
+    rows = []
+    for key, row in record["rows"].items():
+        method, _, seed = key.rpartition("-")
+        cells = []
+        for name in present:
+            shares = [f"{100 * row[mode][name]['accuracy']:.0f}" for mode in ("free", "forced") if name in row[mode]]
+            cells.append(" / ".join(shares) if len(shares) == 2 else f"- / {shares[0]}" if shares else "")
+        rows.append([f"{TITLES[method]}, seed {seed}", *cells])
+    tables.append(_table(["right answers in %, free / forced", *present.values()], rows))
+    problems, config = sorted({row["problems"] for row in record["rows"].values()}), record["config"]
+    tables.append(
+        f"{' or '.join(map(str, problems))} test problems each, {config['most']} for parts beside the arms; the pages say "
+        "what every verdict was decided by. Rewritten by `python benchmarks/audits.py "
+        f"{config['task']} --most {config['most']}`."
+    )
+    return "\n\n".join(tables)
+
+
+ARMS = {
+    "intact": "its own latents",
+    "frozen": "their mean",
+    "filler": "filler tokens",
+    "shuffle": "another problem's",
+    "removed": "none",
+    "floor": "no thought at all",
+    "pause": "pause model",
+}

@@ -15,22 +15,23 @@ PHONE = {"width": 390, "height": 844}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 HERE = ("", "localhost", "127.0.0.1", "::1")  # hosts of requests that stay on this machine
 
-# Of every text that is drawn: what it says, its size in points of the screen, and its place.
+# Of every line of text that is drawn: what its text says, its size in points of the screen, and its place.
 TEXTS = """() => [...document.querySelectorAll("body *")].flatMap(one => {
   const own = [...one.childNodes].filter(part => part.nodeType === 3 && part.data.trim());
   if (!own.length || !one.checkVisibility() || one.closest("title, desc, style, script")) return [];
   const drawing = one.closest("svg"), scrolled = one.closest("[tabindex='0']");
   const scale = drawing ? drawing.getBoundingClientRect().width / drawing.viewBox.baseVal.width : 1;
   const range = document.createRange();
-  return own.map(part => {
+  return own.flatMap(part => {
     range.selectNodeContents(part);
-    const box = drawing ? one.getBoundingClientRect() : range.getBoundingClientRect();
+    const lines = drawing ? [one.getBoundingClientRect()] : [...range.getClientRects()];
     const frame = drawing ? drawing.getBoundingClientRect() : document.documentElement.getBoundingClientRect();
-    return {words: part.data.trim(), size: parseFloat(getComputedStyle(one).fontSize) * scale, drawing: drawing?.id ||
-      drawing?.getAttribute("aria-labelledby") || "", scrolled: scrolled !== null,
+    return lines.map(box => ({
+      words: part.data.trim(), size: parseFloat(getComputedStyle(one).fontSize) * scale,
+      drawing: drawing?.getAttribute("aria-labelledby") || "", scrolled: scrolled !== null,
       left: box.left, right: box.right, top: box.top, bottom: box.bottom,
       cut: box.left < frame.left - 0.5 || box.right > frame.right + 0.5 || box.top < frame.top - 0.5 ||
-        box.bottom > frame.bottom + 0.5};
+        box.bottom > frame.bottom + 0.5}));
   });
 })"""
 
@@ -104,7 +105,7 @@ class Tab:
         return self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
     def texts(self) -> list[dict]:
-        """Return every text that is drawn: ``words``, ``size``, ``left`` and so on, ``cut``, ``scrolled``, ``drawing``."""
+        """Return every line that is drawn: ``words``, ``size``, ``left`` and so on, ``cut``, ``scrolled``, ``drawing``."""
         return self.page.evaluate(TEXTS)
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from browser import NoBrowser, opened
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
@@ -41,6 +42,16 @@ def pytest_collection_modifyitems(items):
     """Put the tests of ``LONG`` first, in its order."""
     places = {item: next((n for n, part in enumerate(LONG) if part in item.nodeid), len(LONG)) for item in items}
     items.sort(key=places.get)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless browser (`browser.Tab` opens pages in it); skipped with the reason where there is none."""
+    try:
+        with opened() as found:
+            yield found
+    except NoBrowser as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")

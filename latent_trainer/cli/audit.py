@@ -14,11 +14,12 @@ from torch import accelerator
 from latent_trainer.analysis.audit.arms import SHORT
 from latent_trainer.analysis.audit.battery import Battery
 from latent_trainer.analysis.audit.checkpoints import over_training
+from latent_trainer.analysis.audit.earlier import answers_of, thoughts_of
 from latent_trainer.analysis.audit.parts import PARTS, audit
 from latent_trainer.analysis.audit.report import GENERATOR, figures, page
 from latent_trainer.cli.arguments import DataArguments, parse
 from latent_trainer.cli.build import load_any, load_saved, model_id
-from latent_trainer.data import COUNTERFACTUALS, MORE_SPLITS, SPLITS, as_problems
+from latent_trainer.data import MORE_SPLITS, SPLITS, VARIANTS, as_problems
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.evaluation.evaluator import Evaluator
 from latent_trainer.evaluation.generation import new_tokens
@@ -51,6 +52,13 @@ class AuditArguments:
     )
     checkpoints: str | None = field(
         default=None, metadata={"help": "Folder of a training run: also draw the verdicts of each of its checkpoints."}
+    )
+    evaluated: str | None = field(
+        default=None, metadata={"help": "Record of evaluate on the same problems: its answers are not given anew."}
+    )
+    traces: str | None = field(
+        default=None,
+        metadata={"help": "Folder of traces of probe on the same problems: its thoughts are not thought anew."},
     )
     num_latents: Count | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
     latents_per_step: Positive = field(default=1, metadata={"help": "Latents that stand for a written step."})
@@ -103,10 +111,8 @@ def run(argv: list[str]) -> None:
     began, console = time.time(), Console()
     saved = _checkpoints(args.checkpoints) if args.checkpoints else []
     problems = as_problems(data_args.load(args.split))
-    changed = COUNTERFACTUALS.get(data_args.dataset)
-    no_oracle = (
-        f"dataset '{data_args.dataset}' has no oracle that works a changed question out; {', '.join(COUNTERFACTUALS)} have"
-    )
+    variants = VARIANTS.get(data_args.dataset)
+    no_oracle = f"dataset '{data_args.dataset}' has no oracle that works a changed question out; {', '.join(VARIANTS)} have"
 
     def say(line: str) -> None:
         console.print(f"not measured: {line}", soft_wrap=True, highlight=False)
@@ -117,7 +123,8 @@ def run(argv: list[str]) -> None:
 
         def battery(name: str, asked, part: str, as_trained: bool = False) -> Battery:
             evaluator = _evaluator(args, name, asked, part, state, as_trained)
-            return Battery(evaluator, lambda number: progress.advance(bar, number))
+            earlier = {} if part else _earlier(args, evaluator)
+            return Battery(evaluator, lambda number: progress.advance(bar, number), **earlier)
 
         own = battery(args.model, problems, "")
         paused = battery(args.pause_model, own.problems, "pause") if args.pause_model else None
@@ -126,7 +133,7 @@ def run(argv: list[str]) -> None:
                 f"{paused.evaluator.dropped} problems do not fit the context of pause_model; compare models of one size"
             )
         options = {"paused": paused, "most": args.most, "latents_per_step": args.latents_per_step, "say": say}
-        record = audit(own, args.parts, changed, no_oracle, **options)
+        record = audit(own, args.parts, variants, no_oracle, **options)
         if saved:
             rows = own.problems[: args.most]
             loaded = [
@@ -139,6 +146,12 @@ def run(argv: list[str]) -> None:
     _print(console, own, record)
     if args.output:
         _write(console, args, data_args, own, record)
+
+
+def _earlier(args: AuditArguments, evaluator: Evaluator) -> dict:
+    """Return what earlier commands have found of the audited model."""
+    found: dict = {} if args.evaluated is None else {"known": answers_of(evaluator, args.evaluated)}
+    return found if args.traces is None else found | {"traced": thoughts_of(evaluator, args.traces)}
 
 
 def _checkpoints(run_folder: str) -> list[tuple[int, Path]]:
@@ -155,7 +168,10 @@ def _evaluator(args: AuditArguments, name: str, problems, part: str, state: Part
     """Return the evaluator of a model; a checkpoint keeps the number of latents of its own stage."""
     model, tokenizer = load_any(name, None, None) if name == args.model else load_saved(name)
     model.to(state.device).eval()
-    number = model.config.num_latents if args.num_latents is None or as_trained else args.num_latents
+    if model.config.open_thought and args.num_latents is None:
+        raise InputError("this model ends its thoughts itself; say with num_latents how long those that are audited are")
+    given = args.num_latents is not None and (model.config.open_thought or not as_trained)
+    number = args.num_latents if given else model.config.num_latents
     say_other_number(model.config, number)
     folder = Path(args.output).with_suffix(".answers") / part if args.output else None
     return Evaluator(
@@ -217,7 +233,7 @@ def _write(console: Console, args: AuditArguments, data_args: DataArguments, own
         "num_latents": own.num_latents,
         "max_new_tokens": own.evaluator.max_new_tokens,
     }
-    config = {name: value for name, value in config.items() if name not in ("output", "report")}
+    config = {name: value for name, value in config.items() if name not in ("output", "report", "evaluated", "traces")}
     written = write_record(args.output, record, config, problems=own.problems)
     folder = Path(output_folder("output", str(Path(args.output).with_suffix(".figures"))))
     for name, drawn in figures(written).items():

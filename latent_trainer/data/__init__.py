@@ -33,6 +33,7 @@ from latent_trainer.data.sources import (
 )
 from latent_trainer.data.splits import SPLITS
 from latent_trainer.data.template import TEMPLATES, Template, resolve_template
+from latent_trainer.data.variants import Variants, of_families, of_numbers
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.options import check_options
 from latent_trainer.registry import Registry
@@ -43,6 +44,7 @@ __all__ = [
     "DATASETS",
     "SPLITS",
     "TEMPLATES",
+    "VARIANTS",
     "EncodedProblem",
     "Encoder",
     "LatentCollator",
@@ -94,6 +96,13 @@ DATASETS = Registry("dataset", OWN, take_dataset)
 CONTINUATIONS = {"arithmetic": arithmetic.continued, "stories": stories.continued}
 # a problem with another number in its question, worked out anew, where it can be
 COUNTERFACTUALS = {"arithmetic": arithmetic.changed, "stories": stories.changed}
+# problems with one thing in the question changed, and worked out anew: a number, or an edge of a graph
+VARIANTS: dict[str, Variants] = {
+    **{name: of_numbers(changed) for name, changed in COUNTERFACTUALS.items()},
+    "combinatorics": of_families(combinatorics.FAMILIES),
+    "convex": of_families(convex.FAMILIES),
+    "prosqa": prosqa.variants,
+}
 MORE_SPLITS = {
     **dict.fromkeys(("combinatorics", "convex"), ("test_families", "test_harder")),
     "stories": ("test_templates",),

@@ -137,15 +137,17 @@ class Evaluator:
             self._latents = collect_latents(self.model, self.tokenizer, self.problems, *common)
         return self._latents
 
-    def journal(self, condition: str, num_latents: int, **changes) -> Journal | None:
+    def journal(self, condition: str, num_latents: int, folder: Path | None = None, **changes) -> Journal | None:
         """Return the journal of a condition; None where answers are not written.
 
         Args:
             condition: what the file is called.
             num_latents: latents of a prompt.
+            folder: where it is, by default the evaluator's own.
             changes: settings of this condition that differ from those of all others.
         """
-        if self.folder is None:
+        folder = self.folder if folder is None else folder
+        if folder is None:
             return None
         header = {
             "condition": condition,
@@ -161,4 +163,4 @@ class Evaluator:
             **({} if self.thoughts is None else {"thoughts": self.thoughts}),
             **changes,
         }
-        return Journal(self.folder / f"{condition}.jsonl", header)
+        return Journal(folder / f"{condition}.jsonl", header)

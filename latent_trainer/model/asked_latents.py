@@ -1,11 +1,26 @@
 """A thought of another length than a model was trained with, said in one line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from transformers.utils import logging
 
 from latent_trainer.model.configuration import LatentConfig
 
 logger = logging.get_logger(__name__)
+_on_purpose = ContextVar("_on_purpose", default=False)
+
+
+@contextmanager
+def other_numbers_on_purpose() -> Iterator[None]:
+    """Ask models for thoughts of any length without the warning, as an experiment on the length of thoughts does."""
+    before = _on_purpose.set(True)
+    try:
+        yield
+    finally:
+        _on_purpose.reset(before)
 
 
 def trained_latents(config: LatentConfig) -> int | None:
@@ -14,14 +29,16 @@ def trained_latents(config: LatentConfig) -> int | None:
 
 
 def say_other_number(config: LatentConfig, asked: int) -> bool:
-    """Warn, once, where a thought is not as long as those a model was trained with; return whether that is so.
+    """Warn, once, where a thought is not as long as those a model was trained with; return whether that was said.
+
+    Nothing is said under `other_numbers_on_purpose`.
 
     Args:
         config: of the model.
         asked: latents of the thought.
     """
     trained = trained_latents(config)
-    if trained is None or asked == trained or (config.open_thought and asked < trained):
+    if _on_purpose.get() or trained is None or asked == trained or (config.open_thought and asked < trained):
         return False
     stage = "" if config.stage is None else f", in stage {config.stage} of its curriculum"
     advice = f"ask with num_latents={trained}"

@@ -10,6 +10,7 @@ from latent_trainer.data.encoding import encode_prompts
 from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import resolve_template
 from latent_trainer.data.tokenizer import train_tokenizer
+from latent_trainer.data.variants import of_numbers
 from latent_trainer.evaluation.evaluator import Evaluator
 
 TEMPLATE = resolve_template("plain")
@@ -94,3 +95,6 @@ def with_digit(problem: Problem, place: int, value: int) -> Problem:
     words = problem.question.split()
     words[place] = str(value)
     return Problem(" ".join(words), (words[0],), words[0], " ".join(words))
+
+
+other_digits = of_numbers(with_digit)

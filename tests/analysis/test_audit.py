@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from analysis.constructed import KINDS, TEMPLATE, constructed, digits, evaluator, with_digit
+from analysis.constructed import KINDS, TEMPLATE, constructed, digits, evaluator, other_digits
 from conftest import make_base, sharpen
 from training import make_tokenizer, uneven_problems
 
@@ -14,7 +14,7 @@ from latent_trainer import LatentForCausalLM
 from latent_trainer.analysis.audit import arms, counterfactual, geometry, parts, reading, steps, verdicts
 from latent_trainer.analysis.audit.battery import FORCED, FREE, Battery
 from latent_trainer.analysis.audit.checkpoints import over_training
-from latent_trainer.data import COUNTERFACTUALS, Encoder, as_problems, load_problems
+from latent_trainer.data import VARIANTS, Encoder, as_problems, load_problems
 from latent_trainer.data.generated import arithmetic
 from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.data.tokenizer import train_tokenizer
@@ -190,7 +190,7 @@ def test_counterfactuals(kind, carried):
     """The answers of all follow the question; a swapped thought carries the change where the answer is read from it."""
     own = battery(kind)
     arms.measure(own)
-    found = counterfactual.measure(own, ROWS, with_digit)
+    found = counterfactual.measure(own, ROWS, other_digits)
     assert found["pairs"] == len(ROWS) and found["follows"] > 0.95
     for way in ("by_latents", "by_values"):
         assert found[way]["sufficiency"]["share"] == pytest.approx(carried, abs=0.05)
@@ -291,16 +291,22 @@ def test_one_latent_and_none(carrying):
     """One line each for what cannot be measured, and the rest is there."""
     said: list[str] = []
     one = Battery(evaluator(*constructed("carries"), num_latents=1))
-    record = parts.audit(one, list(parts.PARTS), with_digit, most=20, say=said.append)
+    record = parts.audit(one, list(parts.PARTS), other_digits, most=20, say=said.append)
     assert [line for line in said if line.startswith("lengths")] and "first" not in record["arms"]["free"]
     assert record["steps"]["graph"]["zero"] == [[None]] and record["geometry"]["rank"]
     said.clear()
     none = Battery(evaluator(*constructed("ignores"), num_latents=0))
-    record = parts.audit(none, list(parts.PARTS), with_digit, most=20, say=said.append)
+    record = parts.audit(none, list(parts.PARTS), other_digits, most=20, say=said.append)
     assert [line.split(":")[0] for line in said] == ["latents"]
     assert record["steps"] is None and record["counterfactual"]["pairs"] == 20
     assert set(record["arms"]["forced"]) == {"intact", "floor"}
     assert {one["verdict"] for one in record["verdicts"].values()} == {"undecided"}
+    said.clear()
+    wrong = [replace(one, answer=str((int(one.answer) + 5) % 10)) for one in digits()[:20]]
+    record = parts.audit(
+        Battery(evaluator(*constructed("carries"), wrong)), ["counterfactual"], other_digits, say=said.append
+    )
+    assert said == ["counterfactual: the model answers none of the 20 questions right, so that nothing can follow"]
     said.clear()
     record = parts.audit(one, ["counterfactual"], None, "dataset 'mine' has no oracle", most=20, say=said.append)
     assert said[-1] == "counterfactual: dataset 'mine' has no oracle" and "counterfactual" not in record
@@ -324,7 +330,7 @@ def test_stories_are_changed():
     tokenizer = train_tokenizer([*texts, " ".join(map(str, range(1000)))], 400)
     add_thought_tokens(tokenizer, "<|bot|>", "<|eot|>")
     encoder = Encoder(tokenizer, "coconut")
-    found = [counterfactual._change(encoder, one, COUNTERFACTUALS["stories"], random.Random(one.id)) for one in stories]
+    found = [counterfactual._change(encoder, one, VARIANTS["stories"], random.Random(one.id)) for one in stories]
     pairs = [(before, after) for before, after in zip(stories, found, strict=True) if after is not None]
     assert len(pairs) > 15
     for before, after in pairs:

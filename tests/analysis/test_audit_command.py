@@ -67,11 +67,11 @@ def test_record_figures_and_page(folder, tmp_path, capsys):
 
 
 def test_an_oracle_and_checkpoints(folder, tmp_path, capsys, monkeypatch):
-    from analysis.constructed import with_digit
+    from analysis.constructed import other_digits
 
     from latent_trainer.cli import audit
 
-    monkeypatch.setitem(audit.COUNTERFACTUALS, "jsonl", with_digit)
+    monkeypatch.setitem(audit.VARIANTS, "jsonl", other_digits)
     monkeypatch.setattr(audit, "fault", lambda checkpoint: None)  # saved without a trainer, so without a manifest
     output = tmp_path / "audit.json"
     main("audit", words(folder, output, parts="counterfactual", checkpoints=folder / "run"))
@@ -116,6 +116,32 @@ def test_killed_in_the_middle(folder, tmp_path, alone):
     main("audit", argv)
     assert lasting(killed) == lasting(alone)
     assert not list(tmp_path.rglob("*.part-*"))
+
+
+def test_what_evaluate_and_probe_have_found_is_taken(folder, tmp_path, alone, capsys):
+    """Their answers and thoughts are those the audit gives itself; of another model, number or seed they are refused."""
+    data = words(folder, None, batch_size=30, most=None)
+    evaluated, probed = tmp_path / "evaluated.json", tmp_path / "probed"
+    main("evaluate", [*data, "--controls", "zero", "shuffle", "--output", str(evaluated)])
+    main("probe", [*data, "--probes", "norms", "--out", str(probed)])
+    earlier = {"evaluated": evaluated, "traces": probed / "traces"}
+    given = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("latent_trainer.evaluation.journal.Journal.append", lambda *args: given.extend(args[1]))
+        main("audit", words(folder, tmp_path / "audit.json", parts="steps", **earlier))
+    assert len(given) == 2250 - 3 * 90  # intact, zero and shuffle, freely
+    found, expected = lasting(tmp_path / "audit.json"), lasting(alone)
+    assert found["verdicts"] == expected["verdicts"] and found["arms"] == expected["arms"]
+    capsys.readouterr()
+    for changes in ({"kind": "pause"}, {"num_latents": 1}):
+        for name, value in earlier.items():
+            with pytest.raises(SystemExit):
+                main("audit", words(folder, tmp_path / "other.json", **changes, **{name: value}))
+            said = capsys.readouterr().err.splitlines()[-1]
+            assert f"{name}=" in said and ("model" if "kind" in changes else "num_latents") in said.partition("(other")[2]
+    with pytest.raises(SystemExit):
+        main("audit", words(folder, tmp_path / "other.json", evaluated=tmp_path / "nothing.json"))
+    assert "no answers lie beside it" in capsys.readouterr().err
 
 
 def test_a_finished_audit_answers_nothing_anew(folder, alone, monkeypatch):

@@ -15,7 +15,7 @@ from latent_trainer.evaluation.statistics import bootstrap_interval, mcnemar, me
 from latent_trainer.evaluation.summary import summarise
 
 FILLERS = (" ...", "...", " .", ".")  # the first that is one token of the model's vocabulary
-MOST_LENGTHS = 12  # points of the curve over truncated thoughts
+MOST_LENGTHS = 32  # points of the curve over truncated thoughts
 TITLES = {
     "intact": "as the model thinks them",
     "zero": "zero vectors",

@@ -15,6 +15,7 @@ from latent_trainer.evaluation.evaluator import Evaluator
 from latent_trainer.evaluation.generation import Answer, generate_answers
 from latent_trainer.evaluation.journal import Journal
 from latent_trainer.evaluation.mode import evaluating
+from latent_trainer.model.asked_latents import other_numbers_on_purpose
 from latent_trainer.rollout.cache import branch
 
 FREE, FORCED, FLOOR = "free", "forced", "floor"
@@ -43,10 +44,19 @@ class Battery:
     Args:
         evaluator: of the model and the problems; its folder gets a journal a condition.
         on_answers: called with the number of answers that were just given.
+        known: name of a condition -> answers that were given earlier.
+        traced: latents (N, K, H) that were thought earlier, and the last hidden states (N, K, H) they are thought from.
     """
 
-    def __init__(self, evaluator: Evaluator, on_answers: Callable[[int], None] = lambda number: None):
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        on_answers: Callable[[int], None] = lambda number: None,
+        known: dict[str, dict[tuple[str, int], Answer]] | None = None,
+        traced: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ):
         self.evaluator, self.on_answers = evaluator, on_answers
+        self.known, self.traced = known or {}, traced
         self.model, self.tokenizer = evaluator.model, evaluator.tokenizer
         self.problems, self.num_latents, self.seed = evaluator.problems, evaluator.num_latents, evaluator.seed
         template = resolve_template(evaluator.template)
@@ -56,7 +66,6 @@ class Battery:
             FLOOR: replace(template, score_answer_prefix=False, markers=False),
         }
         self.encoder = Encoder(self.tokenizer, template)
-        self.model._other_number_said = True  # thoughts of other lengths are what an audit asks for on purpose
         self._sheets: dict[str, tuple[dict, Journal | None]] = {}
         self._finished: set[str] = set()
         self._caches: OrderedDict[tuple[str, ...], tuple] = OrderedDict()
@@ -78,6 +87,12 @@ class Battery:
     def _longest(self) -> int:
         return max(len(row.answer) for row in self.encoder.problems(self.problems))
 
+    def opening(self, num_latents: int) -> list[int]:
+        """Return the ids that follow a question up to the last of its latents, or up to where it would answer."""
+        factor = self.encoder.template.compression
+        opening = self.encoder.speed(factor) + self.encoder.thought(num_latents)
+        return opening[: opening.index(self.encoder.latent) + num_latents] if num_latents else opening
+
     def batches(self, rows: list[int] | None = None) -> Iterator["Batch"]:
         """Yield the problems at ``rows``, by default all, in batches of similar length; their ``rows`` are those numbers."""
         chosen = list(range(len(self.problems))) if rows is None else rows
@@ -94,12 +109,15 @@ class Battery:
     @cached_property
     def thoughts(self) -> Thoughts:
         """What the model thinks of all problems."""
-        return self.think(self.problems)
+        if self.traced is None:
+            return self.think(self.problems)
+        latents, hidden = self.traced
+        return replace(self.think(self.problems, latents), latents=latents, hidden=hidden)
 
-    def think(self, problems: list[Problem]) -> Thoughts:
-        """Return what the model thinks of some problems, in their order."""
+    def think(self, problems: list[Problem], given: torch.Tensor | None = None) -> Thoughts:
+        """Return what the model thinks of some problems, in their order; ``given`` latents are read, not thought."""
         batches = list(self.batched(problems))
-        parts = [batch.think() for batch in batches]
+        parts = [batch.think(None if given is None else given[batch.rows]) for batch in batches]
         back = torch.tensor([row for batch in batches for row in batch.rows]).argsort()
         fields = (torch.cat([getattr(part, name) for part in parts])[back] for name in Thoughts.__annotations__)
         return Thoughts(*fields)
@@ -109,7 +127,7 @@ class Battery:
         if name not in self._sheets:
             changes = {"template": self.templates[mode].to_dict(), "max_new_tokens": self.new_tokens(mode)}
             journal = self.evaluator.journal(name, num_latents, **changes)
-            self._sheets[name] = ({} if journal is None else dict(journal.answers), journal)
+            self._sheets[name] = (self.known.get(name, {}) | ({} if journal is None else journal.answers), journal)
         return self._sheets[name]
 
     def answers(self, name: str, problems: list[Problem] | None = None) -> list[Answer]:
@@ -188,16 +206,15 @@ class Batch:
         """
         model, number = self.battery.model, self.battery.num_latents
         cache = self.cache
-        thought = self.battery.encoder.thought(number)
-        end = thought.index(self.battery.encoder.latent) + number if number else len(thought)
-        ids, mask = self.continued(thought[:end], cache)
+        opening = self.battery.opening(number)
+        ids, mask = self.continued(opening, cache)
         given = None if given is None else given.to(model.device, model.dtype)
         with evaluating(model):
             output = model.run(ids, mask, past_key_values=cache, latents=given, use_cache=use_cache)
         if use_cache:
             return output.cache
         first = ids.shape[1] - number  # column of the first latent
-        question = ids.shape[1] - end - 1
+        question = ids.shape[1] - len(opening) - 1
         return Thoughts(
             _exact(output.latents[:, first:]),
             _exact(output.hidden[:, first - 1 : first - 1 + number]),
@@ -235,18 +252,20 @@ class Batch:
             given = None if latents is None else latents()[missing]
             shared = part.cache if cache is None else cache(part)
             options = {} if shared is None else {"past_key_values": shared}
-            answers = generate_answers(
-                battery.model,
-                battery.tokenizer,
-                part.problems,
-                number,
-                battery.templates[mode],
-                batch_size=len(missing),
-                max_new_tokens=battery.new_tokens(mode),
-                latents=given,
-                on_batch=journal and journal.append,
-                **options,
-            )
+            with other_numbers_on_purpose():
+                answers = generate_answers(
+                    battery.model,
+                    battery.tokenizer,
+                    part.problems,
+                    number,
+                    battery.templates[mode],
+                    batch_size=len(missing),
+                    max_new_tokens=battery.new_tokens(mode),
+                    latents=given,
+                    numbers=[number] * len(missing),  # a model that ends its thoughts itself would open one of its own
+                    on_batch=journal and journal.append,
+                    **options,
+                )
             known |= {(answer.id, answer.sample): answer for answer in answers}
             battery.on_answers(len(answers))
         return [known[problem.id, 0] for problem in self.problems]

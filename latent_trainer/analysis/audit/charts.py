@@ -1,5 +1,6 @@
 """Charts as SVG text: drawn for a narrow page, with a title, a description and the table of their numbers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 
@@ -7,8 +8,9 @@ from latent_trainer.analysis.figures import COLOURS
 
 WIDTH = 360  # units, about the points of a phone's screen
 ROW, BAR = 17, 6  # height of a text line, of a bar
+LETTER = 7.4  # width that is kept for a letter of a legend, of any font
 PLOT = 190  # height of a line chart without its labels
-LEFT, RIGHT, TOP = 40, 12, 10
+LEFT, RIGHT, TOP = 46, 12, 10
 Point = tuple[float, float, float, float]  # x, y, and the ends of y's interval
 
 
@@ -61,7 +63,7 @@ def legend(names: list[str], y: float) -> tuple[list[str], float]:
     """Return coloured names, a line each where they do not fit one, and the height below them."""
     parts, x = [], 4.0
     for number, name in enumerate(names):
-        width = 18 + 6.4 * len(name)
+        width = 22 + LETTER * len(name)
         if x + width > WIDTH and number:
             x, y = 4.0, y + ROW
         parts.append(f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="10" height="10" fill="{COLOURS[number % len(COLOURS)]}"/>')
@@ -85,7 +87,7 @@ def bars(
         series: their names.
     """
     parts, y = legend(series, 14) if len(series) > 1 else ([], 6.0)
-    left, right = 4, WIDTH - 48
+    left, right = 4, WIDTH - 54
     for label, values in rows:
         parts.append(text(left, y + 11, label))
         y += ROW
@@ -101,8 +103,8 @@ def bars(
             )
             ends = (left + max(low, 0) * length, left + high * length)
             parts.append(line(ends[0], middle, ends[1], middle, 'stroke="currentColor" stroke-width="1.5"'))
-            parts.append(text(WIDTH - 2, y + 8, f"{100 * share:.1f} %", "end", 'font-size="10"'))
-            y += BAR + 5
+            parts.append(text(WIDTH - 2, y + 8, f"{100 * share:.1f} %", "end"))
+            y += BAR + 7
         y += 4
     table = [[label, *(cell for value in values for cell in _cells(value))] for label, values in rows]
     headings = ["", *(heading for one in series for heading in (one, "95 % interval"))]
@@ -114,7 +116,14 @@ def _cells(value: tuple[float, float, float] | None) -> list[str]:
 
 
 def lines(
-    name: str, title: str, description: str, series: dict[str, list[Point]], across: str, up: str, most: float | None = None
+    name: str,
+    title: str,
+    description: str,
+    series: dict[str, list[Point]],
+    across: str,
+    up: str,
+    most: float | None = None,
+    notes: dict[str, dict[float, str]] | None = None,
 ) -> Chart:
     """Return curves with intervals, one a series.
 
@@ -123,6 +132,7 @@ def lines(
         series: name -> points in the order of x.
         across, up: what x and y are.
         most: the largest y of the axis; None where y is a share.
+        notes: name -> x -> a word that stands below the axis there.
     """
     places = sorted({point[0] for points in series.values() for point in points})
     span = max(places[-1] - places[0], 1e-9)
@@ -132,21 +142,30 @@ def lines(
 
     head, top = legend(list(series), 14) if len(series) > 1 else ([], float(TOP))
     limit = 1.0 if most is None else most
+    under = top + ROW  # of the words that say what y is
 
     def height(y: float) -> float:
-        return top + TOP + (1 - min(max(y, 0), limit) / limit) * PLOT
+        return under + (1 - min(max(y, 0), limit) / limit) * PLOT
 
-    parts = [*head, text(4, top + 2, up, more='font-size="11"')]
+    parts = [*head, text(4, top + 2, up)]
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         level, value = height(tick * limit), tick * limit
         parts.append(line(LEFT, level, WIDTH - RIGHT, level, 'stroke="currentColor" stroke-opacity="0.15"'))
-        parts.append(
-            text(LEFT - 4, level + 4, f"{100 * value:.0f} %" if most is None else f"{value:.2g}", "end", 'font-size="10"')
-        )
-    low = top + TOP + PLOT
-    for place in places[:: max(1, -(-len(places) // 12))]:
-        parts.append(text(at(place), low + 15, f"{place:g}", "middle", 'font-size="11"'))
+        parts.append(text(LEFT - 4, level + 4, f"{100 * value:.0f} %" if most is None else f"{value:.2g}", "end"))
+    low = under + PLOT
+    shown = _apart(places, at)
+    for place in shown:
+        parts.append(text(_within(at(place), f"{place:g}"), low + 15, f"{place:g}", "middle"))
     parts.append(text((WIDTH + LEFT) / 2, low + 31, across, "middle"))
+    end = low + 40
+    for note, words in (notes or {}).items():
+        parts.append(text(4, end + 10, note))
+        parts += [
+            text(_within(at(place), words[place]), end + 10 + ROW, words[place], "middle")
+            for place in shown
+            if place in words
+        ]
+        end += 2 * ROW + 4
     for number, points in enumerate(series.values()):
         colour = COLOURS[number % len(COLOURS)]
         drawn = " ".join(f"{at(x):.1f},{height(y):.1f}" for x, y, _, _ in points)
@@ -155,8 +174,31 @@ def lines(
             parts.append(line(at(x), height(least), at(x), height(greatest), f'stroke="{colour}"'))
             parts.append(f'<circle cx="{at(x):.1f}" cy="{height(y):.1f}" r="3" fill="{colour}"/>')
     values = [{x: y for x, y, _, _ in points} for points in series.values()]
-    table = [[f"{place:g}", *(_number(own.get(place), most is None) for own in values)] for place in places]
-    return Chart(name, title, description, frame(name, title, description, low + 40, parts), [across, *series], table)
+    told = list((notes or {}).values())
+    table = [
+        [
+            f"{place:g}",
+            *(_number(own.get(place), most is None) for own in values),
+            *(words.get(place, "") for words in told),
+        ]
+        for place in places
+    ]
+    drawing = frame(name, title, description, end, parts)
+    return Chart(name, title, description, drawing, [across, *series, *(notes or {})], table)
+
+
+def _within(x: float, words: str) -> float:
+    """Return where the middle of words stands, so that they end within the drawing."""
+    return min(x, WIDTH - LETTER * len(words) / 2)
+
+
+def _apart(places: list[float], at: Callable[[float], float]) -> list[float]:
+    """Return the places whose labels do not touch, the last one always."""
+    chosen = places[-1:]
+    for place in reversed(places[:-1]):
+        if at(chosen[-1]) - at(place) >= 4 * LETTER:
+            chosen.append(place)
+    return chosen[::-1]
 
 
 def _number(value: float | None, share: bool) -> str:
@@ -177,6 +219,7 @@ def influence(name: str, title: str, description: str, moved: list[list[float | 
     most = max([*known, 1e-9])
     tallest = min(gap * (number - 1) / 2, 150)
     middle, answer = tallest + 26, tallest + 140
+    radius = min(11, 0.45 * gap)
     xs = [20 + gap * place if number > 1 else WIDTH / 2 for place in range(number)]
     parts = []
     for first in range(number):
@@ -194,8 +237,8 @@ def influence(name: str, title: str, description: str, moved: list[list[float | 
         width, shade = 0.4 + 6 * share, 0.15 + 0.85 * share
         more = f'stroke="{COLOURS[1]}" stroke-width="{width:.2f}" stroke-opacity="{shade:.2f}"'
         parts.append(line(x, middle + 11, WIDTH / 2, answer - 12, more))
-        parts.append(f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="11" fill="{COLOURS[0]}"/>')
-        parts.append(text(x, middle + 4, str(place + 1), "middle", 'fill="white"'))
+        parts.append(f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="{radius:.1f}" fill="{COLOURS[0]}"/>')
+        parts.append(text(x, middle + 4, str(place + 1), "middle", f'fill="white" font-size="{min(12, 1.2 * radius):.1f}"'))
     parts.append(f'<rect x="{WIDTH / 2 - 34:.1f}" y="{answer - 12:.1f}" width="68" height="22" rx="4" fill="{COLOURS[1]}"/>')
     parts.append(text(WIDTH / 2, answer + 4, "answer", "middle", 'fill="white"'))
     table = [

@@ -1,7 +1,6 @@
-"""Counterfactuals: one number of the question is changed. Does the answer follow, and do the latents carry the change?"""
+"""Counterfactuals: one thing in the question is changed. Does the answer follow, and do the latents carry the change?"""
 
 import random
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,19 +10,16 @@ from latent_trainer.analysis.audit.arms import share
 from latent_trainer.analysis.audit.battery import FORCED, Batch, Battery
 from latent_trainer.data.encoding import Encoder
 from latent_trainer.data.problem import Problem
+from latent_trainer.data.variants import Variants
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.answers import is_equivalent
 from latent_trainer.rollout.cache import RolloutLayer, ThoughtLayer, branch
 
-NUMBER = re.compile(r"\d+")
-TRIES = 30  # numbers that are put in before a problem is given up
-Changed = Callable[[Problem, int, int], Problem]
 
-
-def measure(battery: Battery, rows: list[int], changed: Changed) -> dict:
+def measure(battery: Battery, rows: list[int], variants: Variants) -> dict:
     """Return whether forced answers follow a changed question, and what swapping the thoughts of the two does.
 
-    Pairs are a question and the same with one number changed, which has as many tokens and another answer. Over the pairs
+    Pairs are a question and the same with one thing changed, which has as many tokens and another answer. Over the pairs
     of which the model answers both right:
 
     - sufficiency: the old question with the new thought gets the new answer;
@@ -37,14 +33,14 @@ def measure(battery: Battery, rows: list[int], changed: Changed) -> dict:
     Args:
         battery: of the model.
         rows: numbers of the problems that are asked.
-        changed: the oracle: a problem, the place of a number and another number -> that problem, worked out.
+        variants: the oracle (`latent_trainer.data.VARIANTS`).
 
     Raises:
         InputError: no problem has such a pair.
     """
-    pairs = _pairs(battery, rows, changed)
+    pairs = _pairs(battery, rows, variants)
     if not pairs:
-        raise InputError("no question of the data set has a number that can be changed")
+        raise InputError("no question of the data set has a variant of as many tokens and another answer")
     rows, new = [row for row, _ in pairs], [problem for _, problem in pairs]
     old, intact = [battery.problems[row] for row in rows], battery.answers("forced/intact")
     number = battery.num_latents
@@ -89,31 +85,24 @@ def measure(battery: Battery, rows: list[int], changed: Changed) -> dict:
     return result
 
 
-def _pairs(battery: Battery, rows: list[int], changed: Changed) -> list[tuple[int, Problem]]:
+def _pairs(battery: Battery, rows: list[int], variants: Variants) -> list[tuple[int, Problem]]:
     """Return the numbers of problems and what each becomes."""
     found = []
     for row in rows:
         problem = battery.problems[row]
-        other = _change(battery.encoder, problem, changed, random.Random(f"{battery.seed}/{problem.id}"))
+        other = _change(battery.encoder, problem, variants, random.Random(f"{battery.seed}/{problem.id}"))
         if other is not None:
             found.append((row, other))
     return found
 
 
-def _change(encoder: Encoder, problem: Problem, changed: Changed, rng: random.Random) -> Problem | None:
-    """Return a problem with another number and another answer and as many tokens; None where none was found."""
-    numbers = NUMBER.findall(problem.question)
-    for _ in range(TRIES if numbers else 0):
-        place = rng.randrange(len(numbers))
-        digits = len(numbers[place])
-        value = rng.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits)
-        try:
-            other = changed(problem, place, value)
-        except InputError:  # a number that makes no sense there
-            continue
-        as_long = len(encoder.question(other.question)) == len(encoder.question(problem.question))
-        if as_long and not is_equivalent(other.answer, problem.answer):
-            return replace(other, id=f"{problem.id} > {other.id}")
+def _change(encoder: Encoder, problem: Problem, variants: Variants, rng: random.Random) -> Problem | None:
+    """Return the first variant that has another answer and as many tokens; None where there is none."""
+    tokens = len(encoder.question(problem.question))
+    for variant in variants(problem, rng):
+        as_long = len(encoder.question(variant.question)) == tokens
+        if as_long and not is_equivalent(variant.answer, problem.answer):
+            return replace(variant, id=f"{problem.id} > {variant.question}")
     return None
 
 

@@ -3,7 +3,9 @@
 from latent_trainer.analysis.audit.arms import TITLES
 from latent_trainer.analysis.audit.charts import Chart, bars, influence, lines, percent
 from latent_trainer.analysis.audit.steps import KINDS
+from latent_trainer.analysis.audit.verdicts import QUESTIONS
 
+KEPT = "keep-"  # what the names of arms with the first latents alone begin with
 WAYS = {"rethought": "later latents thought anew", "kept": "later latents kept"}
 SWAPS = {
     "sufficiency": "sufficiency: the new thought brings the new answer",
@@ -20,10 +22,10 @@ def draw(record: dict) -> list[Chart]:
     """
     charts = _arms(record["arms"])
     if record.get("early"):
-        charts.append(_early(record["early"]))
+        charts.append(_early(record["early"], record["arms"]))
     if record.get("steps"):
         charts += _steps(record["steps"])
-    if record.get("counterfactual"):
+    if record.get("counterfactual") and record["counterfactual"]["asked_right"]:
         charts.append(_counterfactual(record["counterfactual"]))
     if record.get("geometry"):
         charts += _geometry(record["geometry"])
@@ -39,7 +41,9 @@ def _interval(row: dict, name: str) -> tuple[float, float, float]:
 
 
 def _arms(measured: dict) -> list[Chart]:
-    names = list({**measured["free"], **measured["forced"]})
+    found = {**measured["free"], **measured["forced"]}
+    others = sorted(name for name in found if name not in TITLES and not name.startswith(KEPT))  # KEPT is a curve
+    names = [name for name in TITLES if name in found] + others
     modes = ("free", "forced")
     charts = []
     for key, what in (("accuracy", "right answers"), ("unchanged", "answers that stay as they were")):
@@ -61,21 +65,32 @@ def _arms(measured: dict) -> list[Chart]:
 
 
 def _title(name: str) -> str:
-    kept = name.removeprefix("keep-")
-    return TITLES.get(name) or (name if kept == name else "the first alone" if kept == "1" else f"the first {kept} alone")
+    return TITLES.get(name, name)
 
 
-def _early(early: dict) -> Chart:
-    points = [(point["latents"], *_interval(point, "accuracy")) for point in early["curve"]]
-    said = ", ".join(f"{point[0]} latents {percent(point[1])}" for point in points)
+def _early(early: dict, measured: dict) -> Chart:
+    last = early["curve"][-1]["latents"]
+    names = {point["latents"]: f"{KEPT}{point['latents']}" for point in early["curve"]} | {0: "removed", last: "intact"}
+    free, forced = ({number: measured[mode][name] for number, name in names.items()} for mode in ("free", "forced"))
+    curves = {"right, answer forced": (forced, "accuracy"), "right, free": (free, "accuracy")}
+    curves["same answer, forced"] = (forced, "unchanged")
+    if measured["free"] == measured["forced"]:  # the template forces every answer
+        del curves["right, free"]
+    series = {
+        title: [(number, *_interval(row, key)) for number, row in rows.items()] for title, (rows, key) in curves.items()
+    }
+    said = "; ".join(
+        f"{title}: " + ", ".join(f"{point[0]} latents {percent(point[1])}" for point in points)
+        for title, points in series.items()
+    )
     title = f"The answer can be read after {early['decodable_from']} latents"
-    text = f"Right answers where the answer is forced after the first latents: {said}."
-    return lines("early", title, text, {"right": points}, "latents before the answer is forced", "right answers")
+    text = f"What the first latents alone are worth. {said}."
+    return lines("early", title, text, series, "latents that are kept", "problems")
 
 
 def _steps(found: dict) -> list[Chart]:
     series = {}
-    for kind in found["graph"]:
+    for kind in (kind for kind in KINDS if kind in found["graph"]):
         for way in WAYS:
             rows = [row for row in found["answers"] if row["set_to"] == kind and row["others"] == way]
             points = [
@@ -113,8 +128,8 @@ def _counterfactual(found: dict) -> Chart:
             rows.append((title, values))
     said = "; ".join(f"{label}: {', '.join(percent(value[0]) for value in values if value)}" for label, values in rows)
     series = ["by latents", "by keys and values"]
-    text = f"{found['pairs']} questions with one number changed, {found['solved']} solved both ways. {said}."
-    return bars("counterfactual", "One number of the question is changed", text, rows, series)
+    text = f"{found['pairs']} questions with one thing changed, {found['solved']} solved both ways. {said}."
+    return bars("counterfactual", "One thing in the question is changed", text, rows, series)
 
 
 def _geometry(found: dict) -> list[Chart]:
@@ -187,7 +202,14 @@ def _checkpoints(rows: list[dict]) -> Chart:
             if points:
                 series[f"{name}, {mode}"] = points
     said = "; ".join(
-        f"step {row['step']}, stage {row['stage']}: " + ", ".join(f"{name} {one}" for name, one in row["verdicts"].items())
+        f"step {row['step']}, stage {row['stage']}: " + ", ".join(f"{name} {row['verdicts'][name]}" for name in QUESTIONS)
         for row in rows
     )
-    return lines("checkpoints", "Over training", f"{said}.", series, "optimizer step", "right answers")
+    stages = {row["step"]: str(row["stage"]) for row in rows if row["stage"] is not None}
+    notes = {"stage": stages} if stages else {}
+    notes |= {name: {row["step"]: SIGNS[row["verdicts"][name]] for row in rows} for name in QUESTIONS}
+    title = "Over training: right answers, and the verdicts below (? is undecided)"
+    return lines("checkpoints", title, f"{said}.", series, "optimizer step", "right answers", notes=notes)
+
+
+SIGNS = {"yes": "yes", "no": "no", "undecided": "?"}

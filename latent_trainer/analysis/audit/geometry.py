@@ -145,9 +145,7 @@ def token_divergence(batch: Batch) -> list[list[float]]:
 def _next(batch: Batch, latents: torch.Tensor) -> torch.Tensor:
     """Return the log-probabilities (b, V) of what would be written after some latents (b, k, H)."""
     model, cache = batch.battery.model, batch.cache
-    thought = batch.battery.encoder.thought(latents.shape[1])
-    end = thought.index(batch.battery.encoder.latent) + latents.shape[1]
-    ids, mask = batch.continued(thought[:end], cache)
+    ids, mask = batch.continued(batch.battery.opening(latents.shape[1]), cache)
     with evaluating(model):
         hidden = model.run(ids, mask, past_key_values=cache, latents=latents.to(model.device, model.dtype)).hidden
     return model.logits_of(hidden[:, -1]).double().log_softmax(-1)

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from latent_trainer.analysis.audit import arms, counterfactual, geometry, reading, steps, verdicts
 from latent_trainer.analysis.audit.battery import Battery
+from latent_trainer.data.variants import Variants
 from latent_trainer.errors import InputError
 
 PARTS = {
     "steps": "one latent at a time",
-    "counterfactual": "one number of the question",
+    "counterfactual": "one thing in the question",
     "geometry": "directions of the latents",
     "reading": "what can be read off",
 }
@@ -17,7 +18,7 @@ PARTS = {
 def audit(
     battery: Battery,
     parts: list[str],
-    changed: counterfactual.Changed | None = None,
+    variants: Variants | None = None,
     no_oracle: str = "no oracle was given",
     paused: Battery | None = None,
     most: int = 200,
@@ -29,7 +30,7 @@ def audit(
     Args:
         battery: of the model and all problems.
         parts: some of ``PARTS``.
-        changed: works out a problem with another number (`latent_trainer.data.COUNTERFACTUALS`).
+        variants: works out a problem with one thing in its question changed (`latent_trainer.data.VARIANTS`).
         no_oracle: why there is none.
         paused: of a model with pause tokens over the same problems.
         most: problems of the parts that ask each many times, the first ones.
@@ -55,6 +56,8 @@ def audit(
         leave("latents", "the model thinks no latents; there is nothing to replace, and only its own answers were taken")
     elif number == 1:
         leave("lengths", "the model thinks one latent: no shorter thoughts, no first one repeated, no later latents")
+    elif (measured_lengths := len(arms.lengths(number))) < number - 1:
+        leave("lengths", f"{measured_lengths} of the {number - 1} shorter thoughts were tried, evenly spaced")
     record["early"] = steps.early_decoding(measured, number) if number else None
 
     def run(part: str, measure: Callable[[], dict], needs_latents: bool = True) -> dict | None:
@@ -72,11 +75,17 @@ def audit(
 
     if "steps" in parts:
         record["steps"] = run("steps", lambda: steps.measure(battery, rows))
-    if "counterfactual" in parts and changed is None:
+    if "counterfactual" in parts and variants is None:
         leave("counterfactual", no_oracle)
     elif "counterfactual" in parts:
-        oracle = changed
-        record["counterfactual"] = run("counterfactual", lambda: counterfactual.measure(battery, rows, oracle), False)
+        oracle = variants
+        found = run("counterfactual", lambda: counterfactual.measure(battery, rows, oracle), False)
+        if found and not found["asked_right"]:
+            leave(
+                "counterfactual",
+                f"the model answers none of the {found['pairs']} questions right, so that nothing can follow",
+            )
+        record["counterfactual"] = found
     if "geometry" in parts:
         record["geometry"] = run("geometry", lambda: geometry.measure(battery, rows))
     if "reading" in parts:

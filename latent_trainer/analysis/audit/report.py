@@ -48,9 +48,9 @@ def page(record: dict) -> str:
     """
     config = record["config"]
     title = f"Audit of {config['model']} on {config['dataset']}"
-    cards = "".join(_card(name, one) for name, one in record["verdicts"].items())
+    cards = "".join(_card(name, record["verdicts"][name]) for name in QUESTIONS)
     drawn = "".join(_figure(chart) for chart in figures(record).values())
-    missing = "".join(f"<li><b>{escape(part)}</b>: {escape(why)}</li>" for part, why in record["missing"].items())
+    missing = "".join(f"<li><b>{escape(part)}</b>: {escape(why)}</li>" for part, why in sorted(record["missing"].items()))
     left_out = f"<h2>Not measured</h2><ul>{missing}</ul>" if missing else ""
     facts = {
         "problems": record["problems"],
@@ -59,7 +59,7 @@ def page(record: dict) -> str:
         "seconds": record["seconds"],
         "device": record["device"],
         "date": record["date"],
-        **{f"version of {name}": version for name, version in record["versions"].items()},
+        **{f"version of {name}": version for name, version in sorted(record["versions"].items())},
         "data hash": record["data_hash"][:16],
         **{f"setting {name}": value for name, value in sorted(config.items()) if value not in (None, [], "")},
     }

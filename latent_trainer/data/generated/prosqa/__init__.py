@@ -10,6 +10,7 @@ depth and branching are those of the published validation file; docs/data.md has
 import hashlib
 import random
 import zlib
+from collections.abc import Iterator
 from typing import Annotated
 
 from latent_trainer.data.files import Place
@@ -202,3 +203,16 @@ def changed(problem: Problem, place: int, end: str) -> Problem:
             answers follow.
     """
     return Graph.read(problem).with_edge(place, end).problem()
+
+
+def variants(problem: Problem, rng: random.Random) -> Iterator[Problem]:
+    """Yield the problem with another end of one edge, every edge and end in a random order, where one answer follows."""
+    graph = Graph.read(problem)
+    concepts = sorted({end for _, end in graph.edges})
+    pairs = [(place, end) for place, edge in enumerate(graph.edges) for end in concepts if end != edge[1]]
+    rng.shuffle(pairs)
+    for place, end in pairs:
+        try:
+            yield changed(problem, place, end)
+        except InputError:  # both or neither answer would follow, or a chain would lead back
+            continue
