@@ -254,7 +254,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     recipes = [method for method in METHODS if (Path(args.recipes) / f"{args.task}-{method}.yaml").is_file()]
     if not recipes:
-        parser.error(f"task '{args.task}' has no recipe in {args.recipes}; give stories, combinatorics, convex, gsm8k or prosqa")
+        parser.error(
+            f"task '{args.task}' has no recipe in {args.recipes}; give stories, combinatorics, convex, gsm8k or prosqa"
+        )
     missing = [method for method in args.methods or () if method not in recipes]
     if missing:
         parser.error(f"{', '.join(missing)} of {args.task} has no recipe in {args.recipes}; leave it out or write one")

@@ -14,13 +14,14 @@ from latent_trainer.data.tokenizer import train_tokenizer
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ("sweeps", "reinforce")  # tested in tests/sweep and tests/rl
 RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name not in OTHERS)
-FAMILIES = {"llama": "llama", "smollm2": "llama", "qwen": "qwen2", "gpt2": "gpt2", "prosqa": "llama"}  # by a word of the model's name
+# by a word of the model's name
+FAMILIES = {"llama": "llama", "smollm2": "llama", "qwen": "qwen2", "gpt2": "gpt2", "prosqa": "llama"}
 QUESTION = "He buys {0} pens and {1} books. How many things does he have?"
 
 
 def test_number_of_recipes():
     """A recipe that is added or lost is noticed."""
-    assert len(RECIPES) == 122
+    assert len(RECIPES) == 126
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))

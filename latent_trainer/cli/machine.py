@@ -28,7 +28,7 @@ def lacking(headers: list[str], model: str, datasets: dict[str, str | None]) -> 
         enough = [one for one in own if one >= 0.95 * memory]  # a card of 24 GB reports a little less or more
         if len(enough) < number:
             here = f"{len(enough)} of {number}" if own else "none"
-            yield f"GPUs: {here}; the recipe is written for {number} of {memory} GB (fewer take longer, with --num_processes)"
+            yield f"GPUs: {here}; the recipe is written for {number} of {memory} GB (fewer take longer)"
     if not Path(model).is_dir() and not cached("models", model):
         yield f"model: {model} is not on this machine; it is downloaded from the Hub (some models ask for a login)"
     for name, path in datasets.items():

@@ -19,7 +19,6 @@ from latent_trainer.methods.presets import METHODS
 from latent_trainer.options import Positive, check_fields
 from latent_trainer.whole_files import output_folder
 
-
 TESTED_ON = {"gsm8k_aug": "gsm8k", "gsm8k_aug_nl": "gsm8k"}  # what papers report after training on these
 
 

@@ -218,6 +218,8 @@ def _document(path: str, rows: str, name: str, lone: bool) -> Iterator[Row]:
         raise InputError(
             f"{path}: malformed JSON (line {error.lineno}, column {error.colno}: {error.msg}); expected a list of {rows}"
         ) from None
+    if isinstance(entries, Unreadable):
+        raise InputError(f"{path}: {entries.what}; keep one of the two")
     if isinstance(entries, dict) and entries and all(isinstance(entry, dict) for entry in entries.values()):
         entries = list(entries.values())
     if isinstance(entries, dict) and lone:
