@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evidence import pretrained, pretrained_in_short
 from papers import papers
-from prosqa_table import prosqa
+from prosqa_table import methods_on_prosqa, prosqa
 
 from latent_trainer.analysis.audit.verdicts import QUESTIONS
 from latent_trainer.data.generated import combinatorics, convex
@@ -404,6 +404,7 @@ TABLES = {
     f"results/pretrained/stories.json{IN_SHORT}": pretrained_in_short,
     "results/probes.json": probes,
     "results/prosqa.json": prosqa,
+    "results/tiny/prosqa.json": methods_on_prosqa,
     "results/versions.json": versions,
     "results/benchmarks/training-gpt2.json": training,
     "results/benchmarks/training-qwen2.5-0.5b.json": training,
