@@ -76,8 +76,8 @@ def methods_on_prosqa(record: dict) -> str:
     config, (_, first) = record["config"], next(iter(rows.values()))
     lines += [
         "",
-        f"{config['problems']} test problems, one seed; ± is the standard error over problems. Chance is 50 %. Published is GPT-2 on "
-        f"questions of the published size; these are of `{first['settings']['dataset_options']}`. From "
+        f"{config['problems']} test problems, one seed; ± is the standard error over problems. Chance is 50 %. Published is "
+        f"GPT-2 on questions of the published size; these are of `{first['settings']['dataset_options']}`. From "
         "[results/tiny/prosqa.json](../results/tiny/prosqa.json), rewritten by `python benchmarks/pretrained.py prosqa "
         "--recipes recipes/tiny --results results/tiny --runs runs/tiny-table`.",
     ]
