@@ -27,11 +27,11 @@ from latent_trainer.evaluation.record import write_record
 ROOT = Path(__file__).resolve().parents[1]
 # In the order they run: what others start from or are compared with comes first.
 METHODS = (
-    *("cot", "no-cot-after-cot", "pause-after-cot", "no-cot", "pause"),
+    *("cot", "cot-after-cot", "no-cot-after-cot", "pause-after-cot", "no-cot", "pause"),
     *("soft-thinking", "coconut", "codi", "sim-cot", "pccot", "answer-only", "soft"),
     *("lotus", "mux", "kava", "colar"),
 )
-BASELINES = ("no-cot", "pause", "no-cot-after-cot", "pause-after-cot")
+BASELINES = ("no-cot", "pause", "no-cot-after-cot", "pause-after-cot", "cot-after-cot")
 UNCONTROLLED = ("cot", *BASELINES)  # no latents, or latents that are the same for every problem
 DATA = ("dataset", "dataset_options", "dataset_seed")  # what a recipe says of the data, at a test, too
 FILES = ("dataset_path", "dataset_test_path")
@@ -239,7 +239,7 @@ def write(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", help="first word of the recipes' names: stories, combinatorics, convex or gsm8k")
+    parser.add_argument("task", help="first word of the recipes' names: stories, combinatorics, convex, gsm8k or prosqa")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="by default all that have a recipe")
     parser.add_argument("--problems", type=int, default=500, help="test problems")
@@ -254,7 +254,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     recipes = [method for method in METHODS if (Path(args.recipes) / f"{args.task}-{method}.yaml").is_file()]
     if not recipes:
-        parser.error(f"task '{args.task}' has no recipe in {args.recipes}; give stories, combinatorics, convex or gsm8k")
+        parser.error(
+            f"task '{args.task}' has no recipe in {args.recipes}; give stories, combinatorics, convex, gsm8k or prosqa"
+        )
     missing = [method for method in args.methods or () if method not in recipes]
     if missing:
         parser.error(f"{', '.join(missing)} of {args.task} has no recipe in {args.recipes}; leave it out or write one")

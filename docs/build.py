@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evidence import audits, pretrained, pretrained_in_short
 from papers import papers
-from prosqa_table import prosqa
+from prosqa_table import methods_on_prosqa, prosqa
 
 from latent_trainer.analysis.audit.verdicts import QUESTIONS
 from latent_trainer.data.generated import combinatorics, convex
@@ -405,6 +405,7 @@ TABLES = {
     "results/pretrained/audit/stories.json": audits,
     "results/probes.json": probes,
     "results/prosqa.json": prosqa,
+    "results/tiny/prosqa.json": methods_on_prosqa,
     "results/versions.json": versions,
     "results/benchmarks/training-gpt2.json": training,
     "results/benchmarks/training-qwen2.5-0.5b.json": training,

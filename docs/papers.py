@@ -27,7 +27,7 @@ MEASURED = {  # preset -> its row of results/methods.json where there is one; so
     "soft_thinking": None,
     "pause": "pause, fixed",
 }
-NO_FIGURE = ("nothing published", "no published", "the settings this project started from", "on another model")
+NO_FIGURE = ("nothing published", "no published", "no figure", "the settings this project started from", "on another model")
 
 
 def papers() -> str:

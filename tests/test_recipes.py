@@ -14,13 +14,15 @@ from latent_trainer.data.tokenizer import train_tokenizer
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ("sweeps", "reinforce")  # tested in tests/sweep and tests/rl
 RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name not in OTHERS)
-FAMILIES = {"llama": "llama", "smollm2": "llama", "qwen": "qwen2", "gpt2": "gpt2"}  # by a word of the model's name
+# by a word of the model's name
+FAMILIES = {"llama": "llama", "smollm2": "llama", "qwen": "qwen2", "gpt2": "gpt2", "prosqa": "llama"}
+SHORT = {"prosqa": {"nodes": 6, "min_steps": 2, "max_steps": 2}}  # rows that fit the tiny models' tokenizer
 QUESTION = "He buys {0} pens and {1} books. How many things does he have?"
 
 
 def test_number_of_recipes():
     """A recipe that is added or lost is noticed."""
-    assert len(RECIPES) == 113
+    assert len(RECIPES) == 126
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
@@ -81,7 +83,7 @@ def test_recipe_trains(path, sources, tmp_path):
     elif settings["dataset"] == "arithmetic":
         argv += ["--max_train_problems", "64"]
     else:
-        argv += ["--dataset_options", '{"size": 64}']
+        argv += ["--dataset_options", json.dumps({"size": 64, **SHORT.get(settings["dataset"], {})})]
     if "model_name_or_path" in settings:
         name = settings["model_name_or_path"].lower()
         architecture = next(one for word, one in FAMILIES.items() if word in name)

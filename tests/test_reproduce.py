@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from conftest import make_base
+from huggingface_hub import constants
 
 from latent_trainer import bundled
 from latent_trainer.cli import main
@@ -27,6 +28,30 @@ def test_dry_run(name, capsys):
     trainings = list(chain(name))
     assert [line.partition(":")[0] for line in lines].count("train") == len(trainings)
     assert sum(line.startswith("cost of ") for line in lines) == len(trainings) and lines[-1].startswith("test: ")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reads", "tested"), [("gpt2-coconut", "gsm8k_aug", "gsm8k"), ("prosqa/gpt2-coconut", "prosqa", "prosqa")]
+)
+def test_what_the_machine_lacks(recipe, reads, tested, tmp_path, monkeypatch, capsys):
+    """GPUs, the model and data are named before anything starts; what is there is not."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+    def lacks(*words: str) -> list[str]:
+        main("reproduce", [recipe, "--dry_run", *words])
+        lines = capsys.readouterr().out.splitlines()
+        assert f"--dataset {tested}" in lines[-1]
+        return [line.removeprefix("this machine lacks ") for line in lines if line.startswith("this machine lacks ")]
+
+    gpus, model, *data = lacks()
+    assert gpus.startswith("GPUs: none; the recipe is written for 4 of 24 GB") and "openai-community/gpt2" in model
+    assert len(data) == len({reads, tested}) and all(name in line for name, line in zip((reads, tested), data, strict=False))
+    (tmp_path / "models--openai-community--gpt2").mkdir()
+    rows = tmp_path / "rows.json"
+    rows.write_text("[]")
+    assert lacks("--train_path", str(rows), "--test_path", str(rows)) == [gpus]
+    assert lacks("--train_path", str(rows), "--test_path", "none.json") == [gpus, "data: none.json does not exist"]
 
 
 def test_what_a_run_starts_from_comes_first():
@@ -64,6 +89,8 @@ def test_comparison():
     assert comparison({"accuracy": 50.0}, {"accuracy": 0.5, "accuracy_stderr": 0.1}).endswith(
         "published: 50.0 %, +0.0 points, +0.0 standard errors"
     )
+    unread = comparison({"unread": {"accuracy": "a picture"}}, {"accuracy": 0.5, "accuracy_stderr": 0.1})
+    assert unread == "trained: 50.0 +- 10.0 %; no published figure was read (a picture)"
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,13 @@ from pathlib import Path
 from latent_trainer import bundled
 from latent_trainer.cli.arguments import parse
 from latent_trainer.cli.config_file import read_config
+from latent_trainer.cli.machine import lacking
 from latent_trainer.errors import InputError, TrainingError, check_choice
 from latent_trainer.methods.presets import METHODS
 from latent_trainer.options import Positive, check_fields
 from latent_trainer.whole_files import output_folder
+
+TESTED_ON = {"gsm8k_aug": "gsm8k", "gsm8k_aug_nl": "gsm8k"}  # what papers report after training on these
 
 
 @dataclass
@@ -29,7 +32,7 @@ class ReproduceArguments:
         default=1, metadata={"help": "Processes that train; the global batch stays as published."}
     )
     train_path: str | None = field(default=None, metadata={"help": "A local file of the training problems."})
-    test_path: str | None = field(default=None, metadata={"help": "A local file of the test problems of GSM8K."})
+    test_path: str | None = field(default=None, metadata={"help": "A local file of the test problems."})
     output: str = field(default="runs/reproduced", metadata={"help": "Folder of the records."})
 
     def __post_init__(self):
@@ -103,15 +106,20 @@ def run(argv: list[str]) -> None:
     (args,) = parse("reproduce", (ReproduceArguments,), words)
     published = published_recipes()[args.recipe]
     trainings = list(chain(args.recipe))
-    record = Path(args.output) / f"{Path(args.recipe).name}.json"
+    record = Path(args.output) / f"{args.recipe.replace('/', '-').removeprefix('gsm8k-')}.json"
+    tested = TESTED_ON.get(trainings[-1].settings["dataset"], trainings[-1].settings["dataset"])
     for line in about(published, trainings):
         print(line)
+    headers = [bundled.files()[training.recipe].read_text(encoding="utf-8") for training in trainings]
+    files = {training.settings["dataset"]: args.train_path for training in trainings} | {tested: args.test_path}
+    for line in lacking(headers, str(trainings[0].settings["model_name_or_path"]), files):
+        print(f"this machine lacks {line}")
     for training in trainings:
         command = training.words(args)
         print(f"train: python {shlex.join(command)}", flush=True)
         if not args.dry_run and not (training.folder / "train_results.json").is_file():
             _process(command)
-    command = ["-m", "latent_trainer", "evaluate", "--model", str(trainings[-1].folder), "--dataset", "gsm8k"]
+    command = ["-m", "latent_trainer", "evaluate", "--model", str(trainings[-1].folder), "--dataset", tested]
     command += ["--dataset_test_path", args.test_path] if args.test_path else []
     command += ["--output", str(record), *(["--controls", "all"] if trainings[-1].thinks else [])]
     print(f"test: python {shlex.join(command)}", flush=True)
@@ -125,9 +133,8 @@ def published_recipes() -> dict[str, dict]:
     """Return what is published of every bundled recipe that follows a published run, by its name."""
     found = {}
     for name, path in bundled.files().items():
-        settings = read_config(str(path))
-        if "published" in settings:
-            found[name] = settings["published"]
+        if "\npublished:" in path.read_text(encoding="utf-8"):  # most have no such block, and reading YAML takes its time
+            found[name] = read_config(str(path))["published"]
     return found
 
 
@@ -164,8 +171,12 @@ def about(published: dict, trainings: list[Training]) -> Iterator[str]:
     yield f"published: {published['figure']}"
     yield f"source: {published['source']} at {published['commit']}"
     yield f"data: {published['data']}"
+    for stage, figure in published.get("stages", {}).items():
+        yield f"expected of stage {stage}: {figure}"
     for name, reason in published.get("deviations", {}).items():
         yield f"differs: {name} ({reason})"
+    for name, reason in published.get("unread", {}).items():
+        yield f"not known: {name} ({reason})"
     for training in trainings:
         batch, epochs = global_batch(training.recipe, training.settings), int(training.settings["num_train_epochs"])
         steps = math.ceil(published["problems"] / batch) * epochs
@@ -175,6 +186,8 @@ def about(published: dict, trainings: list[Training]) -> Iterator[str]:
 def comparison(published: dict, record: dict) -> str:
     """Return a line that holds a test's accuracy against the published one."""
     own, error = 100 * record["accuracy"], 100 * record["accuracy_stderr"]
+    if "accuracy" not in published:
+        return f"trained: {own:.1f} +- {error:.1f} %; no published figure was read ({published['unread']['accuracy']})"
     theirs, their_error = published["accuracy"], published.get("accuracy_stderr", 0.0)
     both = math.hypot(error, their_error)
     line = f"reproduced: {own:.1f} +- {error:.1f} %, published: {theirs:.1f}"

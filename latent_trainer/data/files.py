@@ -9,10 +9,12 @@ import gzip
 import json
 import lzma
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,15 +43,18 @@ class Place:
         number: line of a file of lines, entry of a list, row of a table; from 1.
         kind: what the number counts, as a message says it; "" for lines and rows of a file.
         name: the file without the folders that differ between machines.
+        line: of the file in which an entry begins; 0 where it is not known.
     """
 
     path: str
     number: int
     kind: str = ""
     name: str = ""
+    line: int = 0
 
     def __str__(self):
-        number = f" {self.kind} {self.number}" if self.kind else str(self.number)
+        line = f"{self.line}: " if self.line else " "
+        number = f"{line}{self.kind} {self.number}" if self.kind else str(self.number)
         return f"{self.path}:{number}" if self.path else number.strip()
 
     @property
@@ -167,6 +172,7 @@ def _object(pairs: list[tuple]) -> "dict | Unreadable":
     return Unreadable(f"an object in which field '{twice}' appears twice")
 
 
+BLANKS = re.compile(r"[ \t\n\r]*")  # of JSON
 DECODER = json.JSONDecoder(parse_float=Written, parse_int=_integer, object_pairs_hook=_object)
 
 
@@ -200,7 +206,7 @@ def _document(path: str, rows: str, name: str, lone: bool) -> Iterator[Row]:
     try:
         with _open(path) as file:
             content = file.read()
-        entries = DECODER.decode(content.decode("utf-8-sig"))
+        entries, lines = _decoded(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise _not_utf8(Place(path, content.count(b"\n", 0, error.start) + 1), error) from None
     except RecursionError:
@@ -212,16 +218,60 @@ def _document(path: str, rows: str, name: str, lone: bool) -> Iterator[Row]:
         raise InputError(
             f"{path}: malformed JSON (line {error.lineno}, column {error.colno}: {error.msg}); expected a list of {rows}"
         ) from None
+    if isinstance(entries, Unreadable):
+        raise InputError(f"{path}: {entries.what}; keep one of the two")
     if isinstance(entries, dict) and entries and all(isinstance(entry, dict) for entry in entries.values()):
         entries = list(entries.values())
     if isinstance(entries, dict) and lone:
-        entries = [entries]
+        entries, lines = [entries], [1]
     if not isinstance(entries, list):
         fields = f" with {', '.join(list(entries)[:8])}" if isinstance(entries, dict) and entries else ""
         raise InputError(f"{path}: expected a JSON list of {rows}, found {type(entries).__name__}{fields}")
-    for number, entry in enumerate(entries, 1):
-        place = Place(path, number, "entry", name)
+    for number, (entry, line) in enumerate(zip(entries, lines, strict=True), 1):
+        place = Place(path, number, "entry", name, line)
         yield _checked(entry, place), place
+
+
+def _decoded(text: str) -> tuple[Any, list[int]]:
+    """Return what a JSON file holds, and the lines in which the entries of its list, or of its object, begin.
+
+    Raises:
+        json.JSONDecodeError: it is no JSON.
+    """
+    start = BLANKS.match(text).end()
+    try:
+        found = list(_entries(text, start)) if text[start : start + 1] in ("[", "{") else []
+    except json.JSONDecodeError:
+        found = []  # what follows says what is wrong, or that it is no list
+    whole = [entry for entry, _ in found] if found and text[start] == "[" else DECODER.decode(text)
+    return whole, [line for _, line in found]
+
+
+def _entries(text: str, at: int) -> Iterator[tuple[Any, int]]:
+    """Yield the entries of the list or the object that begins at a place, each with its line.
+
+    Raises:
+        json.JSONDecodeError: it is no JSON, or more than one list or object.
+    """
+    closing, line, counted = "]" if text[at] == "[" else "}", 1, 0
+    at = BLANKS.match(text, at + 1).end()
+    while not (counted == 0 and text[at : at + 1] == closing):
+        if closing == "}":
+            at = BLANKS.match(text, DECODER.raw_decode(text, at)[1]).end()
+            if text[at : at + 1] != ":":
+                raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
+            at = BLANKS.match(text, at + 1).end()
+        line, counted = line + text.count("\n", counted, at), at
+        entry, at = DECODER.raw_decode(text, at)
+        yield entry, line
+        at = BLANKS.match(text, at).end()
+        if text[at : at + 1] == closing:
+            break
+        if text[at : at + 1] != ",":
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+        at = BLANKS.match(text, at + 1).end()
+    if BLANKS.match(text, at + 1).end() != len(text):
+        raise json.JSONDecodeError("Extra data", text, at + 1)
 
 
 def _table(path: str, delimiter: str, name: str) -> Iterator[Row]:

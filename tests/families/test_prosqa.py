@@ -184,12 +184,29 @@ def shape(question: str) -> str:
     return " ".join(sorted(re.split(r"(?<=\.) ", question)))
 
 
+@pytest.mark.parametrize(("nodes", "steps"), [(6, 2), (9, 3), (14, 3), (30, 4)])
+def test_smaller_and_larger_graphs(number, nodes, steps):
+    """By the same other route, and about as large as asked for; what nodes leaves as it is, is the published size."""
+    problems = as_problems(load_problems("prosqa", size=min(number, 60), nodes=nodes, min_steps=steps, max_steps=steps))
+    for problem in problems:
+        check(problem)
+    sizes = [len(closure(problem.question)) for problem in problems]
+    assert abs(sum(sizes) / len(sizes) - nodes) < 0.35 * nodes
+    assert max(sizes) <= 1.3 * nodes + 1
+    splits = [load_problems("prosqa", split, size=60, nodes=6, min_steps=2, max_steps=2) for split in ("train", "test")]
+    one, other = ({shape(row) for row in rows["question"]} for rows in splits)
+    assert not one & other
+
+
 def test_options():
     assert {row["difficulty"] for row in load_problems("prosqa", size=20, min_steps=2, max_steps=5)} == {2, 3, 4, 5}
     assert {row["difficulty"] for row in load_problems("prontoqa", size=9, min_hops=1, max_hops=3)} == {1, 2, 3}
     for name, options, message in (
         ("prosqa", {"min_steps": 5}, "min_steps=5 is above max_steps=4"),
         ("prontoqa", {"min_hops": 6}, "min_hops=6 is above max_hops=5"),
+        ("prosqa", {"path": "a.json", "nodes": 9}, "are of generated problems; leave them out, or the files"),
+        ("prosqa", {"nodes": 4}, "nodes=4 must lie between 5 and 40"),
+        ("prosqa", {"nodes": 5, "min_steps": 6, "max_steps": 6}, "size=18000 is too many, about 0 exist"),
         ("prosqa", {"path": "a.json", "size": 3}, "are of generated problems; leave them out, or the files"),
         ("prontoqa", {"test_path": "a.json", "max_hops": 6}, "are of generated problems; leave them out, or the files"),
         ("prosqa", {"columns": {"question": "q"}}, "columns names columns of files"),

@@ -33,6 +33,27 @@ PUZZLE = Problem("Make 24 of 4, 6 and 1.", ("4*6=24",), "4 * 6", "p", check="cou
         ("2 \u00d7 3 \u00f7 4 \u2212 0.5", "1"),
         (r"$\frac{1}{2} + 3 \times \left(2 - 1\right)$.", "7/2"),
         ("[1 + 2] * .5", "3/2"),
+        ("2(3 + 4)", "14"),
+        ("(1 + 2)(3 + 4)2", "42"),
+        ("(1 + 2) 3", "9"),
+        ("-(1 + 2)(3)", "-9"),
+        ("2 x 3", "6"),
+        ("(1 + 1) X (3)", "6"),
+        ("2\u00a0\u2217\u20093", "6"),
+        ("\uff081\uff0b2\uff09\uff0a3", "9"),
+        ("3\u22152 \u2013 1\u20442", "1"),
+        (r"\(4 \cdot 6\)", "24"),
+        ("6 / 2(1 + 2)", None),
+        ("6 / (2)(3)", None),
+        ("0x10", None),
+        ("2x", None),
+        ("2 (3", None),
+        ("2 3(1)", None),
+        ("3!", None),
+        ("50%", None),
+        ("1e2 + 1", None),
+        ("2\u00b2", None),
+        ("\u221a4", None),
         ("1,5", None),
         ("1 2", None),
         ("1 +", None),
@@ -55,6 +76,35 @@ def test_expression(text, value):
             evaluate(text)
     else:
         assert str(evaluate(text)[0]) == value
+
+
+@pytest.mark.parametrize(
+    ("answer", "countdown", "game24"),
+    [
+        ("4 * 6 * 1", True, True),
+        ("4 * 6", True, False),
+        ("4 \u00d7 6 \u00f7 1", True, True),
+        ("4(6)", True, False),
+        ("(4)(6)(1)", True, True),
+        ("4 * 6 = 24", True, False),
+        ("24 = 4 * 6 * 1", True, True),
+        ("24 = 24", False, False),
+        ("4 * 6 = 25", False, False),
+        ("25 = 4 * 6", False, False),
+        ("4 * 6 = 6 * 4", True, False),
+        ("4 * 6 = 24 = 24", False, False),
+        ("4 * 6 * 1 * 1", False, False),
+        ("4 * 6 + 0", False, False),
+        ("4 * 6 / (1 - 1)", False, False),
+        ("4 * 6 ** 1", False, False),
+        ("46 - 22", False, False),
+        ("6 * 4 - (1 - 1)", False, False),
+        ("6 \u2212 (\u22124) * 1 + 14", False, False),
+    ],
+)
+def test_any_right_expression_and_no_wrong_one(answer, countdown, game24):
+    assert check_of("countdown 24 from 4 6 1")(answer) is countdown
+    assert check_of("game24 24 from 4 6 1")(answer) is game24
 
 
 HOSTILE = [

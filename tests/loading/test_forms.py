@@ -1,6 +1,7 @@
 """Every published form loads as it is: the table of docs/data.md, written to files and read back."""
 
 import doctest
+import gzip
 import json
 import re
 from pathlib import Path
@@ -47,7 +48,7 @@ def write(folder, name: str, content: str, encoding: str = "utf-8") -> str:
     ids=[f"{row[0]}, {row[1]}" for row in FORMS_OF_PAGE],
 )
 def test_form(tmp_path, name, content, dataset, question, steps, answer):
-    """By name and recognised, as train rows and as the file of another split; with a byte order mark and CRLF as well."""
+    """By name and recognised, as train rows and as the file of another split; with a byte order mark, CRLF, blanks, gz."""
     path = write(tmp_path, name, content)
     expected = (question, tuple(json.loads(steps)), answer)
     loads = [(dataset, "train", {"path": path}), (dataset, "test", {"test_path": path})]
@@ -56,10 +57,27 @@ def test_form(tmp_path, name, content, dataset, question, steps, answer):
     if not name.endswith(".parquet"):
         marked = write(tmp_path, f"marked-{name}", content.replace("\n", "\r\n"), "utf-8-sig")
         loads.append((dataset, "train", {"path": marked}))
+        blank = write(tmp_path, f"blank-{name}", f"\n\n{content}\n\n")
+        packed = tmp_path / f"{name}.gz"
+        packed.write_bytes(gzip.compress(content.encode()))
+        loads += [(dataset, "test", {"test_path": path}) for path in (blank, str(packed))]
     for loader, split, files in loads:
         (problem,) = as_problems(load_problems(loader, split, **files))
         assert (problem.question, problem.steps, problem.answer) == expected
         assert Path(next(iter(files.values()))).name in problem.place
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in FORMS_OF_PAGE if row[1].endswith((".txt", ".jsonl"))], ids=lambda row: row[0]
+)
+def test_a_broken_line_is_named(tmp_path, row):
+    """With its file and line, whatever the data set."""
+    broken = "no bars" if row[1].endswith(".txt") else '{"nothing": 1}'
+    path = write(tmp_path, row[1], f"{row[2].rstrip()}\n\n{broken}\n")
+    with pytest.raises(InputError) as caught:
+        load_problems(row[3], "test", test_path=path)
+    assert str(caught.value).startswith(f"{path}:{len(row[2].rstrip().splitlines()) + 2}: ")
+    assert "\n" not in str(caught.value)
 
 
 def test_number_of_forms():

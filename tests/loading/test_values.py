@@ -175,7 +175,47 @@ def test_difficulties_and_ids(tmp_path):
     ids=range(14),
 )
 def test_files_that_cannot_be_read(tmp_path, content, says):
-    assert refusal(tmp_path, content).startswith(says or "a.jsonl: entry 2: field 'answer' is missing")
+    assert refusal(tmp_path, content).startswith(says or "a.jsonl:2: entry 2: field 'answer' is missing")
+
+
+def test_an_entry_of_a_list_is_named_with_its_line(tmp_path):
+    """Also where entries go over several lines, or stand under names as ProntoQA has them; ids stay numbers of entries."""
+    entries = ['{"question": "a", "answer": "1"}', '{"question": "b",\n "steps": [],\n "answer": "2"}', '{"question": "c"}']
+    for begin, between, line in (("[", ",", 3), ("\n\n [\n", "\n,\n\n", 12), ("[\r\n", ",\r\n", 6)):
+        content = begin + between.join(entries) + "]\n"
+        assert refusal(tmp_path, content).startswith(f"a.jsonl:{line}: entry 3: field 'answer' is missing")
+    problems = load_text(tmp_path, f"[\n{entries[0]},\n{entries[1]}]", "a.json")
+    assert [(problem.id, problem.place) for problem in problems] == [
+        ("a.json:1", f"{tmp_path}/a.json:2: entry 1"),
+        ("a.json:2", f"{tmp_path}/a.json:3: entry 2"),
+    ]
+    example = '{"test_example": {"question": "Sam is an a.", "query": "q", "chain_of_thought": ["s"], "answer": %s}}'
+    named = '{\n"example1": ' + example % '"True"' + ',\n"example2":\n' + example % "null" + "\n}"
+    (tmp_path / "b.json").write_text(named)
+    with pytest.raises(InputError, match=r"b.json:4: entry 2: field 'answer'"):
+        load_problems("prontoqa", path=str(tmp_path / "b.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('[{"question": "a", "answer": "1"},]', "malformed JSON (line 1, column "),
+        (
+            '[{"question": "a", "answer": "1"}\n{"question": "a"}]',
+            "malformed JSON (line 2, column 1: Expecting ',' delimiter",
+        ),
+        ('[{"question": "a", "answer": "1"}] 1', "malformed JSON (line 1, column 36: Extra data)"),
+        ('[{"question": "a", "answer": "1"}', "malformed JSON (line 1, column 34: Expecting ',' delimiter)"),
+        ('{"a": {"question": "a"}, "a": {"question": "b"}}', "an object in which field 'a' appears twice"),
+        ('{"a": {"question": "a"},}', "malformed JSON (line 1, column "),
+        ("[]", "is empty"),
+    ],
+)
+def test_a_list_that_is_none(tmp_path, content, says):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InputError) as caught:
+        load_problems("jsonl", path=str(tmp_path / "a.json"))
+    assert says in str(caught.value) and str(tmp_path / "a.json") in str(caught.value)
 
 
 def test_a_list_may_have_the_suffix_of_lines_and_the_reverse(tmp_path):

@@ -8,8 +8,11 @@ MAX_DEPTH = 30  # brackets and signs inside each other
 MAX_DIGITS = 20  # of one number
 TOKEN = re.compile(r"\s*(?:([0-9]+(?:\.[0-9]+)?|\.[0-9]+)|(.))", re.DOTALL)
 NUMBER = re.compile(r"[0-9]*\.?[0-9]+")
-SIGNS = str.maketrans("\u00d7\u00b7\u22c5\u00f7\u2212\u2013[]", "***/--()")
-TEX = {r"\times": "*", r"\cdot": "*", r"\div": "/", r"\left": "", r"\right": ""}
+SIGNS = str.maketrans(
+    "\u00d7\u00b7\u22c5\u2217\uff0a\u00f7\u2215\u2044\uff0f\u2212\u2013\uff0d\uff0b\uff08\uff09[]", "*****////---+()()"
+)
+TIMES = re.compile(r"(?<=[\s)])[xX](?=[\s(])")  # a letter x between blanks or brackets: there are no unknowns
+TEX = {r"\times": "*", r"\cdot": "*", r"\div": "/", r"\left": "", r"\right": "", r"\(": "(", r"\)": ")"}
 FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 
 
@@ -20,9 +23,10 @@ class NoExpressionError(ValueError):
 def evaluate(text: str) -> tuple[Fraction, list[Fraction]]:
     """Return the value of an expression and the numbers in it, from left to right.
 
-    Numbers, ``+ - * /`` with their signs in Unicode and TeX (``\\times``, ``\\div``, ``\\frac{a}{b}``), brackets, a sign
-    before a number or bracket; nothing else, no powers: every value stays as short as the expression. Takes time in
-    proportion to the text, whatever stands in it.
+    Numbers, ``+ - * /`` with their signs in Unicode and TeX (``\\times``, ``\\div``, ``\\frac{a}{b}``) or an x, brackets, a
+    sign before a number or bracket, and a product without a sign where a bracket begins or ends, as in 2(3 + 4); nothing
+    else, no powers: every value stays as short as the expression. Such a product behind a division, 6/2(1 + 2), is read in
+    two ways by different people, and refused. Takes time in proportion to the text, whatever stands in it.
 
     Args:
         text: what a model wrote as its answer.
@@ -35,7 +39,7 @@ def evaluate(text: str) -> tuple[Fraction, list[Fraction]]:
     text = text.rstrip(" .").strip().strip("$").strip()
     for word, sign in TEX.items():
         text = text.replace(word, sign)
-    text = FRACTION.sub(r"((\1)/(\2))", text).translate(SIGNS).rstrip(" .")
+    text = TIMES.sub("*", FRACTION.sub(r"((\1)/(\2))", text)).translate(SIGNS).rstrip(" .")
     reader = _Reader([number or sign for number, sign in TOKEN.findall(text) if (number or sign).strip()])
     value = reader.total(0)
     if reader.peek() is not None:
@@ -66,15 +70,24 @@ class _Reader:
 
     def product(self, depth: int) -> Fraction:
         """Read what is multiplied or divided."""
-        value = self.atom(depth)
-        while self.peek() in ("*", "/"):
-            if self.take() == "*":
+        value, divided = self.atom(depth), False
+        while self.peek() in ("*", "/") or self.joins():
+            if self.joins():
+                if divided:
+                    raise NoExpressionError("a product without a sign behind a division")
+                value *= self.atom(depth)
+            elif self.take() == "*":
                 value *= self.atom(depth)
             elif (divisor := self.atom(depth)) != 0:
-                value /= divisor
+                value, divided = value / divisor, True
             else:
                 raise NoExpressionError("a division by zero")
         return value
+
+    def joins(self) -> bool:
+        """Return whether a bracket begins or ends here, with a number or another bracket on its other side."""
+        token, before = self.peek(), self.tokens[self.at - 1] if self.at else None
+        return token == "(" or (before == ")" and token is not None and NUMBER.fullmatch(token) is not None)
 
     def atom(self, depth: int) -> Fraction:
         """Read a number, a bracket, or one of them with a sign."""

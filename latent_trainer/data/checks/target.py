@@ -30,14 +30,14 @@ def make(name: str, parameters: str, all_of_them: bool) -> Callable[[str], bool]
     target, given = Fraction(found[1]), Counter(map(Fraction, found[2].split()))
 
     def is_right(answer: str) -> bool:
-        left, equals, right = answer.partition("=")  # 55 + 36 - 7 - 19 = 65 says what it comes to, and that must be so
+        sides = answer.split("=")  # 55 + 36 - 7 - 19 = 65 says what it comes to, and so does 65 = 55 + 36 - 7 - 19
         try:
-            value, numbers = evaluate(left)
-            if equals and evaluate(right)[0] != target:
-                return False
+            read = [evaluate(side) for side in sides[:2]]
         except NoExpressionError:
             return False
-        used = Counter(numbers)
-        return value == target and (used == given if all_of_them else used <= given)
+        if len(sides) > 2 or any(value != target for value, _ in read):
+            return False
+        used = [Counter(numbers) for _, numbers in read]
+        return any(one == given if all_of_them else one <= given for one in used)
 
     return is_right

@@ -88,6 +88,7 @@ NODES = (17, 28)  # fewest and most of the published file; their mean and spread
 MEAN_NODES, SPREAD = 23.2, 2.0
 MAX_DRAWS = 20_000  # without a new graph
 Steps = Annotated[int, Bounds(least=1, most=6)]
+Nodes = Annotated[int, Bounds(least=5, most=40)]
 
 
 def load(
@@ -100,6 +101,7 @@ def load(
     size: Positive | None = None,
     min_steps: Steps = 3,
     max_steps: Steps = 4,
+    nodes: Nodes | None = None,
 ) -> list[Problem]:
     """Generate questions, or load the published files (``prosqa_train.json`` and the like) where they are given.
 
@@ -111,6 +113,8 @@ def load(
         columns: field -> column, for files with other names.
         size: number of generated problems.
         min_steps, max_steps: fewest and most steps of a generated chain, its difficulty; all are equally frequent.
+        nodes: entities and concepts that a generated graph grows to on average, for shorter questions or longer ones; None
+            takes those of the published file, 23.
 
     Raises:
         InputError: a row that is wrong (names file and row), an option of generated problems with a file, more steps at
@@ -118,22 +122,22 @@ def load(
         FileNotFoundError: a file does not exist.
     """
     if (path, validation_path, test_path) != (None, None, None):
-        if (size, min_steps, max_steps) != (None, 3, 4):
-            raise InputError("size, min_steps and max_steps are of generated problems; leave them out, or the files")
+        if (size, min_steps, max_steps, nodes) != (None, 3, 4, None):
+            raise InputError("size, min_steps, max_steps and nodes are of generated problems; leave them out, or the files")
         return load_split("prosqa", problem, split, seed, path, validation_path, test_path, columns)
     if columns is not None:
         raise InputError("columns names columns of files; give dataset_path, or leave it out")
     if min_steps > max_steps:
         raise InputError(f"min_steps={min_steps} is above max_steps={max_steps}; lower it")
     size = SIZES[split] if size is None else size
-    rng = random.Random(f"prosqa/{split}/{seed}/{min_steps}/{max_steps}")
+    rng = random.Random(f"prosqa/{split}/{seed}/{min_steps}/{max_steps}" + ("" if nodes is None else f"/{nodes}"))
     found: dict[str, Problem] = {}
     draws = 0
     while len(found) < size:
         draws += 1
         if draws > MAX_DRAWS:
             raise InputError(f"dataset 'prosqa', split '{split}': size={size} is too many, about {len(found)} exist")
-        edges, sides = grow(rng, min(max(round(rng.gauss(MEAN_NODES, SPREAD)), NODES[0]), NODES[1]))
+        edges, sides = grow(rng, _number(rng, nodes))
         if zlib.crc32(repr(edges).encode()) % 100 not in SHARES[split]:
             continue
         graph = ask(rng, edges, sides, min_steps + len(found) % (max_steps - min_steps + 1))
@@ -144,6 +148,12 @@ def load(
             found[name] = graph.problem(name)
             draws = 0
     return list(found.values())
+
+
+def _number(rng: random.Random, nodes: int | None) -> int:
+    """Draw how many entities and concepts a graph grows to; the shape of the distribution is that of the published file."""
+    scale = 1 if nodes is None else nodes / MEAN_NODES
+    return min(max(round(rng.gauss(scale * MEAN_NODES, scale * SPREAD)), round(scale * NODES[0])), round(scale * NODES[1]))
 
 
 def problem(row: dict, place: Place) -> Problem:
