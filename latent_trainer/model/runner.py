@@ -21,6 +21,7 @@ from latent_trainer.rollout.columns import Columns, Continuation, count_position
 from latent_trainer.rollout.output import RolloutOutput
 from latent_trainer.rollout.ranks import agree, with_feedback
 from latent_trainer.rollout.reading import Reading
+from latent_trainer.rollout.settings import refuse_repeated
 from latent_trainer.rollout.thoughts import Growth, Thoughts
 from latent_trainer.sharding import Lookup
 
@@ -163,11 +164,7 @@ class Runner:
             check_ready_mask(config, form, attention_mask, latent_mask, past_key_values)
         kind = ROLLOUTS[config.rollout]
         if self.thoughts is not None:
-            if not kind.reads_once:
-                raise InputError(
-                    f"rollout={config.rollout} computes every latent several times, and a policy draws it once; "
-                    "use rollout=sequential"
-                )
+            refuse_repeated(config.rollout)
             past = past_key_values is not None and is_filled(past_key_values)
             growth = Growth(self._thought_logits, Lookup(self.embedding), self.next_embedding)
             inputs_embeds, latent_mask = self.thoughts.begin(inputs_embeds, latent_mask, growth, past)

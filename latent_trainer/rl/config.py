@@ -2,17 +2,22 @@
 
 from dataclasses import dataclass, field
 
-from trl import GRPOConfig
+from trl import GRPOConfig, RLOOConfig
 
 from latent_trainer.errors import InputError
 from latent_trainer.methods.policies import build_policy
 from latent_trainer.methods.policies.contract import LatentPolicy
 from latent_trainer.options import Count, check_fields, parse_json
 
+# settings of TRL's that read the entropy of every position, and their values that leave it alone; not every trainer has them
+ENTROPY = (("entropy_coef", 0), ("use_adaptive_entropy", False), ("top_entropy_quantile", 1))
+
 
 @dataclass
-class LatentGRPOConfig(GRPOConfig):
-    """TRL's `GRPOConfig`, and what a thought adds. Where latents are drawn, the model has no dropout.
+class ThoughtConfig:
+    """What a thought adds to the settings of one of TRL's trainers; comes before those.
+
+    Where latents are drawn, the model has no dropout.
 
     Args:
         policy: how latents are drawn, a key of ``POLICIES``.
@@ -53,7 +58,7 @@ class LatentGRPOConfig(GRPOConfig):
         if policy.stochastic:
             self._refuse_with_drawn_latents()
             self.disable_dropout = True  # a thought that is replayed under another mask is another thought
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[misc]  # TRL's
 
     def make_policy(self) -> LatentPolicy:
         """Return the policy; a one-line `InputError` where there is no such policy or option."""
@@ -68,10 +73,18 @@ class LatentGRPOConfig(GRPOConfig):
                 self.use_transformers_continuous_batching,
                 "continuous batching computes no latents",
             ),
-            ("entropy_coef", self.entropy_coef != 0, "latents have no entropy of a next token"),
-            ("use_adaptive_entropy", self.use_adaptive_entropy, "latents have no entropy of a next token"),
-            ("top_entropy_quantile", self.top_entropy_quantile < 1, "latents have no entropy of a next token"),
+            *((name, getattr(self, name, off) != off, "latents have no entropy of a next token") for name, off in ENTROPY),
         )
         for name, is_set, why in refused:
             if is_set:
                 raise InputError(f"{name}={getattr(self, name)} does not go with policy={self.policy}: {why}; leave it out")
+
+
+@dataclass
+class LatentGRPOConfig(ThoughtConfig, GRPOConfig):
+    """TRL's `GRPOConfig`, and what a thought adds (`ThoughtConfig`)."""
+
+
+@dataclass
+class LatentRLOOConfig(ThoughtConfig, RLOOConfig):
+    """TRL's `RLOOConfig`, and what a thought adds (`ThoughtConfig`)."""

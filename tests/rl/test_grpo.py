@@ -9,14 +9,13 @@ from peft import LoraConfig, PeftModel
 
 pytest.importorskip("trl")
 
-from reinforced import LATENTS, different, make, save_model
+from reinforced import LATENTS, alone, different, make, save_model
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 from latent_trainer import LatentForCausalLM, encode_prompts
 from latent_trainer.errors import InputError
 from latent_trainer.methods.policies import POLICIES
-from latent_trainer.rollout.thoughts import ReplayedThoughts, using
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 STOCHASTIC = [name for name, policy in POLICIES.items() if policy.stochastic]
@@ -57,23 +56,6 @@ def drawn(saved, folder, prompts=(0, 0, 1, 1), **more):
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
     return trainer, trainer._generate_and_score_completions([saved.prompts[row] for row in prompts])
-
-
-def alone(trainer, saved, batch) -> list[torch.Tensor]:
-    """Return for every row the log-probabilities of its latents and of what was written, computed in a row of its own."""
-    found = []
-    for row in range(len(batch["prompt_ids"])):
-        prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
-        ids = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
-        own = batch["record_counted"][row : row + 1]
-        record = {name.removeprefix("record_"): value[row : row + 1] for name, value in batch.items() if "record_" in name}
-        record.pop("counted")
-        with using(trainer.model, ReplayedThoughts(trainer.policy, record, own)) as thoughts:
-            logits = trainer.model(torch.cat([prompt, ids])[None], use_cache=False).logits[0]
-        start = len(prompt) + LATENTS + 1  # behind the thought
-        likely = logits[start - 1 : -1].log_softmax(-1).gather(1, ids[LATENTS + 1 :, None])[:, 0]
-        found.append(torch.cat([thoughts.log_probs[0], likely.to(thoughts.log_probs.dtype)]))
-    return found
 
 
 def by_hand(kind: str, new: list, old: list, advantages, args) -> torch.Tensor:
@@ -378,6 +360,20 @@ def test_a_policy_that_does_not_fit(tmp_path, feedback, policy):
     saved = save_model(tmp_path / "model", feedback=feedback)
     with pytest.raises(InputError, match=f"policy={policy} .*feedback={feedback}"):
         make(saved, tmp_path / "out", policy=policy)
+
+
+@pytest.mark.parametrize("rollout", ["jacobi", "looped"])
+def test_a_rollout_that_computes_a_latent_several_times(saved, tmp_path, rollout):
+    """Refused before anything is generated; without drawing it trains."""
+    model = LatentForCausalLM.from_pretrained(saved.folder)
+    model.configure("soft", rollout=rollout)
+    model.save_pretrained(tmp_path / "model")
+    saved.tokenizer.save_pretrained(tmp_path / "model")
+    other = SimpleNamespace(**{**vars(saved), "folder": str(tmp_path / "model")})
+    with pytest.raises(InputError, match=f"rollout={rollout} computes every latent several times") as error:
+        make(other, tmp_path, policy="multiplex")
+    assert "\n" not in str(error.value)
+    make(other, tmp_path)
 
 
 def test_prompts_without_latents(saved, tmp_path):
