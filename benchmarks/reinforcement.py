@@ -41,10 +41,10 @@ POLICIES = {"deterministic": "hidden", "multiplex": "soft"}
 TEACHING = ("rewarded", "own answers", "shuffled")
 ARMS = {f"{policy}, {teaching}": (policy, teaching) for policy in POLICIES for teaching in TEACHING}
 SETTINGS = {
-    "max_steps": 150,
+    "max_steps": 100,
     "num_generations": 8,
     "per_device_train_batch_size": 128,
-    "learning_rate": 2e-5,
+    "learning_rate": 3e-5,
     "lr_scheduler_type": "constant_with_warmup",
     "warmup_steps": 5,
     "temperature": 1.0,
