@@ -118,7 +118,9 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
         if config.objective is not None:
             own = build_objective(config.objective, config.objective_options, model.config)
             model.add_objective(config.objective, config.objective_options, own)
-        for kept in ("template", "num_latents", "open_thought", "stage"):
+        if config.stop_head:
+            model.add_stop_head()
+        for kept in ("template", "num_latents", "open_thought", "stop_entropy", "stage"):
             setattr(model.config, kept, getattr(config, kept))
     model = PeftModel.from_pretrained(model, name, **where).merge_and_unload()
     if stored_file(name, GENERATION_CONFIG_NAME, where) is not None:

@@ -19,6 +19,7 @@ from latent_trainer.model.modeling import LatentForCausalLM
 from latent_trainer.rl.checked_rewards import checked_reward
 from latent_trainer.rl.config import ThoughtConfig
 from latent_trainer.rl.rewards import REWARDS, build_rewards
+from latent_trainer.rl.stops import open_thoughts, with_stops
 from latent_trainer.rollout.settings import refuse_repeated
 from latent_trainer.rollout.thoughts import ReplayedThoughts, SampledThoughts, using
 
@@ -75,9 +76,8 @@ class ThoughtTrainer:
         if not isinstance(latent, LatentForCausalLM):
             raise InputError(f"{type(self).__name__} trains a latent model, and this is {type(latent).__name__}")
         check_fit(args.policy, self.policy, latent.config.feedback, latent.feedback)
-        if self.policy.stochastic:
+        if self.policy.stochastic or args.stop == "learned":
             refuse_repeated(latent.config.rollout)
-        self.num_latents = latent.config.num_latents if args.num_latents is None else args.num_latents
         template = resolve_template(latent.config.template or "coconut")
         train_dataset, of_problems = self._prompts(train_dataset)
         if eval_dataset is not None:
@@ -85,6 +85,10 @@ class ThoughtTrainer:
             if also != of_problems:
                 raise InputError("one of train_dataset and eval_dataset has prompts and the other problems; give one kind")
         self.encoder = Encoder(processing_class, template) if of_problems else None
+        self.num_latents = latent.config.num_latents if args.num_latents is None else args.num_latents
+        if args.stop != "fixed":
+            first = train_dataset if of_problems else None
+            self.num_latents = open_thoughts(model, latent, args, processing_class, template, first)
         if of_problems and self.policy.stochastic and self.num_latents == 0:
             raise InputError(f"policy={args.policy} draws latents, and prompts get none; give num_latents")
         kwargs["reward_funcs"] = self._rewards(reward_funcs, args, processing_class, template)
@@ -106,6 +110,8 @@ class ThoughtTrainer:
         )
         if self.policy.stochastic and (getattr(self, "tools", None) or getattr(self, "rollout_func", None) is not None):
             raise InputError(f"policy={args.policy} draws latents in TRL's own generation; leave tools and rollout_func out")
+        if args.stop != "fixed":
+            self.generation_config.max_new_tokens += self.num_latents + 1  # the thought and its end
 
     @staticmethod
     def _prompts(dataset) -> tuple:
@@ -131,9 +137,16 @@ class ThoughtTrainer:
 
     def _tokenize_prompts(self, prompts: list) -> tuple:
         """Return the ids of prompts; of questions as evaluation writes them."""
+        number = self.num_latents if self.args.stop == "fixed" else None
         if self.encoder is None:
-            return super()._tokenize_prompts(prompts)
-        return [self.encoder.prompt(question, self.num_latents) for question in prompts], None, {}
+            ids, *others = super()._tokenize_prompts(prompts)  # type: ignore[misc]  # TRL's
+        else:
+            ids, *others = [self.encoder.prompt(question, number) for question in prompts], None, {}
+        bot = self._latent(self.model).config.bot_token_id
+        if number is None and any(row[-1] != bot for row in ids):
+            token = self.processing_class.convert_ids_to_tokens(bot)
+            raise InputError(f"stop={self.args.stop} ends thoughts that {token} has opened; end every prompt with {token}")
+        return ids, *others
 
     def _generate_single_turn(self, prompt_ids, *args, **kwargs):
         """Generate with drawn thoughts, and remember them."""
@@ -143,7 +156,7 @@ class ThoughtTrainer:
         with using(self._latent(self.model), SampledThoughts(self.policy, self._seeds(len(prompt_ids)))) as thoughts:
             generated = super()._generate_single_turn(prompt_ids, *args, **kwargs)
         record, counted = thoughts.record()
-        if not counted.any():
+        if self.args.stop == "fixed" and not counted.any():
             raise InputError(
                 f"policy={self.args.policy} draws latents, and no prompt of the batch has one; put <|latent|> into them"
             )
@@ -161,6 +174,8 @@ class ThoughtTrainer:
         """Generate, and make the thoughts that were drawn a part of the completions."""
         prompt_ids, completion_ids, *rest = super()._generate(prompts)  # type: ignore[misc]  # TRL's
         self._refuse_endless(completion_ids)
+        if self.args.stop != "fixed":
+            return prompt_ids, completion_ids, *self._with_mask(rest, self._read_open(completion_ids))
         self._written = completion_ids
         places = [self._places(ids) for ids in prompt_ids]
         self._latents = [sum(row) for row in places]
@@ -174,6 +189,21 @@ class ThoughtTrainer:
         completion_ids = [ids[at:] + own for ids, at, own in zip(prompt_ids, starts, completion_ids, strict=True)]
         prompt_ids = [ids[:at] for ids, at in zip(prompt_ids, starts, strict=True)]
         return prompt_ids, completion_ids, *self._with_mask(rest, mask)
+
+    def _read_open(self, completion_ids: list[list[int]]) -> list[list[int]]:
+        """Take note of the thoughts that completions begin with; return which tokens count."""
+        latent, learned = self._latent(self.model).config.latent_token_id, self.args.stop == "learned"
+        self._latents = [next(at for at, token in enumerate(ids) if token != latent) for ids in completion_ids]
+        self._written = [ids[number + 1 :] for ids, number in zip(completion_ids, self._latents, strict=True)]
+        decided = learned or self.policy.stochastic
+        ends = [learned and number < self.num_latents for number in self._latents]  # the last latent ends a thought anyway
+        thoughts = [torch.tensor([decided] * number + [end]) for number, end in zip(self._latents, ends, strict=True)]
+        device = self.accelerator.device
+        numbers = torch.tensor(self._latents, device=device)
+        counted = torch.arange(int(numbers.max()), device=device) < numbers.unsqueeze(1)  # (B, K)
+        given = pad_sequence([~thought for thought in thoughts], batch_first=True).to(device)  # (B, K + 1)
+        self._thoughts = ({} if self._thoughts is None else self._thoughts[0], counted, given)
+        return [thought.int().tolist() + [1] * len(ids) for thought, ids in zip(thoughts, self._written, strict=True)]
 
     def _with_mask(self, rest: list, mask: list[list[int]]) -> list:
         """Return the rest of what TRL's `_generate` returns, saying which tokens of each completion count."""
@@ -241,6 +271,9 @@ class ThoughtTrainer:
             places = thoughts.places[:, -logits_to_keep:].nonzero(as_tuple=True)
             latents = thoughts.log_probs[counted[rows]].to(tokens.dtype)
             tokens = tokens.index_put(places, latents)
+            if self.args.stop == "learned":
+                scores = thoughts.stop_scores[:, -logits_to_keep - 1 : -1]  # (B, C), each of the column before
+                tokens = with_stops(tokens, scores, counted[rows].sum(1), self.temperature)
             within = torch.nn.functional.pad(given[rows], (0, logits_to_keep - given.shape[1]))  # (B, C)
             parts.append((tokens.masked_fill(within, 0.0), *others))
         tokens, entropies, losses = zip(*parts, strict=True)

@@ -28,6 +28,13 @@ def saved(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("latent"))
 
 
+@pytest.fixture(scope="module")
+def fitting(saved, tmp_path_factory):
+    """Return what gives a model whose feedback fits a policy."""
+    gated = save_model(tmp_path_factory.mktemp("gated"), feedback="gated")
+    return lambda policy: gated if policy == "token" else saved
+
+
 def weights(trainer) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in trainer.model.named_parameters() if value.requires_grad}
 
@@ -127,10 +134,10 @@ def test_a_latent_counts_like_a_token(saved, tmp_path, kind, level):
 
 @pytest.mark.parametrize("peft", [None, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("policy", STOCHASTIC)
-def test_the_first_ratio_is_one(saved, tmp_path, policy, peft):
+def test_the_first_ratio_is_one(fitting, tmp_path, policy, peft):
     """Old log-probabilities, computed when the thought is drawn, are those of the first step: nothing is clipped."""
     seen = []
-    trainer = make(saved, tmp_path, policy=policy, peft_config=peft, steps_per_generation=2, max_steps=1, **EXACT)
+    trainer = make(fitting(policy), tmp_path, policy=policy, peft_config=peft, steps_per_generation=2, max_steps=1, **EXACT)
     kept = trainer._get_per_token_logps_and_entropies
     trainer._get_per_token_logps_and_entropies = lambda *args, **more: seen.append(kept(*args, **more)) or seen[-1]
     losses = trainer._compute_loss
@@ -188,6 +195,7 @@ def test_accumulation(saved, tmp_path, policy):
 
 WANTED = {
     "multiplex": lambda record: (record["ids"] == 5).double().mean((1, 2)),
+    "token": lambda record: (record["ids"] == 5).double().mean(1),
     "gumbel": lambda record: (record["scores"].softmax(-1) * (record["ids"] == 5)).sum(-1).mean(1),
     "gaussian": lambda record: record["latent"][..., 0].mean(1),
     "dropout": lambda record: record["latent"][..., 0].mean(1),
@@ -195,7 +203,7 @@ WANTED = {
 
 
 @pytest.mark.parametrize("policy", STOCHASTIC)
-def test_thoughts_learn(saved, tmp_path, policy):
+def test_thoughts_learn(fitting, tmp_path, policy):
     """Where the thought alone is rewarded, whatever is written, such thoughts become likelier."""
     earned = []
 
@@ -205,7 +213,8 @@ def test_thoughts_learn(saved, tmp_path, policy):
 
     options = {"gumbel": {"top_k": 100}}.get(policy, {})
     common = {"max_steps": 40, "per_device_train_batch_size": 16, "num_generations": 8, "max_completion_length": 2}
-    trainer = make(saved, tmp_path, reward=reward, policy=policy, policy_options=options, allow_truncated=True, **common)
+    more = {"policy": policy, "policy_options": options, "allow_truncated": True}
+    trainer = make(fitting(policy), tmp_path, reward=reward, **more, **common)
     trainer.train()
     first, last = (torch.tensor(earned[part]) for part in (slice(0, 8), slice(-8, None)))
     assert last.mean() > first.mean() + first.std() / 2
@@ -354,7 +363,8 @@ def test_a_reward_may_have_none_to_give(saved, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("feedback", "policy"), [("hidden", "multiplex"), ("learned", "gaussian"), ("projection", "gumbel")]
+    ("feedback", "policy"),
+    [("hidden", "multiplex"), ("learned", "gaussian"), ("projection", "gumbel"), ("soft", "token"), ("gated", "multiplex")],
 )
 def test_a_policy_that_does_not_fit(tmp_path, feedback, policy):
     saved = save_model(tmp_path / "model", feedback=feedback)

@@ -23,6 +23,13 @@ def saved(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("latent"))
 
 
+@pytest.fixture(scope="module")
+def fitting(saved, tmp_path_factory):
+    """Return what gives a model whose feedback fits a policy."""
+    gated = save_model(tmp_path_factory.mktemp("gated"), feedback="gated")
+    return lambda policy: gated if policy == "token" else saved
+
+
 @pytest.mark.parametrize("peft", [None, LoraConfig(r=4, target_modules="all-linear")], ids=["full", "lora"])
 def test_deterministic_is_the_stock_trainer(saved, tmp_path, peft):
     """The same losses and weights to the last bit, as nothing is changed."""
@@ -37,8 +44,9 @@ def test_deterministic_is_the_stock_trainer(saved, tmp_path, peft):
 
 
 @pytest.mark.parametrize("policy", STOCHASTIC)
-def test_loss_and_gradient_by_hand(saved, tmp_path, policy):
+def test_loss_and_gradient_by_hand(fitting, tmp_path, policy):
     """One ratio a row over its K latents and n tokens; it is 1 at the first step, and what is given adds nothing."""
+    saved = fitting(policy)
     trainer = make(saved, tmp_path, policy=policy, **OURS, **EXACT)
     trainer.model.train()
     batch = trainer._generate_and_score_completions([saved.prompts[row] for row in (0, 0, 1, 1)])
