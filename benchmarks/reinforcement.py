@@ -33,7 +33,8 @@ from latent_trainer.rl import LatentGRPOConfig, LatentGRPOTrainer
 from latent_trainer.rl.rewards import build_rewards
 from latent_trainer.whole_files import write_json
 
-RECORD = Path(__file__).resolve().parents[1] / "results" / "reinforcement.json"
+ROOT = Path(__file__).resolve().parents[1]
+RECORD = ROOT / "results" / "reinforcement.json"
 OPERATIONS, LATENTS, TEST, VALIDATION = 6, 6, 1000, 400
 BAR, FIRST_LOOK, LOOK = 0.45, 100, 10  # when a start is stopped: from which step on, and how often, somebody looks
 STARTS = {"hidden": [], "soft": ["--feedback", "soft", "--feedback_options", "{}"]}

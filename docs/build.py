@@ -14,6 +14,7 @@ from pathlib import Path
 from evidence import pretrained, pretrained_in_short
 from papers import papers
 from prosqa_table import prosqa
+from reinforcement_table import reinforced, reinforced_in_short
 
 from latent_trainer.analysis.audit.verdicts import QUESTIONS
 from latent_trainer.data.generated import combinatorics, convex
@@ -35,6 +36,7 @@ PAGES = (
     "docs/evaluation.md",
     "docs/hub.md",
     "docs/performance.md",
+    "docs/reinforcement.md",
     "docs/scaling.md",
     "docs/testing.md",
     "docs/trainer.md",
@@ -404,6 +406,8 @@ TABLES = {
     f"results/pretrained/stories.json{IN_SHORT}": pretrained_in_short,
     "results/probes.json": probes,
     "results/prosqa.json": prosqa,
+    "results/reinforcement.json": reinforced,
+    f"results/reinforcement.json{IN_SHORT}": reinforced_in_short,
     "results/versions.json": versions,
     "results/benchmarks/training-gpt2.json": training,
     "results/benchmarks/training-qwen2.5-0.5b.json": training,
