@@ -14,7 +14,7 @@ from pathlib import Path
 from evidence import pretrained, pretrained_in_short
 from papers import papers
 from prosqa_table import prosqa
-from reinforcement_table import reinforced, reinforced_in_short
+from reinforcement_table import costs, reinforced, reinforced_in_short, shorter
 
 from latent_trainer.analysis.audit.verdicts import QUESTIONS
 from latent_trainer.data.generated import combinatorics, convex
@@ -406,6 +406,8 @@ TABLES = {
     f"results/pretrained/stories.json{IN_SHORT}": pretrained_in_short,
     "results/probes.json": probes,
     "results/prosqa.json": prosqa,
+    "results/benchmarks/reinforcing-gpt2.json": costs,
+    "results/thought-length.json": shorter,
     "results/reinforcement.json": reinforced,
     f"results/reinforcement.json{IN_SHORT}": reinforced_in_short,
     "results/versions.json": versions,

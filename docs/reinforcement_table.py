@@ -1,4 +1,4 @@
-"""The tables of reinforcement learning from half-trained models, for `build`."""
+"""The tables of reinforcement learning, for `build`."""
 
 from statistics import mean
 
@@ -68,3 +68,50 @@ def _each(shares: list[float]) -> str:
 
 def _minutes(seconds: list[float]) -> str:
     return ", ".join(f"{one / 60:.1f}" for one in seconds)
+
+
+def shorter(record: dict) -> str:
+    """Return accuracy and latents before and after thoughts have learned to be short."""
+    operations = list(record["config"]["shares"])
+    titles = [f"{number} operations" for number in operations]
+    lines = [
+        f"| thoughts | test accuracy | latents | less six latents (p) | latents of {' | '.join(titles)} |",
+        "|---|---:|---:|---:|" + "---:|" * len(operations),
+    ]
+    for name, row in record["rows"].items():
+        test = row["against_six_latents"]
+        lost = "" if name == "six latents" else f"{-100 * test['difference']:+.1f} ({test['p_value']:.0e})"
+        own = " | ".join(f"{row['by_operations'][number]['latents']:.1f}" for number in operations)
+        accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f} %"
+        lines.append(f"| {SHORTER.get(name, name)} | {accuracy} | {row['latents']:.2f} | {lost} | {own} |")
+    config, settings = record["config"], record["config"]["settings"]
+    lines += [
+        "",
+        f"Seed {config['seed']}; ± is one standard error over test problems, p McNemar's exact paired test. "
+        f"{settings['max_steps']} steps of {settings['per_device_train_batch_size']} answers each, the reward `length` with "
+        f"a weight of {config['weights']['correct and length'][1]}. Rewritten by `python benchmarks/thought_length.py`.",
+    ]
+    return "\n".join(lines)
+
+
+SHORTER = {
+    "six latents": "six latents, always",
+    "correct": "then rewarded: `correct`",
+    "correct and length": "then rewarded: `correct` and `length`",
+}
+
+
+def costs(record: dict) -> str:
+    """Return the seconds of rollouts and steps against stock TRL on the model below."""
+    lines = ["| policy, phase | seconds | times stock | quartiles |", "|---|---:|---:|---:|"]
+    for name, row in record["rows"].items():
+        quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
+        lines.append(f"| {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {quartiles} |")
+    config = record["config"]
+    lines += [
+        "",
+        f"{config['shape']} shape, random weights, {config['batch']} answers of {config['new_tokens']} tokens after "
+        f"{config['latents']} latents, {config['rounds']} interleaved rounds, medians, {record['device']}. Plain: TRL's own "
+        "trainer on the model below, over as many positions. Rewritten by `python benchmarks/reinforcing.py`.",
+    ]
+    return "\n".join(lines)
