@@ -27,7 +27,7 @@ from latent_trainer.cli.train import make_trainer
 from latent_trainer.data import as_problems, load_problems
 from latent_trainer.data.template import resolve_template
 from latent_trainer.evaluation.generation import generate_answers
-from latent_trainer.evaluation.record import write_record
+from latent_trainer.evaluation.record import environment, write_record
 from latent_trainer.evaluation.statistics import mcnemar
 from latent_trainer.rl import LatentGRPOConfig, LatentGRPOTrainer
 from latent_trainer.rl.rewards import build_rewards
@@ -45,7 +45,6 @@ SETTINGS = {
     "max_steps": 100,
     "num_generations": 8,
     "per_device_train_batch_size": 128,
-    "learning_rate": 3e-5,
     "lr_scheduler_type": "constant_with_warmup",
     "warmup_steps": 5,
     "temperature": 1.0,
@@ -54,6 +53,7 @@ SETTINGS = {
     "adam_beta2": 0.99,
     "max_grad_norm": 1.0,
 }
+RATES = {"deterministic": 3e-5, "multiplex": 1e-4}  # learning rates
 QUIET = {"report_to": "none", "disable_tqdm": True, "logging_steps": 10, "save_strategy": "no", "use_cpu": True}
 QUIET |= {"bf16": False, "gradient_checkpointing": False}
 EVERY = 25  # steps between two points of a curve
@@ -197,7 +197,7 @@ def run(arm: str, seed: int, folder: Path) -> dict:
     model.config.num_latents = LATENTS  # its last stage may have had fewer
     before = tested(model, tokenizer, policy, seed)
     set_seed(seed)
-    args = LatentGRPOConfig(str(folder / "rl"), policy=policy, seed=seed, **SETTINGS, **QUIET)
+    args = LatentGRPOConfig(str(folder / "rl"), policy=policy, seed=seed, learning_rate=RATES[policy], **SETTINGS, **QUIET)
     reward = Taught(build_rewards(["correct"], None, tokenizer, resolve_template(model.config.template))[0], teaching, seed)
     trainer = (OwnAnswers if teaching == "own answers" else LatentGRPOTrainer)(
         model,
@@ -212,6 +212,7 @@ def run(arm: str, seed: int, folder: Path) -> dict:
     trainer.add_callback(curve)
     trainer.train()
     outcome = {"before": before, "after": tested(model, tokenizer, policy, seed), "curve": curve.points}
+    outcome["git_commit"] = environment()["git_commit"]
     write_json(str(kept), outcome)
     return outcome
 
@@ -232,6 +233,7 @@ def summary(outcomes: dict[int, dict]) -> dict:
     row = {"seeds": list(outcomes), **shares, "gain": mean(gains), "gain_stderr": over_seeds(gains), "gains": gains}
     for name in ("seconds", "processor_seconds"):
         row[name] = [one["curve"][-1][name] for one in outcomes.values()]
+    row["git_commits"] = [one["git_commit"] for one in outcomes.values()]
     row["curves"] = {str(seed): one["curve"] for seed, one in outcomes.items()}
     if all("drawn" in one["after"] for one in outcomes.values()):
         row["drawn"] = {when: [share(one[when]["drawn"]) for one in outcomes.values()] for when in ("before", "after")}
@@ -263,7 +265,14 @@ def written(found: dict[str, dict[int, dict]]) -> dict:
             both = f"{policy}, rewarded", f"{policy}, {control}"
             if all(found.get(arm) for arm in both):
                 rows[both[0]].setdefault("against", {})[control] = paired(*(found[arm] for arm in both))
-    config = {"settings": SETTINGS, "operations": OPERATIONS, "latents": LATENTS, "bar": BAR, "test_problems": TEST}
+    config = {
+        "settings": SETTINGS,
+        "learning_rates": RATES,
+        "operations": OPERATIONS,
+        "latents": LATENTS,
+        "bar": BAR,
+        "test_problems": TEST,
+    }
     write_record(str(RECORD), {"rows": rows}, config, problems=problems("test"))
     return rows
 

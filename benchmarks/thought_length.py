@@ -14,7 +14,7 @@ from statistics import mean
 
 import torch
 from datasets import Dataset
-from reinforcement import LATENTS, QUIET, ROOT, SETTINGS, clocks
+from reinforcement import LATENTS, QUIET, RATES, ROOT, SETTINGS, clocks
 from transformers import PrinterCallback, set_seed
 
 from latent_trainer import bundled
@@ -93,6 +93,7 @@ def main() -> None:
         model, tokenizer = load_saved(place)
         set_seed(args.seed)
         settings = {**SETTINGS, **QUIET, "seed": args.seed, "stop": "learned", "max_latents": LATENTS}
+        settings["learning_rate"] = RATES["deterministic"]
         trainer = LatentGRPOTrainer(
             model,
             args=LatentGRPOConfig(str(folder / "rl"), rewards=ARMS[arm], reward_weights=WEIGHTS[arm], **settings),

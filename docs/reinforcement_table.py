@@ -57,7 +57,7 @@ def _made(record: dict) -> str:
         "the other; ± is the standard error over seeds, p McNemar's exact paired test over the test problems of all seeds "
         f"that both arms have. {settings['max_steps']} steps of {settings['per_device_train_batch_size']} answers, "
         f"{settings['num_generations']} to a prompt, `loss_type: {settings['loss_type']}`, learning rate "
-        f"{settings['learning_rate']:g}. Minutes of training of each seed, {record['device']}, shared with other work, so "
+        f"{' and '.join(f'{rate:g} ({name})' for name, rate in config['learning_rates'].items())}. Minutes of training of each seed, {record['device']}, shared with other work, so "
         "that they are upper bounds. Rewritten by `python benchmarks/reinforcement.py`."
     )
 
