@@ -52,13 +52,14 @@ def _curves(record: dict) -> str:
 
 def _made(record: dict) -> str:
     config, settings = record["config"], record["config"]["settings"]
+    rates = ", ".join(f"{rate:g} ({name})" for name, rate in config["learning_rates"].items())
     return (
         f"Accuracy in % of {config['test_problems']} test problems, {config['latents']} latents, a row's seeds one after "
         "the other; ± is the standard error over seeds, p McNemar's exact paired test over the test problems of all seeds "
         f"that both arms have. {settings['max_steps']} steps of {settings['per_device_train_batch_size']} answers, "
-        f"{settings['num_generations']} to a prompt, `loss_type: {settings['loss_type']}`, learning rate "
-        f"{' and '.join(f'{rate:g} ({name})' for name, rate in config['learning_rates'].items())}. Minutes of training of each seed, {record['device']}, shared with other work, so "
-        "that they are upper bounds. Rewritten by `python benchmarks/reinforcement.py`."
+        f"{settings['num_generations']} to a prompt, `loss_type: {settings['loss_type']}`, learning rates {rates}. Minutes "
+        f"of training of each seed, {record['device']}, shared with other work, so that they are upper bounds. Rewritten "
+        "by `python benchmarks/reinforcement.py`."
     )
 
 
