@@ -42,7 +42,6 @@ POLICIES = {"deterministic": "hidden", "multiplex": "soft"}
 TEACHING = ("rewarded", "own answers", "shuffled")
 ARMS = {f"{policy}, {teaching}": (policy, teaching) for policy in POLICIES for teaching in TEACHING}
 SETTINGS = {
-    "max_steps": 100,
     "num_generations": 8,
     "per_device_train_batch_size": 128,
     "lr_scheduler_type": "constant_with_warmup",
@@ -54,6 +53,7 @@ SETTINGS = {
     "max_grad_norm": 1.0,
 }
 RATES = {"deterministic": 3e-5, "multiplex": 1e-4}  # learning rates
+STEPS = {"deterministic": 100, "multiplex": 200}
 QUIET = {"report_to": "none", "disable_tqdm": True, "logging_steps": 10, "save_strategy": "no", "use_cpu": True}
 QUIET |= {"bf16": False, "gradient_checkpointing": False}
 EVERY = 25  # steps between two points of a curve
@@ -157,6 +157,11 @@ class OwnAnswers(LatentGRPOTrainer):
         return {**batch, "advantages": right / right.mean().clamp(min=1 / len(right))}
 
 
+def of_policy(policy: str) -> dict:
+    """Return the settings of a policy's arms."""
+    return {**SETTINGS, "learning_rate": RATES[policy], "max_steps": STEPS[policy]}
+
+
 def problems(split: str, size: int | None = None):
     """Return problems of the demonstration."""
     size = {"validation": VALIDATION, "test": TEST}[split] if size is None else size
@@ -197,7 +202,7 @@ def run(arm: str, seed: int, folder: Path) -> dict:
     model.config.num_latents = LATENTS  # its last stage may have had fewer
     before = tested(model, tokenizer, policy, seed)
     set_seed(seed)
-    args = LatentGRPOConfig(str(folder / "rl"), policy=policy, seed=seed, learning_rate=RATES[policy], **SETTINGS, **QUIET)
+    args = LatentGRPOConfig(str(folder / "rl"), policy=policy, seed=seed, **of_policy(policy), **QUIET)
     reward = Taught(build_rewards(["correct"], None, tokenizer, resolve_template(model.config.template))[0], teaching, seed)
     trainer = (OwnAnswers if teaching == "own answers" else LatentGRPOTrainer)(
         model,
@@ -268,6 +273,7 @@ def written(found: dict[str, dict[int, dict]]) -> dict:
     config = {
         "settings": SETTINGS,
         "learning_rates": RATES,
+        "steps": STEPS,
         "operations": OPERATIONS,
         "latents": LATENTS,
         "bar": BAR,

@@ -14,7 +14,7 @@ from statistics import mean
 
 import torch
 from datasets import Dataset
-from reinforcement import LATENTS, QUIET, RATES, ROOT, SETTINGS, clocks
+from reinforcement import LATENTS, QUIET, ROOT, clocks, of_policy
 from transformers import PrinterCallback, set_seed
 
 from latent_trainer import bundled
@@ -92,8 +92,7 @@ def main() -> None:
     for arm in reversed(ARMS):
         model, tokenizer = load_saved(place)
         set_seed(args.seed)
-        settings = {**SETTINGS, **QUIET, "seed": args.seed, "stop": "learned", "max_latents": LATENTS}
-        settings["learning_rate"] = RATES["deterministic"]
+        settings = {**of_policy("deterministic"), **QUIET, "seed": args.seed, "stop": "learned", "max_latents": LATENTS}
         trainer = LatentGRPOTrainer(
             model,
             args=LatentGRPOConfig(str(folder / "rl"), rewards=ARMS[arm], reward_weights=WEIGHTS[arm], **settings),
@@ -111,7 +110,13 @@ def main() -> None:
         )
         for name, own in right.items():
             rows[name]["against_six_latents"] = mcnemar(right["six latents"], own)
-        config = {"settings": SETTINGS, "latents": LATENTS, "shares": SHARES, "weights": WEIGHTS, "seed": args.seed}
+        config = {
+            "settings": of_policy("deterministic"),
+            "latents": LATENTS,
+            "shares": SHARES,
+            "weights": WEIGHTS,
+            "seed": args.seed,
+        }
         write_record(str(RECORD), {"rows": rows}, config, problems=as_problems(problems("test")))
 
 

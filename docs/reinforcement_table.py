@@ -46,18 +46,21 @@ def _curves(record: dict) -> str:
         at = {
             step: [one["accuracy"] for own in row["curves"].values() for one in own if one["step"] == step] for step in steps
         }
-        lines.append(f"| {arm} | {' | '.join(f'{100 * mean(at[step]):.1f}' for step in steps)} |")
+        cells = [f"{100 * mean(at[step]):.1f}" if at[step] else "" for step in steps]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _made(record: dict) -> str:
     config, settings = record["config"], record["config"]["settings"]
-    rates = ", ".join(f"{rate:g} ({name})" for name, rate in config["learning_rates"].items())
+    rates = ", ".join(
+        f"{config['steps'][name]} steps at {rate:g} ({name})" for name, rate in config["learning_rates"].items()
+    )
     return (
         f"Accuracy in % of {config['test_problems']} test problems, {config['latents']} latents, a row's seeds one after "
         "the other; ± is the standard error over seeds, p McNemar's exact paired test over the test problems of all seeds "
-        f"that both arms have. {settings['max_steps']} steps of {settings['per_device_train_batch_size']} answers, "
-        f"{settings['num_generations']} to a prompt, `loss_type: {settings['loss_type']}`, learning rates {rates}. Minutes "
+        f"that both arms have. {settings['per_device_train_batch_size']} answers a step, {settings['num_generations']} to a "
+        f"prompt, `loss_type: {settings['loss_type']}`; {rates}. Minutes "
         f"of training of each seed, {record['device']}, shared with other work, so that they are upper bounds. Rewritten "
         "by `python benchmarks/reinforcement.py`."
     )
