@@ -1,7 +1,7 @@
 """What a latent model adds to a trainer of TRL: latents that a policy draws, among the tokens whose likelihood changes."""
 
 import zlib
-from copy import copy
+from copy import copy, deepcopy
 
 import torch
 from datasets import Dataset, IterableDataset
@@ -112,6 +112,8 @@ class ThoughtTrainer:
             raise InputError(f"policy={args.policy} draws latents in TRL's own generation; leave tools and rollout_func out")
         if args.stop != "fixed":
             self.generation_config.max_new_tokens += self.num_latents + 1  # the thought and its end
+        if args.stop == "learned" and self.ref_model is not None:  # TRL has loaded it from where the model came from
+            self._latent(self.ref_model).stop_head = deepcopy(latent.stop_head).requires_grad_(False)
 
     @staticmethod
     def _prompts(dataset) -> tuple:

@@ -264,3 +264,11 @@ def test_refused_prompts(saved, tmp_path):
         make(saved, tmp_path, **LEARNED).train()
     with pytest.raises(InputError, match="a new stop head starts from problems"):
         make(saved, tmp_path, stop="learned", cold_start=8)
+
+
+def test_the_reference_has_the_head(saved, tmp_path):
+    """A reference model is loaded without the new head and gets it as it starts: no divergence before the first step."""
+    trainer = make(saved, tmp_path, dataset=saved.problems, beta=0.1, **{**LEARNED, "policy": "multiplex"})
+    trainer.train()
+    first, second = (row["kl"] for row in trainer.state.log_history if "kl" in row)
+    assert first == pytest.approx(0, abs=1e-6) and second > 1e-7
