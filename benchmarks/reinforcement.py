@@ -5,8 +5,8 @@ Run: python benchmarks/reinforcement.py [--seeds 0 1 2] [--arms "deterministic, 
 A start is the demonstration's own model, on its own recipe, stopped as soon as its six latents answer `BAR` of the
 validation problems. From it every arm takes the same number of steps, of as many answers to the same problems: *rewarded*
 for right answers; *own answers*, supervised on the right ones among answers that the start has given; and *shuffled*,
-rewarded as often, but the rewards of a prompt's answers change places. Settings were chosen on the validation split with
-seed 0. The test split is read once before and once after a run. Finished runs are kept in runs/reinforcement and not
+rewarded as often, but the rewards of a prompt's answers change places. Settings were chosen with seed 0, as docs/log.md
+says. The test split is read once before and once after a run. Finished runs are kept in runs/reinforcement and not
 repeated.
 """
 

@@ -53,7 +53,8 @@ class ThinkingProcessor(LogitsProcessor):
             self._sure = torch.zeros_like(entropy)
         sure = entropy < (float("-inf") if self.threshold is None else self.threshold)
         self._sure = torch.where(sure, torch.where(so_far == 0, 0, self._sure) + 1, 0)  # a thought starts unsure
-        stop = (self._sure >= self.patience) | (scores.argmax(-1) == self.eot) | self._at_limit(so_far)
+        limit = self._limit(scores)
+        stop = (self._sure >= self.patience) | (scores.argmax(-1) == self.eot) | (so_far >= limit)
         token = torch.where(stop, self.eot, self.latent)  # (B,)
         forced = torch.full_like(scores, float("-inf")).scatter(1, token.unsqueeze(1), 0.0)
         return torch.where(thinking.unsqueeze(1), forced, scores)
@@ -66,12 +67,10 @@ class ThinkingProcessor(LogitsProcessor):
         so_far = ((input_ids == self.latent) & (place > last_bot.unsqueeze(1))).sum(1)
         return last_bot > last_eot, so_far
 
-    def _at_limit(self, so_far: torch.Tensor) -> torch.Tensor:
-        """Return which rows (B,) have thought as long as they may."""
-        limit = torch.as_tensor(self.num_latents, device=so_far.device)
-        if limit.ndim:
-            limit = limit.repeat_interleave(len(so_far) // len(limit))  # (B * beams,)
-        return so_far >= limit
+    def _limit(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return the most latents of every row of ``scores`` (B, V): one number, or (B,)."""
+        limit = torch.as_tensor(self.num_latents, device=scores.device)
+        return limit.repeat_interleave(len(scores) // len(limit)) if limit.ndim else limit  # (B * beams,)
 
 
 class StopHeadProcessor(ThinkingProcessor):
@@ -92,7 +91,7 @@ class StopHeadProcessor(ThinkingProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return the scores (B, V), of two tokens alone where a row thinks, and of one where it has to stop."""
         thinking, so_far = self._thoughts(input_ids)
-        limited = self._at_limit(so_far)
+        limited = so_far >= self._limit(scores)
         own = torch.full_like(scores, float("-inf"))
         own[:, self.eot] = torch.where(limited, 0.0, self.model.stop_scores.to(scores.dtype))
         own[:, self.latent] = torch.where(limited, float("-inf"), 0.0)
