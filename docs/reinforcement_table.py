@@ -21,19 +21,27 @@ def reinforced_in_short(record: dict) -> str:
 
 def _arms(record: dict) -> str:
     lines = [
-        "| latents | taught | seeds | test accuracy before | after | gain | rewarded is ahead by (p) | minutes |",
-        "|---|---|---|---:|---:|---:|---:|---:|",
+        "| latents | taught | seeds | test accuracy before | after | gain | rewarded is ahead by (p) "
+        "| with drawn latents | minutes |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for arm, row in record["rows"].items():
+    for arm, row in _ordered(record):
         policy, teaching = arm.split(", ")
         against = record["rows"].get(f"{policy}, rewarded", {}).get("against", {}).get(teaching)
         ahead = f"{100 * against['difference']:+.1f} ({against['p_value']:.0e})" if against else ""
+        drawn = " to ".join(_each(row["drawn"][when]) for when in ("before", "after")) if "drawn" in row else ""
         error = "" if row["gain_stderr"] is None else f" ± {100 * row['gain_stderr']:.1f}"
         lines.append(
             f"| {policy} | {TEACHING[teaching]} | {', '.join(map(str, row['seeds']))} | {_each(row['before'])} "
-            f"| {_each(row['after'])} | {100 * row['gain']:+.1f}{error} | {ahead} | {_minutes(row['seconds'])} |"
+            f"| {_each(row['after'])} | {100 * row['gain']:+.1f}{error} | {ahead} | {drawn} "
+            f"| {_minutes(row['seconds'])} |"
         )
     return "\n".join(lines)
+
+
+def _ordered(record: dict) -> list[tuple[str, dict]]:
+    """Return arms and their rows, those of a policy together."""
+    return sorted(record["rows"].items(), key=lambda one: (one[0].split(", ")[0], [*TEACHING].index(one[0].split(", ")[1])))
 
 
 def _curves(record: dict) -> str:
@@ -42,7 +50,7 @@ def _curves(record: dict) -> str:
         f"| validation accuracy after .. steps | {' | '.join(map(str, steps))} |",
         "|---|" + "---:|" * len(steps),
     ]
-    for arm, row in record["rows"].items():
+    for arm, row in _ordered(record):
         at = {
             step: [one["accuracy"] for own in row["curves"].values() for one in own if one["step"] == step] for step in steps
         }
