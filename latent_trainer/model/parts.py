@@ -14,6 +14,8 @@ from latent_trainer.rollout.settings import check_rollout
 class WithParts:
     """The parts of a latent model that come and go with a method; comes before `PreTrainedModel`."""
 
+    stop_head: nn.Linear | None
+
     def configure(
         self,
         feedback: str,
