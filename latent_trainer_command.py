@@ -10,6 +10,7 @@ from pathlib import Path
 COMMANDS = {
     "train": "train a model from a YAML recipe",
     "reinforce": "train a saved model further by reinforcement learning, thoughts included",
+    "reward": "train a small model that tells right thoughts from wrong ones, for best of N",
     "evaluate": "grade generated answers of a saved model",
     "generate": "answer questions with a saved model",
     "chat": "talk to a saved model in the terminal, and look into its thoughts",

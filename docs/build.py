@@ -14,6 +14,7 @@ from pathlib import Path
 from evidence import audits, pretrained, pretrained_in_short
 from papers import papers
 from prosqa_table import methods_on_prosqa, prosqa
+from reinforcement_table import costs, reinforced, reinforced_in_short, shorter
 
 from latent_trainer.analysis.audit.verdicts import QUESTIONS
 from latent_trainer.data.generated import combinatorics, convex
@@ -35,6 +36,7 @@ PAGES = (
     "docs/evaluation.md",
     "docs/hub.md",
     "docs/performance.md",
+    "docs/reinforcement.md",
     "docs/scaling.md",
     "docs/testing.md",
     "docs/trainer.md",
@@ -406,6 +408,10 @@ TABLES = {
     "results/probes.json": probes,
     "results/prosqa.json": prosqa,
     "results/tiny/prosqa.json": methods_on_prosqa,
+    "results/benchmarks/reinforcing-gpt2.json": costs,
+    "results/thought-length.json": shorter,
+    "results/reinforcement.json": reinforced,
+    f"results/reinforcement.json{IN_SHORT}": reinforced_in_short,
     "results/versions.json": versions,
     "results/benchmarks/training-gpt2.json": training,
     "results/benchmarks/training-qwen2.5-0.5b.json": training,

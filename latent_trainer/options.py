@@ -72,6 +72,7 @@ Seed = Annotated[int, Bounds(least=0, most=2**32 - 1)]  # what numpy takes
 Share = Annotated[float, Bounds(least=0, most=1)]
 Weight = Annotated[float, Bounds(least=0)]
 Scale = Annotated[float, Bounds(above=0)]
+Inside = Annotated[float, Bounds(above=0, below=1)]
 Mass = Annotated[float, Bounds(above=0, most=1)]
 Dropout = Annotated[float, Bounds(least=0, below=1)]
 

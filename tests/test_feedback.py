@@ -23,6 +23,8 @@ CASES = {
     "projection": {},
     "projection small": {"size": 8, "layer_norm": False},
     "fused": {},
+    "gated": {},
+    "gated wide": {"least": 0.2, "temperature": 0.7},
     "fused learned": {"learned": True, "weight": 0.3, "norm": "embedding", "top_k": 7},
     "soft": {},
     "soft sharp": {"temperature": 0.3, "top_k": 5},
@@ -337,3 +339,22 @@ def test_other_options_keep_trained_weights():
     with pytest.raises(InputError, match=r"feedback=projection has other weights with options .*'size': 7"):
         model.configure("projection", {"size": 7})
     assert model.config.feedback_options == {"size": 5}
+
+
+@torch.no_grad()
+def test_gated_by_hand():
+    """z = a e + sqrt(1 - a^2) i s, entry by entry; it starts near the token, whose embedding it is where a is 1."""
+    model = make("gated wide").double()
+    gate, embed = model.feedback, model.get_input_embeddings()
+    hidden, tokens = torch.randn(3, 32, dtype=torch.float64), torch.tensor([4, 5, 6])
+    likely = model.runner._thought_logits(hidden)
+    expected = (likely / 0.7).softmax(-1) @ embed.weight
+    token = embed(tokens)
+    r, i = gate.reset(token).sigmoid(), gate.keep(token).sigmoid()
+    a = torch.exp(-8 * torch.log1p(torch.exp(-gate.decay)) * r)
+    assert_close(model.runner.next_embedding(hidden, tokens), a * token + (1 - a**2).sqrt() * i * expected, 1e-12)
+    assert_close(model._next_embedding(hidden), gate.mix(hidden, likely.argmax(-1), embed, lambda _: likely), 1e-12)
+    shares = torch.exp(-8 * torch.log1p(torch.exp(-FEEDBACKS["gated"](32).double().decay)))
+    assert_close(shares, torch.linspace(0.9, 0.999, 32, dtype=torch.float64), 1e-6)
+    gate.decay.fill_(60.0)
+    assert_close(gate.mix(hidden, tokens, embed, lambda _: likely), token, 1e-12)

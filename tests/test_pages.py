@@ -23,6 +23,7 @@ SHORT = {
     "train": "--max_steps 2 --first_stage 3 --eval_steps 2 --max_train_problems 64 --max_eval_problems 8",
     "evaluate": "--max_eval_problems 8",
     "reinforce": "--max_steps 1 --per_device_train_batch_size 8 --max_train_problems 16 --use_cpu true",
+    "reward": "--max_train_problems 60 --max_eval_problems 8",
     "audit": "--max_eval_problems 24 --most 8",
     "probe": "--max_eval_problems 24 --most 8",
 }

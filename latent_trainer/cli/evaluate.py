@@ -61,7 +61,8 @@ class EvaluateArguments:
         default=False, metadata={"help": "Draw a thought for every answer; without it all answers to a problem share one."}
     )
     latent_do_sample_by: str | None = field(
-        default=None, metadata={"help": "How latents are drawn: noise (default), dropout, or a policy (multiplex, gumbel)."}
+        default=None,
+        metadata={"help": "How latents are drawn: noise (default), dropout, or a policy (multiplex, gumbel, token)."},
     )
     noise_std: Scale | None = field(default=None, metadata={"help": "Deviation of that noise; 0.1 by default."})
     dropout_p: Dropout | None = field(default=None, metadata={"help": "Probability of that dropout; 0.1 by default."})

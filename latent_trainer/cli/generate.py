@@ -13,7 +13,7 @@ from latent_trainer.data.lengths import Room
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.generation import new_tokens
 from latent_trainer.model.gguf import named
-from latent_trainer.model.thinking import ThinkingProcessor
+from latent_trainer.model.thinking import ThinkingProcessor, thought_processor
 from latent_trainer.options import Count, Positive, Weight, check_fields, parse_json
 
 
@@ -86,7 +86,9 @@ def run(argv: list[str]) -> None:
     settings = {"max_new_tokens": max_new_tokens, "do_sample": args.do_sample}
     if thinks:
         settings["max_new_tokens"] += num_latents + 1
-        thought = ThinkingProcessor(model.config, num_latents, args.entropy_threshold, args.patience or 1)
+        thought = thought_processor(model, num_latents)
+        if args.entropy_threshold is not None:
+            thought = ThinkingProcessor(model.config, num_latents, args.entropy_threshold, args.patience or 1)
         settings["logits_processor"] = [thought]
     sequences = model.generate(**batch, **settings)  # (B, T + new)
     written = sequences[:, batch["input_ids"].shape[1] :].tolist()

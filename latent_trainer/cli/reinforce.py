@@ -1,18 +1,24 @@
 """``latent-trainer reinforce``: train a saved model further by reinforcement learning, thoughts included."""
 
+from argparse import ArgumentParser
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
+from io import StringIO
+from typing import Literal
 
 from transformers import set_seed
 
 from latent_trainer.cli.arguments import AdapterArguments, DataArguments, parse
 from latent_trainer.cli.build import load_any, lora_config
+from latent_trainer.cli.config_file import read_config
 from latent_trainer.cli.train import KeepDataArguments
-from latent_trainer.errors import InputError
+from latent_trainer.errors import InputError, check_choice
 from latent_trainer.model.gguf import named
 from latent_trainer.options import parse_json
 from latent_trainer.rl.trl_release import require_trl
 from latent_trainer.whole_files import output_folder
 
+ALGORITHMS = ("grpo", "rloo")
 RESUMES = {"true": True, "latest": True, "false": None}
 
 
@@ -23,6 +29,9 @@ class ReinforceArguments(AdapterArguments):
     model: str | None = field(
         default=None,
         metadata={"help": "Folder or Hub name of a latent model, an adapter or a plain base model; or a GGUF file."},
+    )
+    algorithm: Literal["grpo", "rloo"] = field(
+        default="grpo", metadata={"help": "TRL's trainer: group relative (grpo) or with a leave-one-out baseline (rloo)."}
     )
     gguf_file: str | None = field(default=None, metadata={"help": "The GGUF file of model that holds a plain base model."})
     template: str | None = field(default=None, metadata={"help": "For a plain base model: how prompts are written."})
@@ -58,13 +67,14 @@ def run(argv: list[str]) -> None:
 
 
 def make_trainer(argv: list[str]) -> tuple:
-    """Return the `latent_trainer.rl.LatentGRPOTrainer` that the arguments describe, and what it resumes."""
+    """Return the trainer of `latent_trainer.rl` that the arguments describe, and what it resumes."""
     require_trl()
     # TRL takes seconds to import, and is there with the extra rl alone
-    from latent_trainer.rl.config import LatentGRPOConfig
+    from latent_trainer.rl.rloo import LatentRLOOTrainer
     from latent_trainer.rl.trainer import LatentGRPOTrainer
 
-    model_args, data_args, args = parse("reinforce", (ReinforceArguments, DataArguments, LatentGRPOConfig), argv)
+    kind = {"grpo": LatentGRPOTrainer, "rloo": LatentRLOOTrainer}[_algorithm(argv)]
+    model_args, data_args, args = parse("reinforce", (ReinforceArguments, DataArguments, kind.config_class), argv)
     output_folder("output_dir", args.output_dir)
     train_problems = data_args.load("train")
     evaluates = args.eval_strategy != "no" or args.do_eval
@@ -74,7 +84,7 @@ def make_trainer(argv: list[str]) -> tuple:
     model, tokenizer = load_any(
         model_args.model, model_args.template, model_args.feedback, model_args.feedback_options, thinks
     )
-    trainer = LatentGRPOTrainer(
+    trainer = kind(
         model,
         args=args,
         train_dataset=train_problems,
@@ -85,3 +95,16 @@ def make_trainer(argv: list[str]) -> tuple:
     trainer.add_callback(KeepDataArguments(data_args))
     resume = args.resume_from_checkpoint
     return trainer, RESUMES.get(str(resume).lower(), resume)
+
+
+def _algorithm(argv: list[str]) -> str:
+    """Return the algorithm that the arguments name: it decides what others there are."""
+    before = ArgumentParser(add_help=False, allow_abbrev=False)
+    before.add_argument("--config")
+    before.add_argument("--algorithm")
+    given, _ = before.parse_known_args(argv)
+    with redirect_stderr(StringIO()):  # whose file it is says `parse`, once
+        written = read_config(given.config) if given.config else {}
+    name = given.algorithm or written.get("algorithm") or ALGORITHMS[0]
+    check_choice("algorithm", name, ALGORITHMS)
+    return name

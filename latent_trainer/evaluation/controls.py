@@ -12,7 +12,7 @@ from latent_trainer.data.encoding import encode_prompts
 from latent_trainer.data.problem import Problem
 from latent_trainer.data.template import Template
 from latent_trainer.errors import InputError
-from latent_trainer.model.thinking import ThinkingProcessor
+from latent_trainer.model.thinking import thought_processor
 from latent_trainer.registry import Registry
 
 
@@ -57,7 +57,7 @@ def collect_latents(
 
 def _lengths(model, batch, most: int) -> list[int]:
     """Return how many latents a model thinks, of ``most``, after each prompt of a batch whose thoughts it ends itself."""
-    thinks = LogitsProcessorList([ThinkingProcessor(model.config, most)])
+    thinks = LogitsProcessorList([thought_processor(model, most)])
     rows = model.generate(**batch, max_new_tokens=most + 1, do_sample=False, logits_processor=thinks)
     return (rows[:, batch["input_ids"].shape[1] :] == model.config.latent_token_id).sum(1).tolist()
 

@@ -18,7 +18,7 @@ from latent_trainer.evaluation.answers import extract_answer, is_right
 from latent_trainer.evaluation.mode import evaluating
 from latent_trainer.evaluation.sampling import sampler
 from latent_trainer.model.context import context_length
-from latent_trainer.model.thinking import ThinkingProcessor
+from latent_trainer.model.thinking import thought_processor
 
 NEW_TOKENS = 64  # of a model that does not say how many it was trained to write
 
@@ -141,7 +141,7 @@ def generate_answers(
                 processors += sampler(names, model.device, **options)
             if opens:  # behind the sampler, so that a thought ends where the token that ends it is sampled
                 most: int | list[int] = num_latents if numbers is None else [numbers[index] for index in chosen]
-                processors.append(ThinkingProcessor(model.config, most))
+                processors.append(thought_processor(model, most))
             drawn = {} if thoughts is None else thoughts_of(thoughts, [(problems[one].id, samples[one]) for one in chosen])
             with meter:
                 written = model.generate(

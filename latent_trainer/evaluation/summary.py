@@ -42,10 +42,15 @@ def summarise(answers: list[Answer]) -> dict[str, float]:
         for k in (2**power for power in range(number.bit_length())):
             values = [pass_at_k(number, sum(one.correct for one in group), k) for group in groups]
             summary[f"pass@{k}"], summary[f"pass@{k}_stderr"] = mean_and_error(values)
-        votes = [_majority_is_right(group) for group in groups]
+        votes = majority_votes(answers)
         summary["majority"], summary["majority_stderr"] = mean_and_error(votes)
         summary["samples"] = number
     return summary
+
+
+def majority_votes(answers: list[Answer]) -> list[bool]:
+    """Return for every problem whether its most frequent answer is right; ``answers`` as for `summarise`."""
+    return [_majority_is_right(group) for group in _per_problem(answers)]
 
 
 def _per_problem(answers: list[Answer]) -> list[list[Answer]]:

@@ -55,7 +55,8 @@ def fitted(model: LatentForCausalLM, peft_config: PeftConfig) -> PeftConfig:
             config.fan_in_fan_out = True  # Conv1D keeps its weight transposed
         if config.trainable_token_indices is None:
             _train_token_rows(model, config)
-    whole = [name for name in ("feedback", "step_decoder", "objective") if _has_parameters(getattr(model, name))]
+    parts = ("feedback", "step_decoder", "stop_head", "objective")
+    whole = [name for name in parts if _has_parameters(getattr(model, name))]
     if whole:
         config.modules_to_save = sorted({*(config.modules_to_save or ()), *whole})
     return config

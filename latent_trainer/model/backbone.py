@@ -125,6 +125,8 @@ class Backbone(nn.Module):
             output_attentions=bool(attends),
         )
         hidden, hidden_states = output.hidden, output.hidden_states
+        if model.stop_head is not None and not torch.is_grad_enabled():
+            model.stop_scores = model.stop_head(hidden[:, -1]).squeeze(-1)  # (B,)
         if documents is not None:
             hidden = documents.together(hidden)  # (B, T, H)
             hidden_states = tuple(map(documents.together, hidden_states)) if hidden_states else None

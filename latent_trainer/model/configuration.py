@@ -41,6 +41,8 @@ class LatentConfig(PreTrainedConfig):
         template: the prompt template (fields of `latent_trainer.data.Template`) the model was trained with.
         num_latents: latents a prompt gets at generation.
         open_thought: whether the model ends its thought itself; ``num_latents`` are then the most it thinks.
+        stop_head: whether a head of its own says after every latent how likely the thought ends (`open_thought`).
+        stop_entropy: entropy of the next token, in nats, under which an open thought ends; None never ends it so.
         stage: the curriculum's stage it was trained up to; None for a model nobody has trained, or an older version has.
         base_form: how the base model wants to be called, as `latent_trainer.model.base_check` found it, and under which
             transformers; None before the first use.
@@ -71,6 +73,8 @@ class LatentConfig(PreTrainedConfig):
     template: dict | None = None
     num_latents: int = 0
     open_thought: bool = False
+    stop_head: bool = False
+    stop_entropy: float | None = None
     stage: int | None = None
     base_form: dict | None = None
     plugins: dict | None = None

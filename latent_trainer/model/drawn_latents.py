@@ -11,6 +11,7 @@ from latent_trainer.errors import InputError, check_choice
 from latent_trainer.methods.policies import POLICIES, build_policy, check_fit
 from latent_trainer.methods.policies.contract import LatentPolicy
 from latent_trainer.options import Dropout, Scale, conform
+from latent_trainer.rollout.settings import refuse_repeated
 from latent_trainer.rollout.thoughts import SampledThoughts, using
 
 NOISE_STD = 0.1
@@ -70,7 +71,7 @@ class Drawing:
             seeds: one a row; by default they are drawn from torch's own generator.
 
         Raises:
-            InputError: a policy that does not fit the model's feedback, or another number of seeds.
+            InputError: a policy that does not fit the model's feedback or rollout, or another number of seeds.
         """
         policy = self.policy()
         check_fit(self.by, policy, model.config.feedback, model.feedback)
@@ -78,6 +79,7 @@ class Drawing:
             raise InputError(f"latent_seeds has {len(seeds)} seeds for {rows} prompts; give one a prompt")
         if not policy.stochastic:
             return contextlib.nullcontext()
+        refuse_repeated(model.config.rollout)
         return using(model, SampledThoughts(policy, torch.randint(2**31, (rows,)).tolist() if seeds is None else seeds))
 
 

@@ -10,7 +10,7 @@ from latent_trainer.errors import InputError
 from latent_trainer.model.asked_latents import say_other_number, thought_lengths
 from latent_trainer.model.context import refuse_prompts
 from latent_trainer.model.drawn_latents import drawing_of
-from latent_trainer.model.thinking import ThinkingProcessor
+from latent_trainer.model.thinking import ThinkingProcessor, thought_processor
 from latent_trainer.sharding import is_sharded
 
 # stock generation reads them and hands them on to the model, whose forward has no such argument
@@ -84,9 +84,7 @@ class GenerationDoors:
         if self.config.open_thought:
             given = list(kwargs.get("logits_processor") or [])
             if not any(isinstance(one, ThinkingProcessor) for one in given):
-                kwargs["logits_processor"] = LogitsProcessorList(
-                    [*given, ThinkingProcessor(self.config, self.config.num_latents)]
-                )
+                kwargs["logits_processor"] = LogitsProcessorList([*given, thought_processor(self, self.config.num_latents)])
         synced_gpus = is_sharded(self) if synced_gpus is None else synced_gpus
         if drawing is None:
             return super().generate(inputs, *args, synced_gpus=synced_gpus, **kwargs)

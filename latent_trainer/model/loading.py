@@ -118,8 +118,11 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
         if config.objective is not None:
             own = build_objective(config.objective, config.objective_options, model.config)
             model.add_objective(config.objective, config.objective_options, own)
+        if config.stop_head:
+            model.add_stop_head()
         for kept in ("template", "num_latents", "open_thought", "stage"):
             setattr(model.config, kept, getattr(config, kept))
+        model.config.stop_entropy = config.stop_entropy
     model = PeftModel.from_pretrained(model, name, **where).merge_and_unload()
     if stored_file(name, GENERATION_CONFIG_NAME, where) is not None:
         model.generation_config = GenerationConfig.from_pretrained(name, **where)

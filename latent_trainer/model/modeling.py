@@ -77,6 +77,7 @@ class LatentForCausalLM(  # type: ignore[misc]  # its parts have fewer arguments
         self.base = base
         self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **(config.feedback_options or {}))
         self.step_decoder = StepDecoder(config.base_config, config.step_decoder == "shared") if config.step_decoder else None
+        self.stop_head = nn.Linear(config.hidden_size, 1) if config.stop_head else None
         self.objective = (
             None if config.objective is None else build_objective(config.objective, config.objective_options, config)
         )

@@ -1,4 +1,4 @@
-"""What a method adds to a latent model: its feedback, a step decoder, an objective with weights of its own."""
+"""What a method adds to a latent model: feedback, step decoder, stop head, an objective with weights."""
 
 import torch
 from torch import nn
@@ -13,6 +13,8 @@ from latent_trainer.rollout.settings import check_rollout
 
 class WithParts:
     """The parts of a latent model that come and go with a method; comes before `PreTrainedModel`."""
+
+    stop_head: nn.Linear | None
 
     def configure(
         self,
@@ -60,6 +62,14 @@ class WithParts:
             self.config.step_decoder = kind
             if kind:
                 self.step_decoder.copy_weights(self.base)
+
+    def add_stop_head(self) -> None:
+        """Give the model a head that says after every latent how likely the thought ends; one it has stays as it is."""
+        if self.stop_head is None:
+            self.stop_head = nn.Linear(self.config.hidden_size, 1).to(device=self.device, dtype=self.dtype)
+            nn.init.zeros_(self.stop_head.weight)
+            nn.init.zeros_(self.stop_head.bias)
+            self.config.stop_head = True
 
     def add_objective(self, name: str | None, options: dict | None = None, objective: Objective | None = None) -> None:
         """Make an objective a part of the model, so that its weights are trained and saved with it; None takes it away.

@@ -21,6 +21,7 @@ from latent_trainer.rollout.columns import Columns, Continuation, count_position
 from latent_trainer.rollout.output import RolloutOutput
 from latent_trainer.rollout.ranks import agree, with_feedback
 from latent_trainer.rollout.reading import Reading
+from latent_trainer.rollout.settings import refuse_repeated
 from latent_trainer.rollout.thoughts import Growth, Thoughts
 from latent_trainer.sharding import Lookup
 
@@ -37,6 +38,7 @@ class Runner:
         checkpoint: whether the decoder's layers are recomputed on the way back.
         sharded: whether ranks share out the parameters, and so must run the same passes.
         fast, thoughts: as in `latent_trainer.rollout.reading.Reading`.
+        stop_head: maps hidden states (.., H) to the log-odds (.., 1) that a thought ends, None without one.
     """
 
     def __init__(
@@ -50,15 +52,18 @@ class Runner:
         sharded: bool,
         fast: bool,
         thoughts: Thoughts | None = None,
+        stop_head: nn.Module | None = None,
     ):
         self.config, self.base, self.form, self.feedback = config, base, form, feedback
         self.training, self.checkpoint, self.sharded, self.fast = training, checkpoint, sharded, fast
-        self.thoughts = thoughts
+        self.thoughts, self.stop_head = thoughts, stop_head
         self.decoder, self.embedding = decoder_of(base), base.get_input_embeddings()
 
-    def next_embedding(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the latent (B, H) that follows ``hidden`` (B, H)."""
-        return self.feedback(hidden, Lookup(self.embedding), self._thought_logits)
+    def next_embedding(self, hidden: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the latent (B, H) that follows ``hidden`` (B, H), made with ``tokens`` (B,) where they are given."""
+        if tokens is None:
+            return self.feedback(hidden, Lookup(self.embedding), self._thought_logits)
+        return self.feedback.mix(hidden, tokens, Lookup(self.embedding), self._thought_logits)
 
     def _thought_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits without the tokens that are never written, so that a soft latent does not mix them in."""
@@ -163,13 +168,9 @@ class Runner:
             check_ready_mask(config, form, attention_mask, latent_mask, past_key_values)
         kind = ROLLOUTS[config.rollout]
         if self.thoughts is not None:
-            if not kind.reads_once:
-                raise InputError(
-                    f"rollout={config.rollout} computes every latent several times, and a policy draws it once; "
-                    "use rollout=sequential"
-                )
+            refuse_repeated(config.rollout)
             past = past_key_values is not None and is_filled(past_key_values)
-            growth = Growth(self._thought_logits, Lookup(self.embedding), self.next_embedding)
+            growth = Growth(self._thought_logits, Lookup(self.embedding), self.next_embedding, self.stop_head)
             inputs_embeds, latent_mask = self.thoughts.begin(inputs_embeds, latent_mask, growth, past)
         columns = Columns(
             embeds=inputs_embeds,

@@ -45,11 +45,7 @@ class ThinkingProcessor(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return the scores (B, V), with the next token of every row that thinks decided."""
-        place = torch.arange(input_ids.shape[1], device=input_ids.device)
-        last_bot = torch.where(input_ids == self.bot, place, -1).amax(1)
-        last_eot = torch.where(input_ids == self.eot, place, -1).amax(1)
-        thinking = last_bot > last_eot  # (B,)
-        so_far = ((input_ids == self.latent) & (place > last_bot.unsqueeze(1))).sum(1)  # latents of the last thought
+        thinking, so_far = self._thoughts(input_ids)
         log_probs = scores.log_softmax(-1)
         finite = torch.where(log_probs.isfinite(), log_probs, 0.0)
         entropy = -(finite.exp() * finite * log_probs.isfinite()).sum(-1)  # (B,)
@@ -57,10 +53,58 @@ class ThinkingProcessor(LogitsProcessor):
             self._sure = torch.zeros_like(entropy)
         sure = entropy < (float("-inf") if self.threshold is None else self.threshold)
         self._sure = torch.where(sure, torch.where(so_far == 0, 0, self._sure) + 1, 0)  # a thought starts unsure
-        limit = torch.as_tensor(self.num_latents, device=scores.device)
-        if limit.ndim:
-            limit = limit.repeat_interleave(len(scores) // len(limit))  # (B * beams,)
+        limit = self._limit(scores)
         stop = (self._sure >= self.patience) | (scores.argmax(-1) == self.eot) | (so_far >= limit)
         token = torch.where(stop, self.eot, self.latent)  # (B,)
         forced = torch.full_like(scores, float("-inf")).scatter(1, token.unsqueeze(1), 0.0)
         return torch.where(thinking.unsqueeze(1), forced, scores)
+
+    def _thoughts(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return which rows (B,) of ``input_ids`` (B, T) think, and how many latents their last thought has (B,)."""
+        place = torch.arange(input_ids.shape[1], device=input_ids.device)
+        last_bot = torch.where(input_ids == self.bot, place, -1).amax(1)
+        last_eot = torch.where(input_ids == self.eot, place, -1).amax(1)
+        so_far = ((input_ids == self.latent) & (place > last_bot.unsqueeze(1))).sum(1)
+        return last_bot > last_eot, so_far
+
+    def _limit(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return the most latents of every row of ``scores`` (B, V): one number, or (B,)."""
+        limit = torch.as_tensor(self.num_latents, device=scores.device)
+        return limit.repeat_interleave(len(scores) // len(limit)) if limit.ndim else limit  # (B * beams,)
+
+
+class StopHeadProcessor(ThinkingProcessor):
+    """Let every row think until the model's stop head ends its thought, or for K latents.
+
+    The head's log-odds of stopping are those of ``<|eot|>`` to ``<|latent|>``, and no other token is possible: greedy
+    generation stops where stopping is the likelier, sampling draws it.
+
+    Args:
+        model: the latent model that generates.
+        num_latents: K, or one number a row (B,).
+    """
+
+    def __init__(self, model, num_latents: int | list[int]):
+        super().__init__(model.config, num_latents)
+        self.model = model
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the scores (B, V), of two tokens alone where a row thinks, and of one where it has to stop."""
+        thinking, so_far = self._thoughts(input_ids)
+        limited = so_far >= self._limit(scores)
+        own = torch.full_like(scores, float("-inf"))
+        own[:, self.eot] = torch.where(limited, 0.0, self.model.stop_scores.to(scores.dtype))
+        own[:, self.latent] = torch.where(limited, float("-inf"), 0.0)
+        return torch.where(thinking.unsqueeze(1), own, scores)
+
+
+def thought_processor(model, num_latents: int | list[int]) -> ThinkingProcessor:
+    """Return what ends the open thoughts of a model as it was trained to.
+
+    Args:
+        model: a latent model.
+        num_latents: the most it may think, or one number a row (B,).
+    """
+    if getattr(model, "stop_head", None) is not None:
+        return StopHeadProcessor(model, num_latents)
+    return ThinkingProcessor(model.config, num_latents, getattr(model.config, "stop_entropy", None))

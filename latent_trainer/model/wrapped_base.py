@@ -21,9 +21,9 @@ class WrappedBase:
     """What a latent model answers for its base model; comes before `PreTrainedModel`."""
 
     _form: BaseForm | None = None
-    thoughts: Thoughts | None = (
-        None  # draws or replays the latents of every call; see `latent_trainer.rollout.thoughts.using`
-    )
+    # draws or replays the latents of every call; see `latent_trainer.rollout.thoughts.using`
+    thoughts: Thoughts | None = None
+    stop_scores: torch.Tensor | None = None  # (B,) of the latest call without gradient: log-odds that a thought ends there
 
     def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits (.., V) of last hidden states (.., H)."""
@@ -85,6 +85,7 @@ class WrappedBase:
             is_sharded(self),
             self.fast,
             self.thoughts,
+            self.stop_head,
         )
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
-"""The check of a rollout's settings."""
+"""The checks of a rollout's settings."""
 
-from latent_trainer.errors import check_choice
+from latent_trainer.errors import InputError, check_choice
 from latent_trainer.options import check_options
 from latent_trainer.rollout import ROLLOUTS
 from latent_trainer.rollout.contract import check_backprop
@@ -23,3 +23,12 @@ def check_rollout(rollout: str, options: dict, backprop: str | int) -> dict:
     ROLLOUTS[rollout].Options(**options)  # which may refuse a combination of them
     check_backprop(rollout, backprop, ROLLOUTS[rollout].counts_latents)
     return options
+
+
+def refuse_repeated(rollout: str) -> None:
+    """Raise a one-line `InputError` where a rollout computes each latent several times, so that none can be drawn."""
+    if not ROLLOUTS[rollout].reads_once:
+        raise InputError(
+            f"rollout={rollout} computes every latent several times, and a policy draws it once; use rollout=sequential, or "
+            "policy=deterministic"
+        )

@@ -22,11 +22,13 @@ class Growth:
 
     Args:
         head, embed, grow: as in `latent_trainer.methods.policies.contract.LatentPolicy.sample`.
+        stop: maps hidden states (.., H) to the log-odds (.., 1) that a thought ends, None where it does not say.
     """
 
     head: Callable
     embed: Callable
     grow: Callable
+    stop: Callable | None = None
 
 
 class Thoughts:
@@ -161,6 +163,7 @@ class ReplayedThoughts(Thoughts):
         self.flat = {name: value[counted] for name, value in record.items()}  # (N, ..), row by row
         self.log_probs: torch.Tensor | None = None  # (B, K) after a call, zeros where a row has no latent
         self.places: torch.Tensor | None = None  # (B, T) bool, where the call's latents stand
+        self.stop_scores: torch.Tensor | None = None  # (B, T) after a call, log-odds that a thought ends after a column
 
     def begin(self, embeds, latent_mask, growth, past):
         """As `Thoughts.begin`.
@@ -177,7 +180,7 @@ class ReplayedThoughts(Thoughts):
         self.places = latent_mask
         if latent_mask[:, 0].any():
             raise InputError("a latent stands in the first column, where there is no hidden state before it")
-        if self.policy.grows:
+        if self.policy.grows or not self.counted.any():
             return embeds, latent_mask
         latents = self.policy.replay(self.flat, None, growth.head, growth.embed, growth.grow)  # (N, H)
         filled = embeds.new_zeros(embeds.shape).index_put(latent_mask.nonzero(as_tuple=True), latents.to(embeds.dtype))
@@ -190,6 +193,11 @@ class ReplayedThoughts(Thoughts):
 
     def end(self, hidden):
         """Score the latents by the hidden states (B, T, H)."""
+        if self.growth.stop is not None:
+            self.stop_scores = self.growth.stop(hidden).squeeze(-1)
+        if not self.counted.any():
+            self.log_probs = hidden.new_zeros(self.counted.shape)
+            return
         rows, columns = self.places.nonzero(as_tuple=True)
         before = hidden[rows, columns - 1]  # (N, H)
         scores = self.policy.log_prob(self.flat, before, self.growth.head, self.growth.grow)  # (N,)

@@ -17,7 +17,8 @@ def check_policy(policy: str | type, options: dict | None = None, feedback: str 
     Args:
         policy: a name, ``package.module:Class`` or the class.
         options: its options.
-        feedback: of the model it is tried in; by default soft where its latents are made of token embeddings, else hidden.
+        feedback: of the model it is tried in; by default soft where its latents are made of token embeddings, gated where
+            it draws tokens for the feedback, else hidden.
 
     Raises:
         AssertionError: with a sentence that says what is wrong.
@@ -26,14 +27,19 @@ def check_policy(policy: str | type, options: dict | None = None, feedback: str 
         what, own = f"policy '{name}'", build_policy(name, options)
         _check_rows(what, own)
         if own.stochastic:
-            _check_model(what, name, own, feedback or ("soft" if own.of_tokens else "hidden"))
+            fitting = "soft" if own.of_tokens else "gated" if own.gives_tokens else "hidden"
+            _check_model(what, name, own, feedback or fitting)
 
 
 def _check_rows(what: str, policy: LatentPolicy) -> None:
     base = tiny_base(len(make_tokenizer()))
     embedding, head = Lookup(base.get_input_embeddings()), base.get_output_embeddings()
     hidden = torch.randn(ROWS, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    parts = {"head": head, "grow": torch.tanh}
+
+    def grow(hidden: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.tanh(hidden if tokens is None else hidden + embedding(tokens))
+
+    parts = {"head": head, "grow": grow}
 
     def drawn(rows: list[int], seed: int = 0) -> tuple:
         noise = RowNoise.seeded([seed + row for row in rows], "cpu")

@@ -10,6 +10,7 @@ from datasets import Dataset
 from latent_trainer import LatentForCausalLM, load_problems
 from latent_trainer.data.tokenizer import train_tokenizer
 from latent_trainer.rl import LatentGRPOConfig, LatentGRPOTrainer
+from latent_trainer.rollout.thoughts import ReplayedThoughts, using
 
 LATENTS = 2
 THOUGHT = " <|bot|>" + "<|latent|>" * LATENTS + "<|eot|>"
@@ -54,3 +55,20 @@ def make(saved, folder, kind=LatentGRPOTrainer, reward=different, dataset=None, 
         processing_class=saved.tokenizer,
         peft_config=deepcopy(peft_config),
     )
+
+
+def alone(trainer, saved, batch) -> list[torch.Tensor]:
+    """Return for every row the log-probabilities of its latents and of what was written, computed in a row of its own."""
+    found = []
+    for row in range(len(batch["prompt_ids"])):
+        prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
+        ids = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
+        own = batch["record_counted"][row : row + 1]
+        record = {name.removeprefix("record_"): value[row : row + 1] for name, value in batch.items() if "record_" in name}
+        [record.pop(name) for name in ("counted", "given")]
+        with using(trainer.model, ReplayedThoughts(trainer.policy, record, own)) as thoughts:
+            logits = trainer.model(torch.cat([prompt, ids])[None], use_cache=False).logits[0]
+        start = len(prompt) + LATENTS + 1  # behind the thought
+        likely = logits[start - 1 : -1].log_softmax(-1).gather(1, ids[LATENTS + 1 :, None])[:, 0]
+        found.append(torch.cat([thoughts.log_probs[0], likely.to(thoughts.log_probs.dtype)]))
+    return found

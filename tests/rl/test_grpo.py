@@ -9,14 +9,13 @@ from peft import LoraConfig, PeftModel
 
 pytest.importorskip("trl")
 
-from reinforced import LATENTS, different, make, save_model
+from reinforced import LATENTS, alone, different, make, save_model
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 from latent_trainer import LatentForCausalLM, encode_prompts
 from latent_trainer.errors import InputError
 from latent_trainer.methods.policies import POLICIES
-from latent_trainer.rollout.thoughts import ReplayedThoughts, using
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 STOCHASTIC = [name for name, policy in POLICIES.items() if policy.stochastic]
@@ -27,6 +26,13 @@ EXACT = {"model_init_kwargs": {"dtype": "float64"}}
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("latent"))
+
+
+@pytest.fixture(scope="module")
+def fitting(saved, tmp_path_factory):
+    """Return what gives a model whose feedback fits a policy."""
+    gated = save_model(tmp_path_factory.mktemp("gated"), feedback="gated")
+    return lambda policy: gated if policy == "token" else saved
 
 
 def weights(trainer) -> dict[str, torch.Tensor]:
@@ -57,23 +63,6 @@ def drawn(saved, folder, prompts=(0, 0, 1, 1), **more):
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
     return trainer, trainer._generate_and_score_completions([saved.prompts[row] for row in prompts])
-
-
-def alone(trainer, saved, batch) -> list[torch.Tensor]:
-    """Return for every row the log-probabilities of its latents and of what was written, computed in a row of its own."""
-    found = []
-    for row in range(len(batch["prompt_ids"])):
-        prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
-        ids = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
-        own = batch["record_counted"][row : row + 1]
-        record = {name.removeprefix("record_"): value[row : row + 1] for name, value in batch.items() if "record_" in name}
-        record.pop("counted")
-        with using(trainer.model, ReplayedThoughts(trainer.policy, record, own)) as thoughts:
-            logits = trainer.model(torch.cat([prompt, ids])[None], use_cache=False).logits[0]
-        start = len(prompt) + LATENTS + 1  # behind the thought
-        likely = logits[start - 1 : -1].log_softmax(-1).gather(1, ids[LATENTS + 1 :, None])[:, 0]
-        found.append(torch.cat([thoughts.log_probs[0], likely.to(thoughts.log_probs.dtype)]))
-    return found
 
 
 def by_hand(kind: str, new: list, old: list, advantages, args) -> torch.Tensor:
@@ -145,10 +134,10 @@ def test_a_latent_counts_like_a_token(saved, tmp_path, kind, level):
 
 @pytest.mark.parametrize("peft", [None, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("policy", STOCHASTIC)
-def test_the_first_ratio_is_one(saved, tmp_path, policy, peft):
+def test_the_first_ratio_is_one(fitting, tmp_path, policy, peft):
     """Old log-probabilities, computed when the thought is drawn, are those of the first step: nothing is clipped."""
     seen = []
-    trainer = make(saved, tmp_path, policy=policy, peft_config=peft, steps_per_generation=2, max_steps=1, **EXACT)
+    trainer = make(fitting(policy), tmp_path, policy=policy, peft_config=peft, steps_per_generation=2, max_steps=1, **EXACT)
     kept = trainer._get_per_token_logps_and_entropies
     trainer._get_per_token_logps_and_entropies = lambda *args, **more: seen.append(kept(*args, **more)) or seen[-1]
     losses = trainer._compute_loss
@@ -206,6 +195,7 @@ def test_accumulation(saved, tmp_path, policy):
 
 WANTED = {
     "multiplex": lambda record: (record["ids"] == 5).double().mean((1, 2)),
+    "token": lambda record: (record["ids"] == 5).double().mean(1),
     "gumbel": lambda record: (record["scores"].softmax(-1) * (record["ids"] == 5)).sum(-1).mean(1),
     "gaussian": lambda record: record["latent"][..., 0].mean(1),
     "dropout": lambda record: record["latent"][..., 0].mean(1),
@@ -213,7 +203,7 @@ WANTED = {
 
 
 @pytest.mark.parametrize("policy", STOCHASTIC)
-def test_thoughts_learn(saved, tmp_path, policy):
+def test_thoughts_learn(fitting, tmp_path, policy):
     """Where the thought alone is rewarded, whatever is written, such thoughts become likelier."""
     earned = []
 
@@ -223,7 +213,8 @@ def test_thoughts_learn(saved, tmp_path, policy):
 
     options = {"gumbel": {"top_k": 100}}.get(policy, {})
     common = {"max_steps": 40, "per_device_train_batch_size": 16, "num_generations": 8, "max_completion_length": 2}
-    trainer = make(saved, tmp_path, reward=reward, policy=policy, policy_options=options, allow_truncated=True, **common)
+    more = {"policy": policy, "policy_options": options, "allow_truncated": True}
+    trainer = make(fitting(policy), tmp_path, reward=reward, **more, **common)
     trainer.train()
     first, last = (torch.tensor(earned[part]) for part in (slice(0, 8), slice(-8, None)))
     assert last.mean() > first.mean() + first.std() / 2
@@ -372,12 +363,27 @@ def test_a_reward_may_have_none_to_give(saved, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("feedback", "policy"), [("hidden", "multiplex"), ("learned", "gaussian"), ("projection", "gumbel")]
+    ("feedback", "policy"),
+    [("hidden", "multiplex"), ("learned", "gaussian"), ("projection", "gumbel"), ("soft", "token"), ("gated", "multiplex")],
 )
 def test_a_policy_that_does_not_fit(tmp_path, feedback, policy):
     saved = save_model(tmp_path / "model", feedback=feedback)
     with pytest.raises(InputError, match=f"policy={policy} .*feedback={feedback}"):
         make(saved, tmp_path / "out", policy=policy)
+
+
+@pytest.mark.parametrize("rollout", ["jacobi", "looped"])
+def test_a_rollout_that_computes_a_latent_several_times(saved, tmp_path, rollout):
+    """Refused before anything is generated; without drawing it trains."""
+    model = LatentForCausalLM.from_pretrained(saved.folder)
+    model.configure("soft", rollout=rollout)
+    model.save_pretrained(tmp_path / "model")
+    saved.tokenizer.save_pretrained(tmp_path / "model")
+    other = SimpleNamespace(**{**vars(saved), "folder": str(tmp_path / "model")})
+    with pytest.raises(InputError, match=f"rollout={rollout} computes every latent several times") as error:
+        make(other, tmp_path, policy="multiplex")
+    assert "\n" not in str(error.value)
+    make(other, tmp_path)
 
 
 def test_prompts_without_latents(saved, tmp_path):

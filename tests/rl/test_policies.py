@@ -189,12 +189,16 @@ def test_bad_settings(name, options, why):
         build_policy(name, options)
 
 
-@pytest.mark.parametrize("feedback", ["hidden", "projection", "soft", "learned"])
+@pytest.mark.parametrize("feedback", ["hidden", "projection", "soft", "learned", "gated"])
 @pytest.mark.parametrize("name", POLICIES)
 def test_what_fits(name, feedback):
     """Mixtures of token embeddings go where the feedback mixes them, nothing is drawn where nothing is computed."""
     model, policy = make_latent(feedback=feedback), build_policy(name)
-    fits = not policy.stochastic or feedback == "soft" or (feedback != "learned" and not policy.of_tokens)
+    fits = not policy.stochastic or {
+        "soft": not policy.gives_tokens,
+        "learned": False,
+        "gated": not policy.of_tokens,
+    }.get(feedback, not policy.of_tokens and not policy.gives_tokens)
     if fits:
         check_fit(name, policy, feedback, model.feedback)
     else:
@@ -211,3 +215,24 @@ def test_what_is_no_policy():
         take_policy("mine", Half())
     with pytest.raises(InputError, match=r"Half must define replay\(self, record, hidden, head, embed, grow\)"):
         take_policy("mine", Half)
+
+
+def test_token_by_enumeration():
+    """The gradient of the mean reward is that of the sum over all tokens, through the feedback too."""
+    grows, heads, grow, head = parts()
+    policy, ids = build_policy("token", {"temperature": 0.7}), torch.arange(VOCABULARY)
+    hidden = HIDDEN[:1].expand(VOCABULARY, -1)
+
+    def mixed(hidden, tokens):
+        return torch.tanh(grow(hidden)) * EMBEDDING(tokens)
+
+    likely = policy.log_prob({"ids": ids}, hidden, head, mixed)
+    assert_close(likely, (head(HIDDEN[:1])[0] / 0.7).log_softmax(-1), 1e-14)
+    rewards = value(policy.replay({"ids": ids}, hidden, head, EMBEDDING, mixed))
+    whole = torch.autograd.grad((likely.exp() * rewards).sum(), (grows, heads), retain_graph=True)
+    by_draws = (likely.exp().detach() * (rewards.detach() * likely + rewards)).sum()
+    for one, two in zip(torch.autograd.grad(by_draws, (grows, heads)), whole, strict=True):
+        assert_close(one, two, 1e-12)
+    _, record = policy.sample(HIDDEN[:1].expand(4000, -1), head, EMBEDDING, RowNoise.seeded(range(4000), "cpu"), mixed)
+    shares = torch.bincount(record["ids"], minlength=VOCABULARY) / 4000
+    assert (shares - likely.exp()).abs().max() < 0.03

@@ -78,6 +78,19 @@ def test_a_plain_base_model_and_evaluation(saved, tmp_path, capsys):
     assert LatentForCausalLM.from_pretrained(tmp_path / "out").config.feedback == "soft"
 
 
+def test_other_algorithms_and_stops(saved, tmp_path):
+    """The algorithm decides which options there are, on the command line and in a file; a learned stop is saved."""
+    stops = {"stop": "learned", "max_latents": 3, "cold_start": 0}
+    main("reinforce", words(saved, tmp_path / "one", algorithm="rloo", normalize_advantages="true", **stops))
+    assert "kl" in history(tmp_path / "one")  # RLOO's own default has a reference model
+    config = LatentForCausalLM.from_pretrained(tmp_path / "one").config
+    assert config.stop_head and config.open_thought and config.num_latents == 3
+    (tmp_path / "rloo.yaml").write_text("algorithm: rloo\nnormalize_advantages: true\n")
+    stops = {"stop": "entropy", "stop_entropy": 0.5, "beta": 0.0}
+    main("reinforce", ["--config", str(tmp_path / "rloo.yaml"), *words(saved, tmp_path / "two", **stops)])
+    assert LatentForCausalLM.from_pretrained(tmp_path / "two").config.stop_entropy == 0.5
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe(path, saved, tmp_path):
     """A step of the recipe's own settings on a tiny model; its header says what it is."""
@@ -101,6 +114,8 @@ REFUSED = {
     "no such policy": ({"policy": "gausian"}, "did you mean 'gaussian'"),
     "a policy that does not fit": ({"policy": "multiplex"}, "policy=multiplex makes latents of token embeddings"),
     "a group of one": ({"num_generations": 1}, "num_generations=1: an advantage compares"),
+    "no such algorithm": ({"algorithm": "rlo"}, "did you mean 'rloo'"),
+    "options of another algorithm": ({"normalize_advantages": "true"}, "normalize_advantages"),
     "no such reward": ({"rewards": "corect"}, "did you mean 'correct'"),
     "an unknown option": ({"polcy": "gaussian"}, "did you mean 'policy'"),
     "batches that are no groups": ({"num_generations": 3}, "must be divisible by num_generations"),

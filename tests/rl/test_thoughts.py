@@ -19,6 +19,9 @@ ROWS = [[5, 6, 98, 97, 97, 97, 99, 7, 8], [4, 98, 97, 99, 9], [11, 12, 13, 99, 1
 SEEDS = [11, 12, 13, 14]
 FITTING = [(name, feedback) for name in POLICIES for feedback in ("hidden", "projection", "soft")]
 FITTING = [(name, feedback) for name, feedback in FITTING if feedback == "soft" or name not in ("multiplex", "gumbel")]
+FITTING = [pair for pair in FITTING if pair[0] != "token"] + [
+    (name, "gated") for name in ("token", "gaussian", "deterministic")
+]
 CASES = [(*pair, {}) for pair in FITTING] + [("multiplex", "soft", {"weights": "probability"})]
 CASES += [("gumbel", "soft", {"one_sided": True}), ("dropout", "soft", {"drawn": "dropout"})]
 NAMES = ["-".join([name, feedback, *map(str, options.values())]) for name, feedback, options in CASES]

@@ -6,7 +6,8 @@ annotations of its constructor state type and range of every option (`latent_tra
 - ``sequential``: whether its output depends on the hidden state (False: the latents need no cached steps),
 - ``looks_up_tokens``: whether it looks up embeddings of tokens of its own, which noise on embeddings would spoil; a feedback
   that does not say so is taken to,
-- ``mixes_tokens``, if it likes: True where its latents are mixtures of token embeddings, and
+- ``mixes_tokens``, if it likes: True where its latents are mixtures of token embeddings,
+- ``mix(hidden, tokens, embed, head) -> (B, H)``, if it likes: its latents with tokens (B,) that a policy has drawn, and
 - ``forward(hidden, embed, head) -> (B, H)``: ``hidden`` (B, H) is the last hidden state after the final norm, ``embed``
   maps token ids to input embeddings, ``head`` maps hidden states to logits.
 
@@ -22,6 +23,7 @@ from torch import nn
 
 from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback.fused import FusedFeedback
+from latent_trainer.methods.feedback.gated import GatedFeedback
 from latent_trainer.methods.feedback.gaussian import GaussianFeedback
 from latent_trainer.methods.feedback.hidden import HiddenFeedback
 from latent_trainer.methods.feedback.learned import LearnedFeedback
@@ -47,6 +49,7 @@ FEEDBACKS = Registry(
     "feedback",
     {
         "fused": FusedFeedback,
+        "gated": GatedFeedback,
         "gaussian": GaussianFeedback,
         "hidden": HiddenFeedback,
         "learned": LearnedFeedback,

@@ -21,6 +21,7 @@ from latent_trainer.methods.policies.dropout import DropoutPolicy
 from latent_trainer.methods.policies.gaussian import GaussianPolicy
 from latent_trainer.methods.policies.gumbel import GumbelPolicy
 from latent_trainer.methods.policies.multiplex import MultiplexPolicy
+from latent_trainer.methods.policies.token import TokenPolicy
 from latent_trainer.options import check_options
 from latent_trainer.registry import Registry
 
@@ -47,6 +48,7 @@ POLICIES = Registry(
         "gaussian": GaussianPolicy,
         "gumbel": GumbelPolicy,
         "multiplex": MultiplexPolicy,
+        "token": TokenPolicy,
     },
     take_policy,
 )
@@ -80,6 +82,12 @@ def check_fit(name: str, policy: LatentPolicy, feedback_name: str, feedback: nn.
         raise InputError(
             f"policy={name} draws latents, and feedback={feedback_name} computes none: its latents are learned embeddings; "
             "take policy=deterministic"
+        )
+    if policy.gives_tokens and not hasattr(feedback, "mix"):
+        raise InputError(
+            f"policy={name} draws the token that a feedback mixes, and feedback={feedback_name} mixes none; take "
+            f"{'policy=multiplex' if getattr(feedback, 'mixes_tokens', False) else 'policy=gaussian'}, or train the model "
+            "with feedback=gated"
         )
     if policy.of_tokens and not getattr(feedback, "mixes_tokens", False):
         raise InputError(

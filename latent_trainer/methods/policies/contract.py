@@ -6,7 +6,9 @@ import torch
 
 Record = dict[str, torch.Tensor]
 Head = Callable[[torch.Tensor], torch.Tensor]  # hidden states (.., H) to logits (.., V)
-Grow = Callable[[torch.Tensor], torch.Tensor]  # hidden states (N, H) to the latents (N, H) that the feedback makes of them
+# hidden states (N, H) to the latents (N, H) that the feedback makes of them; with tokens (N,) as a second argument, to those
+# it makes of both, where it mixes tokens
+Grow = Callable[..., torch.Tensor]
 
 
 class RowNoise:
@@ -42,6 +44,14 @@ class RowNoise:
         smallest = torch.finfo(uniform.dtype).tiny
         return -(-uniform.clamp(min=smallest).log()).clamp(min=smallest).log()
 
+    def tokens(self, number: int, likely: torch.Tensor) -> torch.Tensor:
+        """Return tokens (N, number), each drawn by itself from the distribution with log-probabilities ``likely`` (N, V)."""
+        chances = likely.double().exp().cumsum(-1)  # (N, V)
+        total = chances[:, -1:]
+        drawn = self.uniform(number, like=chances) * total  # (N, number)
+        drawn = torch.minimum(drawn, total.nextafter(torch.zeros_like(total)))  # rounding must not reach the end
+        return torch.searchsorted(chances, drawn, right=True)  # a token without chance takes no room
+
     def seeds(self, device: torch.device) -> torch.Tensor:
         """Return whole numbers (N,) that seed generators."""
         drawn = [torch.randint(2**31, (1,), generator=one, device=one.device) for one in self.generators]
@@ -64,6 +74,7 @@ class LatentPolicy:
 
     stochastic: bool = True  # False: the latents follow from the prompt, and have no likelihood of their own
     grows: bool = False  # a replayed latent depends on the hidden state it grew from, so that replay goes latent by latent
+    gives_tokens: bool = False  # draws the token that the feedback mixes, which fits a feedback with ``mix``
     of_tokens: bool = False  # latents are mixtures of token embeddings, which fit a feedback that says mixes_tokens = True
 
     def sample(

@@ -33,11 +33,7 @@ class MultiplexPolicy(LatentPolicy):
 
     def sample(self, hidden, head, embed, generator, grow) -> tuple[torch.Tensor, dict]:
         """Return latents (N, H) and their tokens ``ids`` (N, M)."""
-        chances = log_probs(hidden, head, self.temperature).double().exp().cumsum(-1)  # (N, V)
-        total = chances[:, -1:]
-        drawn = generator.uniform(self.tokens, like=chances) * total  # (N, M)
-        drawn = torch.minimum(drawn, total.nextafter(torch.zeros_like(total)))  # rounding must not reach the end
-        record = {"ids": torch.searchsorted(chances, drawn, right=True)}  # a token without chance takes no room
+        record = {"ids": generator.tokens(self.tokens, log_probs(hidden, head, self.temperature))}
         return self.replay(record, hidden, head, embed, grow), record
 
     def replay(self, record, hidden, head, embed, grow) -> torch.Tensor:
