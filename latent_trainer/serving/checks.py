@@ -31,8 +31,8 @@ def unfit_release(release: str) -> str | None:
     if Version(FROM) <= Version(release) < Version(BELOW):
         return None
     return (
-        f"latent models are served by vLLM from {FROM} up to but not including {BELOW}, and this is {release}; install one of "
-        "those, or use latent-trainer serve"
+        f"latent models are served by vLLM from {FROM} up to but not including {BELOW}, and this is {release}; install one "
+        "of those, or use latent-trainer serve"
     )
 
 
@@ -45,8 +45,8 @@ def refuse_model(config, folder: str) -> None:
     """
     if not isinstance(config, LatentConfig):
         raise InputError(
-            f"{folder}: its configuration is {type(config).__name__} from code that came with it, not this library's; serve it "
-            "without --trust-remote-code"
+            f"{folder}: its configuration is {type(config).__name__} of code that came with it, not this library's; serve "
+            "it without --trust-remote-code"
         )
     own = origins(feedback=config.feedback).get("feedback")
     if adapter_at(folder, {}) is not None:

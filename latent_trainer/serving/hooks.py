@@ -1,16 +1,15 @@
 """Every place where vLLM is reached into, beside its public model registry. Read in vLLM 0.32.0.
 
-| what | where in vLLM | why |
-|---|---|---|
-| ``MODELS_CONFIG_MAP`` | ``model_executor/models/config.py`` | checks and settings of an architecture, before anything is loaded |
-| ``Scheduler._reserve_prefill_lookahead`` | ``v1/core/sched/scheduler.py`` | shortens a step, for running and waiting requests |
-| ``InputProcessor._validate_model_inputs`` | ``v1/engine/input_processor.py`` | a request is refused before it reaches the engine |
-| ``ForwardContext.attn_metadata``, ``.slot_mapping`` | ``forward_context.py`` | the slots of a step's columns |
-| ``query_start_loc``, ``block_table`` | ``v1/attention/backends/cpu_attn.py``, ``flash_attn.py`` | rows of a step, and the slot before it |
-| ``compute_logits`` is called once a step for sampling, then for prompt log-probabilities | ``v1/worker/gpu_model_runner.py`` | \
-tokens never written |
-| ``init_vllm_registered_model``, ``AutoWeightsLoader`` | ``model_executor/models/utils.py`` | vLLM's own base model, and its weights |
-| ``ModelConfig.try_get_generation_config`` | ``config/model.py`` | tokens that are never written |
+- ``model_executor/models/config.py``, ``MODELS_CONFIG_MAP``: checks and settings of an architecture, before it is loaded.
+- ``v1/core/sched/scheduler.py``, ``Scheduler._reserve_prefill_lookahead``: shortens a step of running and waiting requests.
+- ``v1/engine/input_processor.py``, ``InputProcessor._validate_model_inputs``: refuses a request before the engine has it.
+- ``forward_context.py``, ``ForwardContext.attn_metadata`` and ``.slot_mapping``: the slots of a step's columns.
+- ``v1/attention/backends/cpu_attn.py`` and ``flash_attn.py``, ``query_start_loc`` and ``block_table``: the rows of a step, and
+  the slot before each.
+- ``v1/worker/gpu_model_runner.py``: calls ``compute_logits`` after a step for the tokens that are drawn, and only then for the
+  log-probabilities of a prompt.
+- ``model_executor/models/utils.py``, ``init_vllm_registered_model`` and ``AutoWeightsLoader``: vLLM's own base model.
+- ``config/model.py``, ``ModelConfig.try_get_generation_config``: tokens that are never written.
 
 vLLM is imported within the functions: the entry point runs before vLLM has chosen its platform.
 """

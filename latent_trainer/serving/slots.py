@@ -47,8 +47,8 @@ class ThoughtSlots:
             wanted = previous[within]
             if int(wanted.max()) >= len(self.states) or (self.states[wanted] == UNKNOWN).any():
                 raise RuntimeError(
-                    "the cache has keys and values of a column without its hidden state, so that the thought after it cannot "
-                    "go on; switch off what loads keys and values from elsewhere"
+                    "the cache has keys and values of a column without its hidden state, so that the thought after it "
+                    "cannot go on; switch off what loads keys and values from elsewhere"
                 )
             states[within] = self.states[wanted]
         return states

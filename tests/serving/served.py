@@ -38,16 +38,16 @@ SHAPES = {  # heads of 32, the least that vLLM's attention on CPU knows
 }
 FEEDBACKS = ("hidden", "projection", "soft", "learned")
 NEW_TOKENS, PROBLEMS, MOST_LATENTS = 12, 64, 12
-WORDS = "zero one two three four five six seven eight nine plus minus times is".split()
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "plus", "minus", "times", "is"]
 
 
-def make_model(folder: Path, shape: str, feedback: str, **settings) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
+def make_model(folder: Path, shape: str, feedback: str, options: dict | None = None, **settings) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
     """Save a latent model whose choices depend on everything before them; return it and its tokenizer."""
     tokenizer = train_tokenizer([" ".join(WORDS)])
     torch.manual_seed(0)
     config = AutoConfig.for_model(shape, vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, **SHAPES[shape])
     base = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
-    model = LatentForCausalLM.from_base(base, tokenizer, feedback=feedback).eval()
+    model = LatentForCausalLM.from_base(base, tokenizer, feedback=feedback, feedback_options=options).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
