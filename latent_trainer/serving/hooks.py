@@ -1,13 +1,14 @@
 """Every place where vLLM is reached into, beside its public model registry. Read in vLLM 0.32.0.
 
-- ``model_executor/models/config.py``, ``MODELS_CONFIG_MAP``: checks and settings of an architecture, before it is loaded.
+- ``model_executor/models/config.py``, ``MODELS_CONFIG_MAP``: settings that an architecture needs, before it is loaded.
+- ``engine/arg_utils.py``, ``EngineArgs.create_engine_config``: the first thing that ``vllm serve`` and ``LLM`` call.
 - ``v1/core/sched/scheduler.py``, ``Scheduler._reserve_prefill_lookahead``: shortens a step of running and waiting requests.
 - ``v1/engine/input_processor.py``, ``InputProcessor._validate_model_inputs``: refuses a request before the engine has it.
 - ``forward_context.py``, ``ForwardContext.attn_metadata`` and ``.slot_mapping``: the slots of a step's columns.
-- ``v1/attention/backends/cpu_attn.py`` and ``flash_attn.py``, ``query_start_loc`` and ``block_table``: the rows of a step, and
-  the slot before each.
-- ``v1/worker/gpu_model_runner.py``: calls ``compute_logits`` after a step for the tokens that are drawn, and only then for the
-  log-probabilities of a prompt.
+- ``v1/attention/backends/cpu_attn.py`` and ``flash_attn.py``, ``query_start_loc`` and ``block_table``: the rows of a step,
+  and the slot before each.
+- ``v1/worker/gpu_model_runner.py``: calls ``compute_logits`` after a step for the tokens that are drawn, and only then for
+  the log-probabilities of a prompt.
 - ``model_executor/models/utils.py``, ``init_vllm_registered_model`` and ``AutoWeightsLoader``: vLLM's own base model.
 - ``config/model.py``, ``ModelConfig.try_get_generation_config``: tokens that are never written.
 
@@ -15,6 +16,8 @@ vLLM is imported within the functions: the entry point runs before vLLM has chos
 """
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from typing import NamedTuple
 
 import torch
@@ -23,7 +26,7 @@ from transformers import AutoConfig
 from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.model.configuration import ARCHITECTURE, LatentConfig
-from latent_trainer.serving.checks import ServingError, refuse_model, refuse_prompt, refuse_settings
+from latent_trainer.serving.checks import latent_settings, refuse_model, refuse_prompt, refuse_settings
 from latent_trainer.serving.steps import ThoughtTokens
 
 SCHEDULER = "latent_trainer.serving.scheduler.LatentScheduler"
@@ -31,7 +34,8 @@ MODEL = "latent_trainer.serving.model:LatentModel"
 
 
 def register_latent_models() -> None:
-    """Tell vLLM of the configuration, the architecture, its checks and its requests' checks; a second time does nothing."""
+    """Tell vLLM of the configuration, the architecture, and what is to be refused; a second time does nothing."""
+    from vllm.engine.arg_utils import EngineArgs
     from vllm.model_executor.models import ModelRegistry
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP
     from vllm.v1.engine.input_processor import InputProcessor
@@ -41,15 +45,8 @@ def register_latent_models() -> None:
     AutoConfig.register(LatentConfig.model_type, LatentConfig, exist_ok=True)
     ModelRegistry.register_model(ARCHITECTURE, MODEL)
     MODELS_CONFIG_MAP[ARCHITECTURE] = LatentSettings
-    stock = InputProcessor._validate_model_inputs
-
-    def validate(self, encoder_input, decoder_input):
-        config = self.model_config.hf_config
-        if isinstance(config, LatentConfig) and thinks_in_steps(config):
-            refuse_prompt(decoder_input.get("prompt_token_ids"), thought_tokens(config))
-        return stock(self, encoder_input, decoder_input)
-
-    InputProcessor._validate_model_inputs = validate
+    EngineArgs.create_engine_config = _checked_settings(EngineArgs.create_engine_config)
+    InputProcessor._validate_model_inputs = _checked_prompts(InputProcessor._validate_model_inputs)
     _say_in_one_line()
 
 
@@ -62,31 +59,54 @@ class LatentSettings:
 
     @staticmethod
     def verify_and_update_config(vllm_config) -> None:
-        """Refuse what cannot be served, and let thoughts be scheduled.
-
-        Raises:
-            ServingError: a model or a setting that cannot be served.
-        """
-        model, parallel = vllm_config.model_config, vllm_config.parallel_config
-        asked = {
-            "several devices a model": parallel.world_size > 1,
-            "speculative decoding": vllm_config.speculative_config is not None,
-            "LoRA adapters at run time": vllm_config.lora_config is not None,
-            "a KV connector": vllm_config.kv_transfer_config is not None
-            or vllm_config.cache_config.kv_offloading_size is not None,
-            "prompt embeddings": model.enable_prompt_embeds,
-            "the V2 model runner": vllm_config.use_v2_model_runner,
-        }
-        try:
-            refuse_model(model.hf_config, model.model)
-            refuse_settings(asked)
-        except InputError as error:
-            raise ServingError(str(error)) from None
-        model.enforce_eager = True  # what a step does depends on its tokens
+        """Let thoughts be scheduled."""
+        vllm_config.model_config.enforce_eager = True  # what a step does depends on its tokens
         scheduler = vllm_config.scheduler_config
         scheduler.async_scheduling = False
         scheduler.enable_chunked_prefill = True
-        scheduler.scheduler_cls = SCHEDULER
+        scheduler.scheduler_cls = scheduler.scheduler_cls or SCHEDULER
+
+
+def _checked_settings(stock: Callable) -> Callable:
+    """Return how vLLM makes its settings, after a look at the model and before one at them; errors of ours are not wrapped.
+
+    vLLM's settings are checked by pydantic, which would make several lines of an `InputError` within.
+    """
+
+    @wraps(stock)
+    def create_engine_config(self, *args, **kwargs):
+        settings = latent_settings(self.model, self.revision)
+        if settings is not None:
+            refuse_model(settings, self.model)
+        made = stock(self, *args, **kwargs)
+        if settings is not None:
+            refuse_settings(
+                {
+                    "several devices a model": made.parallel_config.world_size > 1,
+                    "speculative decoding": made.speculative_config is not None,
+                    "LoRA adapters at run time": made.lora_config is not None,
+                    "a KV connector": made.kv_transfer_config is not None,
+                    "prompt embeddings": made.model_config.enable_prompt_embeds,
+                    "the V2 model runner": made.use_v2_model_runner,
+                    "a scheduler of your own": made.scheduler_config.scheduler_cls != SCHEDULER,
+                }
+            )
+        return made
+
+    return create_engine_config
+
+
+def _checked_prompts(stock: Callable) -> Callable:
+    """Return how vLLM looks at a request's tokens, after a look at its latents."""
+
+    @wraps(stock)
+    def validate(self, encoder_input, decoder_input):
+        config = self.model_config.hf_config
+        if config.model_type == LatentConfig.model_type and thinks_in_steps(config):
+            refuse_prompt(decoder_input.get("prompt_token_ids"), thought_tokens(config))
+        return stock(self, encoder_input, decoder_input)
+
+    return validate
 
 
 def thought_tokens(config: LatentConfig) -> ThoughtTokens:
@@ -172,11 +192,11 @@ def never_written(vllm_config, tokens: ThoughtTokens) -> list[int]:
 
 
 def _say_in_one_line() -> None:
-    """Let a process that ends because of a `ServingError` say it without a traceback, as the command line does."""
+    """Let a process that ends because of an `InputError` say it without a traceback, as the command line does."""
     stock = sys.excepthook
 
     def say(kind, error, trace):
-        if isinstance(error, ServingError):
+        if isinstance(error, InputError):
             print(f"error: {error}", file=sys.stderr)
         else:
             stock(kind, error, trace)

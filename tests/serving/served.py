@@ -41,7 +41,9 @@ NEW_TOKENS, PROBLEMS, MOST_LATENTS = 12, 64, 12
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "plus", "minus", "times", "is"]
 
 
-def make_model(folder: Path, shape: str, feedback: str, options: dict | None = None, **settings) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
+def make_model(
+    folder: Path, shape: str, feedback: str, options: dict | None = None, **settings
+) -> tuple[LatentForCausalLM, PreTrainedTokenizerBase]:
     """Save a latent model whose choices depend on everything before them; return it and its tokenizer."""
     tokenizer = train_tokenizer([" ".join(WORDS)])
     torch.manual_seed(0)

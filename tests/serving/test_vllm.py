@@ -4,6 +4,8 @@ import importlib.util
 
 import pytest
 
+from latent_trainer.errors import InputError
+
 HERE = importlib.util.find_spec("vllm") is not None
 pytestmark = [
     pytest.mark.serving,
@@ -13,12 +15,13 @@ pytestmark = [
 if HERE:
     from served import FEEDBACKS, SHAPES, counted, engine, make_model, ours, prompts_of, theirs
 
-    from latent_trainer.serving.checks import ServingError
 
 # Tokens at a time: less than a prompt, so that prompts come in pieces. Blocks: hardly more than the longest request has.
 IN_PIECES = {"max_num_batched_tokens": 24, "max_num_seqs": 8, "enable_prefix_caching": False}
 LITTLE_ROOM = {"num_gpu_blocks_override": 9, "max_num_seqs": 8}
-CASES = [pytest.param(shape, feedback, id=f"{shape}-{feedback}") for shape in SHAPES for feedback in FEEDBACKS] if HERE else []
+CASES = (
+    [pytest.param(shape, feedback, id=f"{shape}-{feedback}") for shape in SHAPES for feedback in FEEDBACKS] if HERE else []
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +113,7 @@ def test_a_prefix_that_ends_before_a_latent_gives_it_the_same_thought(tmp_path):
 
 
 def test_what_cannot_be_served_is_one_line(tmp_path):
-    model, tokenizer = make_model(tmp_path, "gpt2", "hidden")
+    model, _ = make_model(tmp_path, "gpt2", "hidden")
     latent = model.config.latent_token_id
     with engine(tmp_path) as llm:
         for prompt, says in (
@@ -122,6 +125,6 @@ def test_what_cannot_be_served_is_one_line(tmp_path):
             assert len(str(error.value).splitlines()) == 1
     model.config.rollout, model.config.rollout_options = "jacobi", {}
     model.save_pretrained(tmp_path)
-    with pytest.raises(ServingError, match="rollout=jacobi") as error, engine(tmp_path):
+    with pytest.raises(InputError, match="rollout=jacobi") as error, engine(tmp_path):
         pass
     assert len(str(error.value).splitlines()) == 1
