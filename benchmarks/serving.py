@@ -11,10 +11,6 @@ import random
 import tempfile
 from pathlib import Path
 
-# read by vLLM when it is imported
-os.environ.update(VLLM_CPU_OMP_THREADS_BIND="nobind", VLLM_LOGGING_LEVEL="ERROR", VLLM_NO_USAGE_STATS="1")
-os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-
 from common import argument_parser, compare, make_model, record_name, report
 
 LATENTS, NEW_TOKENS, QUESTION = 6, 32, (20, 60)
@@ -31,6 +27,9 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.set_defaults(batch=32)
     args = parser.parse_args()
+    # read by vLLM when it is imported
+    os.environ.update(VLLM_CPU_OMP_THREADS_BIND="nobind", VLLM_LOGGING_LEVEL="ERROR", VLLM_NO_USAGE_STATS="1")
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     from vllm import LLM, SamplingParams
 
     model = make_model(args.shape, args.dtype).cpu()

@@ -87,6 +87,7 @@ SETTINGS = {
     "a KV connector": "it brings keys and values without the hidden states that thoughts grow from",
     "prompt embeddings": "an embedding does not say where a latent stands",
     "the V2 model runner": "it was not read yet (set VLLM_USE_V2_MODEL_RUNNER=0)",
+    "a runner that pools": "a latent model writes text",
     "a scheduler of your own": "every latent must be the first column of a step",
 }
 

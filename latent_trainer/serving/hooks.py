@@ -88,6 +88,7 @@ def _checked_settings(stock: Callable) -> Callable:
                     "a KV connector": made.kv_transfer_config is not None,
                     "prompt embeddings": made.model_config.enable_prompt_embeds,
                     "the V2 model runner": made.use_v2_model_runner,
+                    "a runner that pools": made.model_config.runner_type != "generate",
                     "a scheduler of your own": made.scheduler_config.scheduler_cls != SCHEDULER,
                 }
             )

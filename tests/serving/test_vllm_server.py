@@ -38,7 +38,8 @@ def environment() -> dict[str, str]:
 def folder(tmp_path_factory):
     """A folder as ``latent-trainer export`` writes it, and the model in it."""
     place = tmp_path_factory.mktemp("served")
-    model, tokenizer = make_model(place / "saved", "llama", "hidden", template=resolve_template("plain").to_dict(), num_latents=LATENTS)
+    template = resolve_template("plain").to_dict()
+    model, tokenizer = make_model(place / "saved", "llama", "hidden", template=template, num_latents=LATENTS)
     export_folder(place / "saved", place / "exported")
     return place / "exported", model, tokenizer
 
