@@ -5,8 +5,8 @@
 - ``v1/core/sched/scheduler.py``, ``Scheduler._reserve_prefill_lookahead``: shortens a step of running and waiting requests.
 - ``v1/engine/input_processor.py``, ``InputProcessor._validate_model_inputs``: refuses a request before the engine has it.
 - ``forward_context.py``, ``ForwardContext.attn_metadata`` and ``.slot_mapping``: the slots of a step's columns.
-- ``v1/attention/backends/cpu_attn.py`` and ``flash_attn.py``, ``query_start_loc`` and ``block_table``: the rows of a step,
-  and the slot before each.
+- ``v1/attention/backends/cpu_attn.py`` and ``flash_attn.py``, ``query_start_loc``, ``block_table`` and
+  ``num_actual_tokens``: the rows of a step, the slot before each, and where padding begins.
 - ``v1/worker/gpu_model_runner.py``: calls ``compute_logits`` after a step for the tokens that are drawn, and only then for
   the log-probabilities of a prompt.
 - ``model_executor/models/utils.py``, ``init_vllm_registered_model`` and ``AutoWeightsLoader``: vLLM's own base model.
@@ -153,7 +153,7 @@ def step_at(positions: torch.Tensor, block_size: int) -> Step | None:
     rows, slots = context.attn_metadata[layer], context.slot_mapping[layer].long()
     if not hasattr(rows, "block_table") or not hasattr(rows, "query_start_loc"):
         raise RuntimeError(f"{type(rows).__name__} has no block_table and query_start_loc; use another attention backend")
-    starts = rows.query_start_loc.long()
+    slots, starts = slots[: rows.num_actual_tokens], rows.query_start_loc.long()
     filled = (starts[1:] > starts[:-1]).nonzero().flatten()  # (R,): padding has no columns
     begins = starts[filled]  # (R,)
     position = positions[begins]  # (R,)

@@ -1,8 +1,11 @@
 """What vLLM is not given is refused in one line, found out from the saved folder alone."""
 
+import configparser
 import json
+import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from peft import LoraConfig, get_peft_model
@@ -11,6 +14,7 @@ from latent_trainer import register_feedback
 from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.methods.feedback.hidden import HiddenFeedback
+from latent_trainer.serving import register
 from latent_trainer.serving.checks import (
     BELOW,
     FROM,
@@ -113,7 +117,27 @@ def test_another_release_is_named_in_one_line(release):
     assert unfit_release("0.32.0") is None and unfit_release("0.32.5+cpu") is None
 
 
-def test_the_library_imports_no_vllm_and_names_its_entry_point():
+def test_under_another_release_the_entry_point_says_so_and_changes_nothing(tmp_path, monkeypatch, caplog):
+    metadata = tmp_path / "vllm-0.99.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.99.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).resolve().parents[2] / "setup.cfg")
+    assert setup["options.entry_points"]["vllm.general_plugins"].split() == [
+        "latent_trainer",
+        "=",
+        "latent_trainer.serving:register",
+    ]
+    assert setup["options.extras_require"]["vllm"].split() == [f"vllm>={FROM},<{BELOW}"]
+    with caplog.at_level("WARNING"):
+        register()
+    assert caplog.messages == [unfit_release("0.99.0")]
+    assert "vllm.model_executor" not in sys.modules
+
+
+def test_the_library_imports_no_vllm():
     program = "import latent_trainer, latent_trainer.serving, sys; print('vllm' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "False"
