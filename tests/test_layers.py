@@ -29,6 +29,7 @@ LAYERS = [
     {"hub"},
     {"training", "rl"},
     {"sweep"},
+    {"serving"},
     {"plugins"},
     {"testing", "cli"},
     {"__main__", "__init__"},
