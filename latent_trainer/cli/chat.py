@@ -27,9 +27,7 @@ class ChatArguments:
     """Who answers, and with how many latents."""
 
     model: str = field(
-        metadata={
-            "help": "Folder or Hub name of a model, an adapter or a base; may also be the first word after chat."
-        }
+        metadata={"help": "Folder or Hub name of a model, an adapter or a base; may also be the first word after chat."}
     )
     num_latents: Count | None = field(default=None, metadata={"help": "Latents of every thought; by default as trained."})
     no_latents: bool = field(default=False, metadata={"help": "Think with no latents, as num_latents 0."})

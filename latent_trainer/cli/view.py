@@ -14,9 +14,7 @@ class ViewArguments:
     """Whose thoughts are shown, and where."""
 
     model: str = field(
-        metadata={
-            "help": "Folder or Hub name of a model, an adapter or a base; may also be the first word after view."
-        }
+        metadata={"help": "Folder or Hub name of a model, an adapter or a base; may also be the first word after view."}
     )
     feedback: str | None = field(default=None, metadata={"help": "Let a base model think untrained: soft."})
     template: str | None = field(default=None, metadata={"help": "Prompt template of a base model, as for generate."})
