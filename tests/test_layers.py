@@ -28,7 +28,7 @@ LAYERS = [
     | {"training.checkpoints"},
     {"hub"},
     {"training", "rl"},
-    {"sweep"},
+    {"sweep", "app"},
     {"serving"},
     {"plugins"},
     {"testing", "cli"},

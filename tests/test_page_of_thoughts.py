@@ -13,8 +13,8 @@ import pytest
 from forked_python import forked_python
 from test_talking import OTHER, QUESTION, USER, model_and_tokenizer
 
-from latent_trainer.analysis.thinker import Reading, Thinker
 from latent_trainer.app.tables import heat_map, nearest
+from latent_trainer.app.thinker import Reading, Thinker
 from latent_trainer.cli import main
 from latent_trainer.hub.space import GRADIO
 
@@ -101,7 +101,7 @@ def test_a_thought_without_a_length_is_not_swapped(tmp_path):
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     code = (  # in a process of its own, for Gradio leaves an event loop open
-        "from latent_trainer.analysis.thinker import Thinker\n"
+        "from latent_trainer.app.thinker import Thinker\n"
         "from latent_trainer.app.page import page\n"
         "from latent_trainer.cli.build import load_saved\n"
         f"blocks = page(Thinker(*load_saved({str(tmp_path)!r})), 'open')\n"

@@ -10,7 +10,7 @@ from training import make_tokenizer
 from latent_trainer import LatentForCausalLM, encode_prompts
 from latent_trainer.analysis.explain import explain_latents
 from latent_trainer.analysis.lens import nearest_tokens
-from latent_trainer.analysis.thinker import TOP, Thinker
+from latent_trainer.app.thinker import TOP, Thinker
 from latent_trainer.cli import main
 from latent_trainer.data import resolve_template
 from latent_trainer.errors import InputError

@@ -1,1 +1,1 @@
-"""A page of the browser for one model: question in, answer out, and what its latents hold; the extra ``app``."""
+"""One model to talk to, in a terminal or in a page of the browser (the extra ``app``), and what its latents hold."""

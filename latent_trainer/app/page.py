@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import gradio as gr
 
-from latent_trainer.analysis.thinker import Reading, Thinker
 from latent_trainer.app.tables import STYLE, heat_map, nearest
+from latent_trainer.app.thinker import Reading, Thinker
 from latent_trainer.errors import InputError
 
 LOOK = {  # for ``launch``; no font is loaded from elsewhere

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from latent_trainer.analysis.thinker import Reading, Token
+from latent_trainer.app.thinker import Reading, Token
 
 STYLE = """
 .latents {margin: 0}

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 from transformers import TextStreamer
 
-from latent_trainer.analysis.thinker import Reading, Thinker
+from latent_trainer.app.thinker import Reading, Thinker
 from latent_trainer.cli.arguments import parse
 from latent_trainer.cli.build import load_any
 from latent_trainer.errors import InputError

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latent_trainer.analysis.thinker import Thinker
+from latent_trainer.app.thinker import Thinker
 from latent_trainer.cli.arguments import parse
 from latent_trainer.cli.build import load_any
 from latent_trainer.options import Positive, check_fields
