@@ -232,13 +232,19 @@ def _document(path: str, rows: str, name: str, lone: bool) -> Iterator[Row]:
         yield _checked(entry, place), place
 
 
+def _behind_blanks(text: str, at: int) -> int:
+    """Return the first place from ``at`` on where something stands that is not blank."""
+    found = BLANKS.match(text, at)
+    return found.end() if found else at
+
+
 def _decoded(text: str) -> tuple[Any, list[int]]:
     """Return what a JSON file holds, and the lines in which the entries of its list, or of its object, begin.
 
     Raises:
         json.JSONDecodeError: it is no JSON.
     """
-    start = BLANKS.match(text).end()
+    start = _behind_blanks(text, 0)
     try:
         found = list(_entries(text, start)) if text[start : start + 1] in ("[", "{") else []
     except json.JSONDecodeError:
@@ -254,23 +260,23 @@ def _entries(text: str, at: int) -> Iterator[tuple[Any, int]]:
         json.JSONDecodeError: it is no JSON, or more than one list or object.
     """
     closing, line, counted = "]" if text[at] == "[" else "}", 1, 0
-    at = BLANKS.match(text, at + 1).end()
+    at = _behind_blanks(text, at + 1)
     while not (counted == 0 and text[at : at + 1] == closing):
         if closing == "}":
-            at = BLANKS.match(text, DECODER.raw_decode(text, at)[1]).end()
+            at = _behind_blanks(text, DECODER.raw_decode(text, at)[1])
             if text[at : at + 1] != ":":
                 raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
-            at = BLANKS.match(text, at + 1).end()
+            at = _behind_blanks(text, at + 1)
         line, counted = line + text.count("\n", counted, at), at
         entry, at = DECODER.raw_decode(text, at)
         yield entry, line
-        at = BLANKS.match(text, at).end()
+        at = _behind_blanks(text, at)
         if text[at : at + 1] == closing:
             break
         if text[at : at + 1] != ",":
             raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-        at = BLANKS.match(text, at + 1).end()
-    if BLANKS.match(text, at + 1).end() != len(text):
+        at = _behind_blanks(text, at + 1)
+    if _behind_blanks(text, at + 1) != len(text):
         raise json.JSONDecodeError("Extra data", text, at + 1)
 
 
