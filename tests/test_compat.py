@@ -26,7 +26,8 @@ from latent_trainer.compat import (
 STOCK = ("accelerate", "peft", "transformers")
 # of torch, multiprocessing, optuna, argparse, pint and os
 ELSEWHERE = {"_version", "_process", "_trial_id", "_actions", "_units", "_exit", "_C", "_is_view", "_unsafe_view"}
-LIBRARY = {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in FILES if file.name != "compat.py"}
+PRIVATE = ("compat.py", "serving/hooks.py")  # the second one is for vLLM, which is not there where the library is
+LIBRARY = {name: file.read_text(encoding="utf-8") for file in FILES if (name := str(file.relative_to(ROOT))) not in PRIVATE}
 
 
 def own_names(sources) -> set[str]:

@@ -116,8 +116,9 @@ def test_a_space_has_the_release_the_page_is_tested_with():
     assert f"gradio=={GRADIO}" in pins
 
 
-@pytest.mark.parametrize("words", [["nowhere"], ["--port", "0", "x"]])
-def test_refused(words, capsys):
+@pytest.mark.parametrize("words", [["."], ["--port", "0", "x"]])
+def test_refused(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # nothing is there
     with pytest.raises(SystemExit) as ended:
         main("view", words)
     assert ended.value.code == 2 and capsys.readouterr().err.count("\n") == 1

@@ -13,7 +13,7 @@ pytestmark = [
 ]
 
 if HERE:
-    from served import FEEDBACKS, SHAPES, counted, engine, make_model, ours, prompts_of, theirs
+    from vllm_served import FEEDBACKS, SHAPES, counted, engine, make_model, ours, prompts_of, theirs
 
 
 # Tokens at a time: less than a prompt, so that prompts come in pieces. Blocks: hardly more than the longest request has.

@@ -19,7 +19,7 @@ pytestmark = [
 
 if HERE:
     import openai
-    from served import NEW_TOKENS, make_model, ours, prompts_of
+    from vllm_served import NEW_TOKENS, make_model, ours, prompts_of
 
     from latent_trainer.data.template import resolve_template
     from latent_trainer.hub import export_folder
