@@ -54,9 +54,9 @@ def make_model(
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(6)
-        # begins as the mean of all tokens, which is never the likeliest; a thought could not end
         head = model.get_output_embeddings().weight
-        head[model.config.eot_token_id] = 4 * head.std() * torch.randn(head.shape[1])
+        if settings.get("open_thought"):  # its row begins as the mean of all, which is never the likeliest
+            head[model.config.eot_token_id] = 4 * head.std() * torch.randn(head.shape[1])
     for name, value in settings.items():
         setattr(model.config, name, value)
     model.save_pretrained(folder)
