@@ -3,7 +3,9 @@
 Run: python benchmarks/training.py [--shape gpt2] [--dtype float32] [--batch 8] [--rounds 5] [--steps "Coconut, 6 latents"]
 """
 
-from common import argument_parser, ceiling, compare, make_model, record_name, report
+import json
+
+from common import ROOT, argument_parser, ceiling, compare, make_model, record_name, report
 from steps import ANSWER, QUESTION, STEPS, Bench, labelled, make_batch, positions, useful_operations
 
 BOTH = ("latent", "explicit")
@@ -12,7 +14,7 @@ BOTH = ("latent", "explicit")
 def main() -> None:
     """Measure and write results/benchmarks/training-SHAPE.json."""
     parser = argument_parser(__doc__)
-    parser.add_argument("--steps", nargs="+", help="measure these only, each beside its plain step")
+    parser.add_argument("--steps", nargs="+", help="add these to the record, each beside its plain step")
     args = parser.parse_args()
     model = make_model(args.shape, args.dtype)
     bench = Bench(model)
@@ -60,6 +62,11 @@ def main() -> None:
             }
         results |= measured
     config = {**vars(args), "question": QUESTION, "steps": STEPS, "answer": ANSWER, "ceiling": most}
+    record = ROOT / "results" / "benchmarks" / f"{record_name('training', args)}.json"
+    if args.steps and record.is_file():  # the other rows stay, and so does the plain step they were measured beside
+        known = json.loads(record.read_text(encoding="utf-8"))
+        own = {name: row | {"rounds": args.rounds} for name, row in results.items() if name not in known["rows"]}
+        results, config = known["rows"] | own, known["config"]
     report(record_name("training", args), results, config)
 
 
