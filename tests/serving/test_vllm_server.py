@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -49,11 +50,13 @@ def folder(tmp_path_factory):
 def client(folder):
     """OpenAI's client of a running ``vllm serve``."""
     log = folder[0].parent / "log"
-    words = [*SERVE, str(folder[0]), "--port", "0", "--served-model-name", "tiny", "--max-model-len", "128"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [*SERVE, str(folder[0]), "--port", str(port), "--served-model-name", "tiny", "--max-model-len", "128"]
     with log.open("w") as out:
         process = subprocess.Popen(words, env=environment(), stdout=out, stderr=out)
     try:
-        port = port_of(log, process)
+        wait_for_start(log, process)
         with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=120) as found:
             yield found
     finally:
@@ -61,13 +64,12 @@ def client(folder):
         process.wait()
 
 
-def port_of(log: Path, process: subprocess.Popen) -> int:
-    """Return the port a server listens on, once it answers."""
+def wait_for_start(log: Path, process: subprocess.Popen) -> None:
+    """Return once a server answers."""
     until = time.monotonic() + 900  # minutes on a busy machine
     while time.monotonic() < until and process.poll() is None:
-        found = re.search(r"(?:Starting vLLM server on|Uvicorn running on) http://\S+?:(\d+)", log.read_text())
-        if found and "Application startup complete" in log.read_text():
-            return int(found[1])
+        if "Application startup complete" in log.read_text():
+            return
         time.sleep(0.5)
     raise AssertionError(f"the server did not start:\n{log.read_text()[-4000:]}")
 
