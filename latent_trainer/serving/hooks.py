@@ -3,7 +3,8 @@
 - ``model_executor/models/config.py``, ``MODELS_CONFIG_MAP``: settings that an architecture needs, before it is loaded.
 - ``engine/arg_utils.py``, ``EngineArgs.create_engine_config``: the first thing that ``vllm serve`` and ``LLM`` call.
 - ``v1/core/sched/scheduler.py``, ``Scheduler._reserve_prefill_lookahead``: shortens a step of running and waiting requests.
-- ``v1/engine/input_processor.py``, ``InputProcessor._validate_model_inputs``: refuses a request before the engine has it.
+- ``v1/engine/input_processor.py``, ``InputProcessor._validate_model_inputs``: refuses a request before the engine has it,
+  by ``exceptions.py``, ``VLLMValidationError``.
 - ``forward_context.py``, ``ForwardContext.attn_metadata`` and ``.slot_mapping``: the slots of a step's columns.
 - ``v1/attention/backends/cpu_attn.py`` and ``flash_attn.py``, ``query_start_loc``, ``block_table`` and
   ``num_actual_tokens``: the rows of a step, the slot before each, and where padding begins.
@@ -99,12 +100,16 @@ def _checked_settings(stock: Callable) -> Callable:
 
 def _checked_prompts(stock: Callable) -> Callable:
     """Return how vLLM looks at a request's tokens, after a look at its latents."""
+    from vllm.exceptions import VLLMValidationError
 
     @wraps(stock)
     def validate(self, encoder_input, decoder_input):
         config = self.model_config.hf_config
         if config.model_type == LatentConfig.model_type and thinks_in_steps(config):
-            refuse_prompt(decoder_input.get("prompt_token_ids"), thought_tokens(config))
+            try:
+                refuse_prompt(decoder_input.get("prompt_token_ids"), thought_tokens(config))
+            except InputError as error:
+                raise VLLMValidationError(str(error)) from None  # the error that a server answers as the asker's own
         return stock(self, encoder_input, decoder_input)
 
     return validate
