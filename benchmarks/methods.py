@@ -2,7 +2,8 @@
 
 Run: python benchmarks/methods.py [--seeds 0 1 2] [--rows "CODI" ...]; two models train at a time, one core each, about half
 an hour in all. Settings are those of recipes/tiny/demo but for the method itself; none was tuned on the test split, which is
-read once a run. Finished runs are kept in runs/methods and not repeated; rows that are not asked for stay in the record.
+read once a run. Finished runs are kept in runs/methods and not repeated. Rows that are not asked for stay in the record, and
+of a row the seeds that are not asked for.
 """
 
 import argparse
@@ -56,9 +57,26 @@ def run(name: str, seed: int, folder: str) -> dict:
     if record.is_file():
         return json.loads(record.read_text(encoding="utf-8"))
     outcome = train_one(name, [*BASE, *RUNS[name], "--output_dir", str(place), "--seed", str(seed)])
-    outcome = {"accuracy": outcome["test"]["accuracy"], "train_seconds": outcome["train_seconds"], "test": outcome["test"]}
+    test = outcome["test"]
+    outcome = {name: test[name] for name in ("accuracy", "tokens_written", "latents")} | {
+        "train_seconds": outcome["train_seconds"]
+    }
     record.write_text(json.dumps(outcome), encoding="utf-8")
     return outcome
+
+
+def row(runs: dict[int, dict]) -> dict:
+    """Return a method's row of the record from its runs by seed."""
+    seeds = sorted(runs)
+    accuracies = [runs[seed]["accuracy"] for seed in seeds]
+    return {
+        "accuracy": mean(accuracies),
+        "accuracy_stderr": stdev(accuracies) / len(accuracies) ** 0.5 if len(accuracies) > 1 else None,
+        "accuracies": accuracies,
+        "seeds": seeds,
+        **{name: mean(one[name] for one in runs.values()) for name in ("train_seconds", "tokens_written", "latents")},
+        "runs": runs,
+    }
 
 
 def main() -> None:
@@ -77,18 +95,10 @@ def main() -> None:
             name, seed = futures[future]
             outcomes[name][seed] = future.result()
             print(f"{name}, seed {seed}: {future.result()['accuracy']:.3f}", flush=True)
-    rows = json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if args.rows else {}
+    rows = json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if RECORD.is_file() else {}
     for name, own in outcomes.items():
-        accuracies = [own[seed]["accuracy"] for seed in args.seeds]
-        rows[name] = {
-            "accuracy": mean(accuracies),
-            "accuracy_stderr": stdev(accuracies) / len(accuracies) ** 0.5 if len(accuracies) > 1 else None,
-            "accuracies": accuracies,
-            "seeds": args.seeds,
-            "train_seconds": mean(one["train_seconds"] for one in own.values()),
-            "tokens_written": mean(one["test"]["tokens_written"] for one in own.values()),
-            "latents": mean(one["test"]["latents"] for one in own.values()),
-        }
+        earlier = rows.get(name, {}).get("runs", {})
+        rows[name] = row({**{int(seed): one for seed, one in earlier.items()}, **own})
     config = {"seeds": args.seeds, "runs": RUNS, "steps": 650, "batch": 128, "test_problems": 1000, "operations": 6}
     write_record(str(RECORD), {"rows": rows}, config)
 

@@ -3,7 +3,8 @@
 Run: python benchmarks/pretrained.py TASK [--seeds 0] [--methods cot no-cot ...]; `make pretrained` puts the model there.
 A finished run is kept in runs/pretrained and not repeated, and a killed one goes on from its last checkpoint and its last
 answer. Training and testing have a process each. A recipe that starts from the output of another one starts from that
-method's run of the same seed. results/pretrained/TASK.json is rewritten after every run.
+method's run of the same seed. results/pretrained/TASK.json is rewritten after every run; rows whose runs are not in
+runs/pretrained stay in it as long as their recipe is what it was.
 """
 
 import argparse
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 METHODS = (
     *("cot", "cot-after-cot", "no-cot-after-cot", "pause-after-cot", "no-cot", "pause"),
     *("soft-thinking", "coconut", "codi", "sim-cot", "pccot", "answer-only", "soft"),
-    *("lotus", "mux", "kava", "colar"),
+    *("lotus", "mux", "kava", "colar", "coconut-mixed", "lt-tuning"),
 )
 BASELINES = ("no-cot", "pause", "no-cot-after-cot", "pause-after-cot", "cot-after-cot")
 UNCONTROLLED = ("cot", *BASELINES)  # no latents, or latents that are the same for every problem
@@ -231,9 +232,26 @@ def write(args: argparse.Namespace) -> None:
     )
     runs = [run for seed in seeds for method in methods if (run := Run(args, method, seed)).answered]
     config = {"task": args.task, "problems": args.problems, "control_problems": args.control_problems}
-    record = {"rows": {run.name: run.row() for run in runs}, "tests": compared(runs)}
-    Path(args.results).mkdir(parents=True, exist_ok=True)
-    write_record(str(Path(args.results) / f"{args.task}.json"), record, config)
+    path = Path(args.results) / f"{args.task}.json"
+    rows, tests = kept(args, path, {run.name for run in runs}) if path.is_file() else ({}, [])
+    record = {"rows": {**rows, **{run.name: run.row() for run in runs}}, "tests": [*tests, *compared(runs)]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_record(str(path), record, config)
+
+
+def kept(args: argparse.Namespace, path: Path, again: set[str]) -> tuple[dict, list[dict]]:
+    """Return the rows and tests of a record whose runs are somewhere else; ``again``: names of the runs that are here."""
+    record, rows = read(path), {}
+    for name, row in record["rows"].items():
+        method, _, seed = name.rpartition("-")
+        if name in again:
+            continue
+        recipe = Path(args.recipes) / f"{args.task}-{method}.yaml"
+        if recipe.is_file() and Run(args, method, int(seed)).settings == row["settings"]:
+            rows[name] = row
+        else:
+            print(f"{name} is taken out of {path}: its recipe has changed", flush=True)
+    return rows, [test for test in record["tests"] if test["run"] in rows and test["baseline"] in rows]
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
 from latent_trainer import LatentForCausalLM, load_problems
 from latent_trainer.data.tokenizer import train_tokenizer
+from latent_trainer.registry import REGISTRIES
 
 torch.set_num_threads(1)
 
@@ -42,6 +43,15 @@ def pytest_collection_modifyitems(items):
     """Put the tests of ``LONG`` first, in its order."""
     places = {item: next((n for n, part in enumerate(LONG) if part in item.nodeid), len(LONG)) for item in items}
     items.sort(key=places.get)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_entries():
+    """Whatever plug-in a module's tests load, the next module's tests find the registries as they were."""
+    before = {kind: one.entries() for kind, one in REGISTRIES.items()}
+    yield
+    for kind, one in REGISTRIES.items():
+        one.restore(before.get(kind))
 
 
 @pytest.fixture(scope="module")
