@@ -171,9 +171,9 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def copied(folder: Path, copy: Path, **changes) -> None:
-    """Save a model and its tokenizer once more, with weights in bfloat16; ``changes`` to its settings make it think."""
-    model = LatentForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **changes)
+def copied(folder: Path, copy: Path, dtype: torch.dtype = torch.bfloat16, **changes) -> None:
+    """Save a model and its tokenizer once more, weights in another precision; ``changes`` to its settings make it think."""
+    model = LatentForCausalLM.from_pretrained(folder, dtype=dtype, **changes)
     if changes:
         model.config.template = {**model.config.template, "markers": False}
     partial = copy.with_suffix(".partial")

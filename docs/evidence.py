@@ -10,6 +10,8 @@ TITLES = {
     "pause-after-cot": "pause tokens after CoT",
     "soft-thinking": "Soft Thinking, no training",
     "coconut": "Coconut",
+    "coconut-mixed": "Coconut with mixed stages",
+    "lt-tuning": "LT-Tuning",
     "sim-cot": "SIM-CoT",
     "soft": "Coconut with soft tokens",
     "codi": "CODI",

@@ -33,6 +33,7 @@ MODULES = (
     "latent_trainer.cli.push",
     "latent_trainer.cli.sweep",
     "latent_trainer.cli.train",
+    "multiprocessing.spawn",  # which hands open files on, so that it stays with the interpreter that it finds here
     "scipy.stats",
     "submitit.core._submit",
 )
@@ -168,8 +169,9 @@ def _tell_ends(running: dict[int, socket.socket], selector: selectors.BaseSelect
 
 
 def become(executable: str, asked: dict, standard: list[int]) -> None:
-    """Run a program in this process, a fork of the server; what torch's launcher starts in it is forked too."""
+    """Run a program in this process, a fork of the server; what it starts with its own interpreter is forked too."""
     os.setsid()
+    sys.executable = executable
     for number, one in enumerate(standard):
         os.dup2(one, number)
         os.close(one)

@@ -55,3 +55,18 @@ def test_signals(tmp_path, number):
     while os.path.exists(f"/proc/{forked}"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_what_a_program_starts(tmp_path):
+    """What it starts with its own interpreter is forked, too; processes of multiprocessing get the files they need."""
+    (tmp_path / "program.py").write_text(
+        "import multiprocessing, subprocess, sys\n"
+        "if __name__ == '__main__':\n"
+        "    words = [sys.executable, '-c', \"import sys; print('torch' in sys.modules)\"]\n"
+        "    print(subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip())\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        print(pool.map(abs, [-3]))\n"
+    )
+    words = [forked_python(), str(tmp_path / "program.py")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n[3]\n"

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 import yaml
 from conftest import make_base
+from forked_python import forked_python
 from peft import LoraConfig
 from safetensors.torch import load_file
 from training import batch_of, history, make_tokenizer, make_trainer, uneven_problems
@@ -292,7 +292,7 @@ def test_killed_process(tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     words = ["--config", str(tmp_path / "recipe.yaml"), "--output_dir"]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "recipes" / "train.py"), *words, str(tmp_path / "killed")],
+        [forked_python(), str(ROOT / "recipes" / "train.py"), *words, str(tmp_path / "killed")],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

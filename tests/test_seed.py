@@ -4,13 +4,13 @@ import inspect
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy
 import pytest
 import torch
 from conftest import make_base
+from forked_python import forked_python
 from peft import LoraConfig
 from training import history, make_tokenizer, quick, uneven_problems
 from transformers import AutoModelForCausalLM
@@ -97,7 +97,7 @@ def test_two_processes(tmp_path, base):
         "none",
     ]
     words += ["--disable_tqdm", "true", "--use_cpu", "true"]
-    command = [sys.executable, str(ROOT / "recipes" / "train.py"), *words, "--output_dir", str(tmp_path / "another")]
+    command = [forked_python(), str(ROOT / "recipes" / "train.py"), *words, "--output_dir", str(tmp_path / "another")]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     torch.rand(5)
     main("train", [*words, "--output_dir", str(tmp_path / "this")])

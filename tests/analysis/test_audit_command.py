@@ -4,15 +4,22 @@ import json
 import signal
 import subprocess
 import time
+from copy import deepcopy
 from dataclasses import asdict
 
 import pytest
+import torch
 from analysis.constructed import constructed, digits
 from forked_python import forked_python
+from peft import LoraConfig
+from transformers import AutoTokenizer
 
+from latent_trainer import LatentForCausalLM
 from latent_trainer.analysis.audit.parts import PARTS
 from latent_trainer.cli import main
+from latent_trainer.model.adapters import add_adapters
 
+ARMS = ("intact", "zero", "noise", "shuffle", "frozen", "removed")
 PASSING = ("seconds", "peak_memory_gb", "git_dirty", "date")
 
 
@@ -64,6 +71,29 @@ def test_record_figures_and_page(folder, tmp_path, capsys):
     assert {"arms-accuracy", "arms-unchanged", "early", "influence", "steps", "rank", "token", "gold-steps"} <= names
     for text in (page.read_text(), (tmp_path / "audit.json").read_text()):
         assert str(tmp_path) not in text and str(folder) not in text
+
+
+def test_an_adapter(folder, tmp_path):
+    """An adapter on a plain model is audited as the latent model is that it makes of it."""
+    model = LatentForCausalLM.from_pretrained(folder / "carries")
+    torch.manual_seed(3)
+    wrapped = add_adapters(model, LoraConfig(r=2, target_modules=["c_attn"], init_lora_weights=False))
+    with torch.no_grad():
+        for name, weight in wrapped.named_parameters():
+            if "lora_B" in name:
+                weight.mul_(0.01)  # it still answers from its last latent
+    wrapped.save_pretrained(tmp_path / "adapter")
+    merged = deepcopy(wrapped).merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    records = []
+    for name in ("adapter", "merged"):
+        AutoTokenizer.from_pretrained(folder / "carries").save_pretrained(tmp_path / name)
+        output = tmp_path / f"{name}.json"
+        main("audit", words(folder, output, model=tmp_path / name, parts="reading"))
+        records.append(json.loads(output.read_text()))
+    right = [[one["arms"][kind][arm]["accuracy"] for kind in ("free", "forced") for arm in ARMS] for one in records]
+    assert right[0] == right[1] and records[0]["verdicts"] == records[1]["verdicts"]
+    assert {one["verdict"] for one in records[0]["verdicts"].values()} == {"yes"} and "reading" in records[0]
 
 
 def test_an_oracle_and_checkpoints(folder, tmp_path, capsys, monkeypatch):

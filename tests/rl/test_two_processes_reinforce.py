@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked_python import forked_python
 from reinforced import save_model
 from safetensors.torch import load_file
 
@@ -33,7 +33,7 @@ def test_two_processes_are_one(policy, strategy, tolerance, tmp_path):
     launcher += ["--config_file", str(ROOT / "accelerate_configs" / f"{strategy}.yaml")]
     for name, words, rows in (("one", [], 4), ("two", launcher, 2)):
         script = [str(Path(__file__).with_name("reinforce_once.py")), str(tmp_path / "model"), str(tmp_path / name)]
-        command = [sys.executable, *words, *script, str(rows), policy, strategy]
+        command = [forked_python(), *words, *script, str(rows), policy, strategy]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     one, two, first = (
