@@ -12,15 +12,12 @@ from latent_trainer.compat import (
     CACHE,
     get_attention,
     keep_weights,
-    keeps_weights,
     set_attention,
     take_state,
     takes_either_cache,
 )
 from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.errors import InputError
-from latent_trainer.methods.feedback import FEEDBACKS
-from latent_trainer.methods.objectives import build_objective
 from latent_trainer.methods.step import Needs, make_step
 from latent_trainer.model.backbone import WithBackbone
 from latent_trainer.model.configuration import LatentConfig
@@ -75,12 +72,9 @@ class LatentForCausalLM(  # type: ignore[misc]  # its parts have fewer arguments
         else:
             keep_weights(base)  # `post_init` must not draw them anew
         self.base = base
-        self.feedback = FEEDBACKS[config.feedback](config.hidden_size, **(config.feedback_options or {}))
+        self.make_parts()
         self.step_decoder = StepDecoder(config.base_config, config.step_decoder == "shared") if config.step_decoder else None
-        self.stop_head = nn.Linear(config.hidden_size, 1) if config.stop_head else None
-        self.objective = (
-            None if config.objective is None else build_objective(config.objective, config.objective_options, config)
-        )
+        self.keep_parts()
         self._no_split_modules = base._no_split_modules
         take_state(self, base)
         self.post_init()
@@ -192,10 +186,7 @@ class LatentForCausalLM(  # type: ignore[misc]  # its parts have fewer arguments
         return self.runner.next_embedding(hidden)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialise the feedback's layers; the base model initialises its own."""
-        loaded = all(keeps_weights(parameter) for parameter in module.parameters(recurse=False))
-        if isinstance(module, (nn.Linear, nn.LayerNorm)) and not loaded:
-            module.reset_parameters()
+        """Leave the parts alone, which `start_parts` has filled; the base model initialises its own."""
 
     def run(
         self,

@@ -1,11 +1,14 @@
 """What a method adds to a latent model: feedback, step decoder, stop head, an objective with weights."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
+from latent_trainer.compat import keep_weights, keeps_weights
 from latent_trainer.errors import InputError
 from latent_trainer.methods.feedback import FEEDBACKS
-from latent_trainer.methods.objectives import Objective
+from latent_trainer.methods.objectives import Objective, build_objective
 from latent_trainer.model.configuration import check_feedback
 from latent_trainer.model.step_decoder import StepDecoder
 from latent_trainer.rollout.settings import check_rollout
@@ -15,6 +18,45 @@ class WithParts:
     """The parts of a latent model that come and go with a method; comes before `PreTrainedModel`."""
 
     stop_head: nn.Linear | None
+
+    def keep_parts(self) -> None:
+        """Have ``post_init`` leave the parts as their constructors made them, where these had memory to fill."""
+        for name, _ in self._made():
+            part = getattr(self, name)
+            if part is not None and not any(value.is_meta for value in (*part.parameters(), *part.buffers())):
+                keep_weights(part)
+
+    @torch.no_grad()
+    def start_parts(self) -> None:
+        """Fill what a checkpoint does not have of the parts as their constructors do; loading leaves it undefined."""
+        for name, make in self._made():
+            part = getattr(self, name)
+            if part is None or keeps_weights(part):
+                continue
+            values = {**dict(part.named_parameters()), **dict(part.named_buffers())}
+            missing = [key for key, value in values.items() if not keeps_weights(value)]
+            if missing:
+                twin = make()
+                made = {**dict(twin.named_parameters()), **dict(twin.named_buffers())}
+                for key in missing:
+                    values[key].copy_(made[key])
+            keep_weights(part)
+
+    def _made(self) -> list[tuple[str, Callable[[], nn.Module]]]:
+        """Return the names of the parts and how each is made."""
+        config = self.config
+        return [
+            ("feedback", lambda: FEEDBACKS[config.feedback](config.hidden_size, **(config.feedback_options or {}))),
+            ("objective", lambda: build_objective(config.objective, config.objective_options, config)),
+            ("stop_head", lambda: _stop_head(config.hidden_size)),
+        ]
+
+    def make_parts(self) -> None:
+        """Make the parts that the configuration names."""
+        config = self.config
+        for name, make in self._made():
+            named = name == "feedback" or getattr(config, name) not in (None, False)
+            setattr(self, name, make() if named else None)
 
     def configure(
         self,
@@ -66,9 +108,7 @@ class WithParts:
     def add_stop_head(self) -> None:
         """Give the model a head that says after every latent how likely the thought ends; one it has stays as it is."""
         if self.stop_head is None:
-            self.stop_head = nn.Linear(self.config.hidden_size, 1).to(device=self.device, dtype=self.dtype)
-            nn.init.zeros_(self.stop_head.weight)
-            nn.init.zeros_(self.stop_head.bias)
+            self.stop_head = _stop_head(self.config.hidden_size).to(device=self.device, dtype=self.dtype)
             self.config.stop_head = True
 
     def add_objective(self, name: str | None, options: dict | None = None, objective: Objective | None = None) -> None:
@@ -92,6 +132,14 @@ class WithParts:
             _take_weights(objective, self.objective, f"objective={name}", known[1], named[1])
         self.config.objective, self.config.objective_options = named
         self.objective = objective
+
+
+def _stop_head(hidden_size: int) -> nn.Linear:
+    """Return a head for which every thought is as likely to end as to go on."""
+    head = nn.Linear(hidden_size, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
 
 
 def _shapes(part: nn.Module) -> dict[str, torch.Size]:

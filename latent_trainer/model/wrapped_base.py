@@ -97,6 +97,7 @@ class WrappedBase:
         """
         parts = [module for module in self.base.modules() if isinstance(module, PreTrainedModel)]
         bare = [module for module in parts if not keeps_weights(module) and not _has_own(module)]
+        self.start_parts()
         super().initialize_weights()
         for module in bare:
             module._init_weights(module)
