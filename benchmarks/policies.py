@@ -42,8 +42,8 @@ POLICIES = {
 SETTINGS = {
     "num_generations": 8,
     "per_device_train_batch_size": 32,
-    "max_steps": 30,
-    "learning_rate": 1e-5,
+    "max_steps": 20,
+    "learning_rate": 2e-5,
     "lr_scheduler_type": "constant_with_warmup",
     "warmup_steps": 3,
     "temperature": 1.0,

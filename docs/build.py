@@ -14,7 +14,7 @@ from pathlib import Path
 from evidence import audits, pretrained, pretrained_in_short
 from papers import papers
 from prosqa_table import methods_on_prosqa, prosqa
-from reinforcement_table import costs, reinforced, reinforced_in_short, shorter
+from reinforcement_table import costs, policies, reinforced, reinforced_in_short, shorter
 
 from latent_trainer.analysis.audit.verdicts import QUESTIONS
 from latent_trainer.data.generated import combinatorics, convex
@@ -423,6 +423,11 @@ TABLES = {
     "results/mutations.json": mutations,
     "results/pretrained/stories.json": pretrained,
     f"results/pretrained/stories.json{IN_SHORT}": pretrained_in_short,
+    "results/pretrained/gsm8k.json": pretrained,
+    "results/pretrained/combinatorics.json": pretrained,
+    "results/pretrained/convex.json": pretrained,
+    "results/pretrained/prosqa.json": methods_on_prosqa,
+    "results/pretrained/policies.json": policies,
     "results/pretrained/audit/stories.json": audits,
     "results/probes.json": probes,
     "results/prosqa.json": prosqa,

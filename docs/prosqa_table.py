@@ -2,7 +2,7 @@
 
 PUBLISHED = {"cot-after-cot": "77.5", "pause": "96.6", "coconut": "97.0"}  # Hao et al. 2024, GPT-2, published sizes
 ROWS = {  # of a record of benchmarks/pretrained.py
-    "cot": "CoT, the checkpoint that three of the others go on from",
+    "cot": "CoT, the checkpoint that others go on from",
     "cot-after-cot": "CoT",
     "no-cot": "no-CoT",
     "pause": "pause tokens, the curriculum of Coconut",
@@ -54,7 +54,7 @@ def methods_on_prosqa(record: dict) -> str:
         if name not in rows:
             continue
         row = rows[name][1]
-        steps = row["steps"] + (0 if "model_config" in row["settings"] else rows["cot"][1]["steps"])
+        steps = row["steps"] + (rows["cot"][1]["steps"] if _goes_on(row) else 0)
         lines.append(
             f"| {title} | {steps:,} | {100 * row['accuracy']:.1f} ± {100 * row['accuracy_stderr']:.1f} % "
             f"| {row['tokens_written']:.1f} | {row['latents']:.0f} | {PUBLISHED.get(name, '-')} |"
@@ -74,11 +74,19 @@ def methods_on_prosqa(record: dict) -> str:
         shown = [f"{name} {100 * one['accuracy']:.1f} %" for name, one in controls.items() if "accuracy" in one]
         lines += ["", f"Coconut with something else in the latents' place ({intact:.1f} % as it is): {', '.join(shown)}."]
     config, (_, first) = record["config"], next(iter(rows.values()))
+    small = "model_config" in rows["cot"][1]["settings"]
+    path, more = (
+        ("tiny", " --recipes recipes/tiny --results results/tiny --runs runs/tiny-table") if small else ("pretrained", "")
+    )
     lines += [
         "",
         f"{config['problems']} test problems, one seed; ± is the standard error over problems. Chance is 50 %. Published is "
         f"GPT-2 on questions of the published size; these are of `{first['settings']['dataset_options']}`. From "
-        "[results/tiny/prosqa.json](../results/tiny/prosqa.json), rewritten by `python benchmarks/pretrained.py prosqa "
-        "--recipes recipes/tiny --results results/tiny --runs runs/tiny-table`.",
+        f"[results/{path}/prosqa.json](../results/{path}/prosqa.json), rewritten by `python benchmarks/pretrained.py prosqa{more}`.",
     ]
     return "\n".join(lines)
+
+
+def _goes_on(row: dict) -> bool:
+    """Return whether a run starts from the checkpoint of another one."""
+    return row["settings"].get("model_name_or_path", "").startswith("runs/")

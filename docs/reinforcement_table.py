@@ -127,3 +127,39 @@ def costs(record: dict) -> str:
         "trainer on the model below, over as many positions. Rewritten by `python benchmarks/reinforcing.py`.",
     ]
     return "\n".join(lines)
+
+
+def policies(record: dict) -> str:
+    """Return what every policy has made of a pretrained model that thinks, under one budget of rollouts."""
+    lines = [
+        "| policy | latents of | test accuracy before | after | gain (p) | ahead of deterministic (p) | with drawn latents "
+        "| rewards on the way | seconds a step |",
+        "|---|---|---:|---:|---:|---:|---:|---|---:|",
+    ]
+    config, settings = record["config"], record["config"]["settings"]
+    for name in config["policies"]:
+        if name not in record["rows"]:
+            continue
+        row = record["rows"][name]
+        ahead = row.get("against_deterministic")
+        drawn = " to ".join(f"{100 * row['drawn'][when]:.1f}" for when in ("before", "after")) if "drawn" in row else ""
+        shares = [f"{100 * row[when]:.1f} ± {100 * row[f'{when}_stderr']:.1f}" for when in ("before", "after")]
+        lines.append(
+            f"| `{name}` | `{row['feedback']}` | {shares[0]} | {shares[1]} | {_tested(row['gain'])} "
+            f"| {_tested(ahead) if ahead else ''} | {drawn} | {', '.join(f'{one:.2f}' for one in row['rewards'])} "
+            f"| {row['seconds'] / settings['max_steps']:.1f} |"
+        )
+    lines += [
+        "",
+        f"Accuracy in % of {config['test_problems']} test problems of stories, {config['latents']} latents, seed "
+        f"{config['seed']}; ± is one standard error over problems, p McNemar's exact paired test. {settings['max_steps']} "
+        f"steps of {settings['per_device_train_batch_size']} answers, {settings['num_generations']} to a prompt, learning "
+        f"rate {settings['learning_rate']:g}, `loss_type: {settings['loss_type']}`; rewards are means over five steps. "
+        f"{record['device']}, shared with other work, so that seconds are upper bounds. Rewritten by "
+        "`python benchmarks/policies.py`.",
+    ]
+    return "\n".join(lines)
+
+
+def _tested(test: dict) -> str:
+    return f"{100 * test['difference']:+.1f} ({test['p_value']:.1g})"
