@@ -28,6 +28,7 @@ BASELINES = {
     "no-cot-after-cot": "no-CoT after CoT",
     "pause-after-cot": "pause after CoT",
 }
+IN_SHORT = ("no-cot", "pause")
 CONTROLS = {"zero": "zeros", "noise": "noise", "shuffle": "another problem's", "frozen": "the mean"}
 
 
@@ -38,8 +39,24 @@ def pretrained(record: dict) -> str:
 
 
 def pretrained_in_short(record: dict) -> str:
-    """Return accuracy with paired tests, and how it was made."""
-    return f"{_accuracy(record)}\n\n{_made(record)}"
+    """Return a row a method: accuracy at every seed, how far above the baselines that is, how it was made."""
+    found = {(test["run"], test["baseline"].rsplit("-", 1)[0]): test for test in record["tests"]}
+    methods: dict[str, list] = {}
+    for key, title, row in _runs(record):
+        methods.setdefault(title.rpartition(", seed")[0], []).append((key, row))
+    rows = []
+    for title, runs in methods.items():
+        seeds = ", ".join(key.rpartition("-")[2] for key, _ in runs)
+        cells = [title, seeds, ", ".join(_share(row) for _, row in runs) + " %"]
+        cells += [f"{runs[0][1]['latents']:.0f}", f"{runs[0][1]['tokens_written']:.1f}"]
+        for baseline in IN_SHORT:
+            tests = [found[key, baseline] for key, _ in runs if (key, baseline) in found]
+            less = ", ".join(f"{100 * test['difference']:+.1f}" for test in tests)
+            cells.append(f"{less} ({max(test['p_value'] for test in tests):.0e})" if tests else "")
+        rows.append(cells)
+    headings = ["trained as", "seeds", "test accuracy", "latents", "tokens written"]
+    headings += [f"less {BASELINES[name]} (p, the largest)" for name in IN_SHORT]
+    return f"{_table(headings, rows)}\n\n{_made(record)}"
 
 
 def _runs(record: dict) -> list[tuple[str, str, dict]]:

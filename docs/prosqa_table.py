@@ -82,7 +82,8 @@ def methods_on_prosqa(record: dict) -> str:
         "",
         f"{config['problems']} test problems, one seed; ± is the standard error over problems. Chance is 50 %. Published is "
         f"GPT-2 on questions of the published size; these are of `{first['settings']['dataset_options']}`. From "
-        f"[results/{path}/prosqa.json](../results/{path}/prosqa.json), rewritten by `python benchmarks/pretrained.py prosqa{more}`.",
+        f"[results/{path}/prosqa.json](../results/{path}/prosqa.json), rewritten by "
+        f"`python benchmarks/pretrained.py prosqa{more}`.",
     ]
     return "\n".join(lines)
 
