@@ -142,6 +142,7 @@ def test_hostile_answers_are_wrong_at_once(number, check):
         ("countdwn 24 from 4 6", "did you mean 'countdown'"),
         ("countdown 24", "expected 'countdown TARGET from NUMBERS'"),
         ("game24 24 from 4 x", "expected 'game24 TARGET from NUMBERS'"),
+        ("choice D of A B", "expected 'choice LETTER of LETTERS'"),
         ("within 5", "expected 'within TOLERANCE of NUMBER'"),
         ("countdown 24 from 4 5", "does not pass its own check"),
     ],
@@ -170,10 +171,32 @@ def test_a_check_travels_with_its_problem(tmp_path, suffix):
 
 
 def test_every_check_by_its_name():
-    assert set(CHECKS) == {"countdown", "game24", "within"}
+    assert set(CHECKS) == {"choice", "countdown", "game24", "within"}
     assert is_right("6 * 4", PUZZLE.answer, PUZZLE.check) and not is_right("24", PUZZLE.answer, PUZZLE.check)
     assert not is_right(None, PUZZLE.answer, PUZZLE.check)
     assert is_right("24", "24") and not is_right("6 * 5", "24")
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        *[(text, True) for text in ("B", "b", "B)", "(B)", "B.", "B) 3:4", "(B) 12", "b. 12", "B: A is older", r"\text{B}")],
+        *[
+            (text, True)
+            for text in ("**B) 3:4**", "$B$", r"\boxed{B}", "option B", "The correct answer is (B) 12", "answer: B")
+        ],
+        *[
+            (text, False)
+            for text in ("A", "A) B", "12", "", "Bob", "B 12", "B) 12 or C", "B) 12, C) 13", "B/C", "F", "not B")
+        ],
+        *[(text, False) for text in ("A number of B", "B)" + "1" * 999, "(" * 999, "The answer is A", "both")],
+    ],
+)
+def test_options_of_aqua(tmp_path, answer, right):
+    path = tmp_path / "aqua.jsonl"
+    path.write_text(json.dumps({"question": "q", "options": ["A)12", "B) 3:4", "C)5"], "rationale": "r", "correct": "B"}))
+    (problem,) = as_problems(load_problems("aqua", "test", test_path=str(path)))
+    assert problem.answer == "B" and is_right(answer, problem.answer, problem.check) is right
 
 
 @pytest.mark.parametrize(
