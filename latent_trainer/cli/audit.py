@@ -194,6 +194,8 @@ def _evaluator(args: AuditArguments, name: str, problems, part: str, state: Part
 def _print(console: Console, own: Battery, record: dict) -> None:
     if own.evaluator.warning:
         console.print(own.evaluator.warning, soft_wrap=True, highlight=False)
+    if own.evaluator.dropped:
+        console.print(f"{own.evaluator.dropped} more problems do not fit the context and are left out", highlight=False)
     console.print(arms_table(record))
     console.print(verdict_table(record))
     console.print(
