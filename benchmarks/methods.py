@@ -35,7 +35,7 @@ RUNS = {
     "LT-Tuning, steps inside": ["--method", "lt_tuning", *STAGED, *INSIDE, *NORM],
     "Coconut, steps inside, soft": ["--method", "coconut", "--feedback", "soft", *STAGED, *INSIDE],
     "SIM-CoT on that Coconut": ["--method", "sim_cot", *STAGED, *INSIDE, *NORM],
-    "CODI": ["--method", "codi", *FIXED, "--objective_options", "{}"],
+    "CODI": ["--method", "codi", *FIXED, "--objective_options", '{"drop_last_step": false}'],
     "PCCoT, 3 iterations": ["--method", "pccot", *FIXED, *NORM],
     "LOTUS, steps inside": ["--method", "lotus", "--pad_latent_to_max", "false", *STAGED, *INSIDE, *NORM],
     "LOTUS, steps inside, weight 1": [

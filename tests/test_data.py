@@ -105,7 +105,7 @@ def test_data_set(sources, name):
     questions = {}
     for split, problems in splits.items():
         columns = ["question", "steps", "answer", "id", "family", "difficulty", "place"]
-        assert problems.column_names == columns + ["check"] * (name in ("countdown", "game24"))
+        assert problems.column_names == columns + ["check"] * (name in ("aqua", "countdown", "game24"))
         assert as_problems(problems)  # every row is a valid problem
         assert all(isinstance(step, str) and step for row in problems for step in row["steps"])
         assert len(set(problems["id"])) == len(problems)

@@ -13,6 +13,7 @@ from transformers.models.gpt2 import modeling_gpt2
 from transformers.models.llama import modeling_llama
 
 from latent_trainer.data.encoding import View
+from latent_trainer.errors import InputError
 from latent_trainer.methods import eviction
 from latent_trainer.methods.objectives import build_objective
 from latent_trainer.testing import check_objective
@@ -235,7 +236,8 @@ def test_what_is_drawn_is_spread_evenly():
 @pytest.mark.parametrize("case", ["rkv", "uniform", "random"])
 def test_contract(case):
     """Batches, accumulation, fillers and padding change nothing, with jacobi and a staged number of latents too."""
-    check_objective("kv_distillation", {"importance": 0.5, **CASES[case]}, rollout="jacobi")
+    more = {"importance": 0.5} if case == "rkv" else {}
+    check_objective("kv_distillation", {**more, **CASES[case]}, rollout="jacobi")
 
 
 def test_a_batch_without_steps_or_latents():
@@ -252,6 +254,21 @@ def test_nothing_is_asked_that_is_not_used():
     assert looks == {"rkv", "attention alone", "even"}
     assert build_objective("kv_distillation", {"normalise": False, "layerwise_std": False}).sums_needs is None
     assert not needs["even"].sums_needs.hidden_states and needs["even"].sums_needs.keys_values == ("columns",)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"eviction": "uniform", "importance": 0.5}, "importance=0.5 has no effect with eviction=uniform; .*eviction=rkv"),
+        ({"eviction": "random", "importance": 0.0}, "importance=0.0 has no effect with eviction=random"),
+        ({"eviction_seed": 3}, "eviction_seed=3 has no effect with eviction=rkv; .*eviction=random"),
+    ],
+    ids=str,
+)
+def test_what_an_eviction_does_not_read_is_refused(options, says):
+    with pytest.raises(InputError, match=says) as caught:
+        build_objective("kv_distillation", options)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_steps_end_where_the_prefix_begins(tmp_path):

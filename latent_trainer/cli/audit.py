@@ -18,7 +18,7 @@ from latent_trainer.analysis.audit.earlier import answers_of, thoughts_of
 from latent_trainer.analysis.audit.parts import PARTS, audit
 from latent_trainer.analysis.audit.report import GENERATOR, figures, page
 from latent_trainer.cli.arguments import DataArguments, parse
-from latent_trainer.cli.build import load_any, load_saved, model_id
+from latent_trainer.cli.build import load_any, load_saved, model_id, of_a_step
 from latent_trainer.data import MORE_SPLITS, SPLITS, VARIANTS, as_problems
 from latent_trainer.errors import InputError, check_choice
 from latent_trainer.evaluation.evaluator import Evaluator
@@ -61,7 +61,9 @@ class AuditArguments:
         metadata={"help": "Folder of traces of probe on the same problems: its thoughts are not thought anew."},
     )
     num_latents: Count | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
-    latents_per_step: Positive = field(default=1, metadata={"help": "Latents that stand for a written step."})
+    latents_per_step: Positive | None = field(
+        default=None, metadata={"help": "Latents that stand for a written step; by default as trained, else 1."}
+    )
     most: Annotated[int, Bounds(least=2)] = field(
         default=200, metadata={"help": "Problems of the parts that ask each many times, and of every checkpoint."}
     )
@@ -132,6 +134,7 @@ def run(argv: list[str]) -> None:
             raise InputError(
                 f"{paused.evaluator.dropped} problems do not fit the context of pause_model; compare models of one size"
             )
+        args.latents_per_step = of_a_step(own.model, args.latents_per_step)
         options = {"paused": paused, "most": args.most, "latents_per_step": args.latents_per_step, "say": say}
         record = audit(own, args.parts, variants, no_oracle, **options)
         if saved:
@@ -191,6 +194,8 @@ def _evaluator(args: AuditArguments, name: str, problems, part: str, state: Part
 def _print(console: Console, own: Battery, record: dict) -> None:
     if own.evaluator.warning:
         console.print(own.evaluator.warning, soft_wrap=True, highlight=False)
+    if own.evaluator.dropped:
+        console.print(f"{own.evaluator.dropped} more problems do not fit the context and are left out", highlight=False)
     console.print(arms_table(record))
     console.print(verdict_table(record))
     console.print(

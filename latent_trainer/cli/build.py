@@ -190,6 +190,11 @@ def set_compression(model: LatentForCausalLM, factor: int | None) -> None:
         model.config.template = resolve_template(model.config.template or "coconut", compression=factor).to_dict()
 
 
+def of_a_step(model: LatentForCausalLM, asked: int | None) -> int:
+    """Return how many latents stand for a written step: as asked for, else as the model was trained, else 1."""
+    return asked or model.config.latents_per_step or 1
+
+
 def _is_latent(path: str) -> bool:
     """Return whether a latent model or an adapter lies at a path, not a plain base model."""
     if located(path)[1] is not None:

@@ -162,6 +162,8 @@ def _evaluate_suite(args: EvaluateArguments, data_args: DataArguments, suite: Su
         evaluator = _evaluator(args, args.model, own, state, name, loaded)
         rows[name] = row_of(evaluator)
         warnings += [f"{name}: {evaluator.warning}"] if evaluator.warning else []
+        if evaluator.dropped:
+            warnings.append(f"{name}: {evaluator.dropped} of {len(own)} problems do not fit the context and are left out")
     if state.is_main_process:
         as_trained = {name: getattr(evaluator, name) for name in ("num_latents", "max_new_tokens")}
         report(args.output, suite.suite, rows, warnings, {**vars(args), **vars(data_args), **vars(suite), **as_trained})

@@ -13,7 +13,7 @@ from latent_trainer.analysis import PROBES, Subject
 from latent_trainer.analysis.figures import save_figure
 from latent_trainer.analysis.traces import collect
 from latent_trainer.cli.arguments import DataArguments, parse
-from latent_trainer.cli.build import load_saved, model_id
+from latent_trainer.cli.build import load_saved, model_id, of_a_step
 from latent_trainer.data import CONTINUATIONS, as_problems
 from latent_trainer.errors import InputError
 from latent_trainer.evaluation.record import peak_memory, write_record
@@ -35,7 +35,9 @@ class ProbeArguments:
     )
     traces: str | None = field(default=None, metadata={"help": "Folder of the traces; by default OUT/traces."})
     num_latents: Count | None = field(default=None, metadata={"help": "Latents per prompt; by default as trained."})
-    latents_per_step: Positive = field(default=1, metadata={"help": "Latents that stand for a written step."})
+    latents_per_step: Positive | None = field(
+        default=None, metadata={"help": "Latents that stand for a written step; by default as trained, else 1."}
+    )
     most: Annotated[int, Bounds(least=2)] = field(
         default=200, metadata={"help": "Problems of matching pursuit and patching, which take long."}
     )
@@ -65,6 +67,7 @@ def run(argv: list[str]) -> None:
     model.to(PartialState(cpu=not accelerator.is_available()).device).eval()
     if model.config.open_thought and args.num_latents is None:
         raise InputError("this model ends its thoughts itself; say with num_latents how long those that are probed are")
+    args.latents_per_step = of_a_step(model, args.latents_per_step)
     number = model.config.num_latents if args.num_latents is None else args.num_latents
     say_other_number(model.config, number)
     with Progress(console=console, transient=True) as progress:

@@ -1,11 +1,12 @@
 """Comparing an answer with the reference."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from latent_trainer.data.checks import check_of
 from latent_trainer.evaluation import notation
 from latent_trainer.evaluation.extraction import extract_answer
-from latent_trainer.evaluation.grading import comparison
+from latent_trainer.evaluation.grading import comparison, units
 
 __all__ = ["extract_answer", "is_equivalent", "is_right"]
 
@@ -14,7 +15,8 @@ def is_right(prediction: str | None, reference: str, check: str = "") -> bool:
     """Return whether an answer is right: it passes the problem's check where there is one, else it equals the reference.
 
     Everything that grades an answer to a problem asks this: evaluation, training, records, rewards. A check, too, never
-    raises on what a model writes, and takes time in proportion to it.
+    raises on what a model writes, and takes time in proportion to it. It reads the answer as it stands, then without markup
+    around it, then without its unit, so that a problem with a check forgives what one without forgives.
 
     Args:
         prediction: an extracted answer, None where there was none.
@@ -25,8 +27,15 @@ def is_right(prediction: str | None, reference: str, check: str = "") -> bool:
         InputError: a check that does not exist.
     """
     if check:
-        return prediction is not None and check_of(check)(prediction)
+        return prediction is not None and _passes(prediction, check_of(check))
     return is_equivalent(prediction, reference)
+
+
+def _passes(prediction: str, check: Callable[[str], bool]) -> bool:
+    if check(prediction):
+        return True
+    bare = notation.clean(prediction)
+    return bare is not None and (check(bare) or check(units.measured(bare)[0]))
 
 
 def is_equivalent(prediction: str | None, reference: str | None) -> bool:

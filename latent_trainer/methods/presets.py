@@ -140,7 +140,7 @@ OWN = {
             "num_latents": 6,
             "feedback": "hidden",
             "objective": "latent_tokens",
-            "objective_options": {"targets": "superposed", "rho": 0.9, "temperature": 1.0},
+            "objective_options": {"targets": "superposed"},  # rho 0.9, tau 1, which are defaults
         },
     ),
     "coconut": Method(

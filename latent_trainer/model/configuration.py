@@ -43,6 +43,7 @@ class LatentConfig(PreTrainedConfig):
         open_thought: whether the model ends its thought itself; ``num_latents`` are then the most it thinks.
         stop_head: whether a head of its own says after every latent how likely the thought ends (`open_thought`).
         stop_entropy: entropy of the next token, in nats, under which an open thought ends; None never ends it so.
+        latents_per_step: latents that stood for a written step in training; None where the curriculum did not say so.
         stage: the curriculum's stage it was trained up to; None for a model nobody has trained, or an older version has.
         base_form: how the base model wants to be called, as `latent_trainer.model.base_check` found it, and under which
             transformers; None before the first use.
@@ -75,6 +76,7 @@ class LatentConfig(PreTrainedConfig):
     open_thought: bool = False
     stop_head: bool = False
     stop_entropy: float | None = None
+    latents_per_step: int | None = None
     stage: int | None = None
     base_form: dict | None = None
     plugins: dict | None = None

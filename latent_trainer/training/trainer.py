@@ -201,6 +201,8 @@ class LatentTrainer(WholeCheckpoints, SameRun, Publishing, Evaluation, Scoring, 
         """Write into the model's configuration the stage, and how many latents its prompts get there."""
         config = latent_model(self.accelerator.unwrap_model(self.model)).config
         config.stage, config.num_latents = stage, self.curriculum.latents(stage)
+        group = None if self.step_objective is None else self.step_group
+        config.latents_per_step = getattr(self.curriculum, "latents_per_step", group)
         config.open_thought = getattr(self.curriculum, "open_thoughts", False)
 
     def train(self, resume_from_checkpoint=None, **kwargs) -> TrainOutput:  # type: ignore[override]

@@ -166,7 +166,7 @@ class LatentTrainingArguments(TrainingArguments):
     def _take_preset(self):
         """Fill in what was left unset: options of a choice only beside that choice, and epochs enough for every stage.
 
-        A field counts as unset where it has its own default.
+        A field counts as unset where it has its own default; so does every option of a part that is the method's own.
         """
         preset = {**DEFAULTS, **METHODS[self.method].defaults}
         usual = {one.name: one.default for one in fields(self) if one.init}
@@ -176,8 +176,11 @@ class LatentTrainingArguments(TrainingArguments):
         if self.steps_per_stage is not None or self.advance_at is not None:
             preset.pop("epochs_per_stage", None)
         for name in PARTS:
+            options, given = f"{name}_options", getattr(self, f"{name}_options")
             if getattr(self, name) not in (None, preset[name]):
-                preset.pop(f"{name}_options", None)
+                preset.pop(options, None)
+            elif isinstance(given, dict) and isinstance(preset.get(options), dict):  # one of them changes no other
+                setattr(self, options, {**preset[options], **given})
         if self.curriculum in OWN_CURRICULA:
             preset |= as_fields(self.curriculum, check_curriculum(self.curriculum, preset.pop("curriculum_options", None)))
         epochs = preset.pop("num_train_epochs")

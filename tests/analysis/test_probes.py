@@ -9,10 +9,12 @@ import torch
 from analysis.test_traces import make_model
 from training import make_trainer, uneven_problems
 
+from latent_trainer import LatentForCausalLM
 from latent_trainer.analysis import PROBES, Subject, lens, linear, patching, pursuit, similarity, step_value
 from latent_trainer.analysis.figures import save_figure
 from latent_trainer.analysis.traces import collect
 from latent_trainer.cli import main
+from latent_trainer.cli.build import of_a_step
 from latent_trainer.data import as_problems, load_problems
 from latent_trainer.data.generated.arithmetic import OPERATIONS, continued
 from latent_trainer.errors import InputError
@@ -112,6 +114,24 @@ def test_values_of_steps():
     problems = uneven_problems(2)
     subject = fake(np.zeros((2, 4, 2)), problems, latents_per_step=2)
     assert [row[2] for row in subject.values] == [None, step_value(problems[1].steps[1])]
+
+
+@pytest.mark.parametrize(
+    ("settings", "latents"),
+    [
+        ({"latents_per_step": 2}, 2),
+        ({"method": "codi", "step_decoder": "copy", "step_decoder_group": 3}, 3),
+        ({"method": "codi"}, None),
+    ],
+    ids=["staged", "step decoder", "neither"],
+)
+def test_a_model_knows_how_many_latents_stand_for_a_step(tmp_path, settings, latents):
+    """Saved with it, so that commands that look at its steps need not be told; what is asked for goes first."""
+    trainer = make_trainer(tmp_path, **settings)
+    trainer.save_model(str(tmp_path / "saved"))
+    loaded = LatentForCausalLM.from_pretrained(tmp_path / "saved")
+    assert loaded.config.latents_per_step == latents
+    assert (of_a_step(loaded, None), of_a_step(loaded, 5)) == (latents or 1, 5)
 
 
 def test_continued():

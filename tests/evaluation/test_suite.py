@@ -63,6 +63,16 @@ def test_one_record_with_a_row_a_set_and_their_average(folder, tmp_path, capsys)
     assert _of_suite({"accuracy": 1.0}) == [{"accuracy": 1.0}]
 
 
+def test_what_is_left_out_is_said(folder, tmp_path, capsys):
+    """A question that does not fit the context is missing from its row's accuracy, and a line under the table says so."""
+    rows = [json.dumps(ROWS["svamp"](n) | {"Body": "1 " * 900 if n == 3 else "1"}) for n in range(6)]
+    (tmp_path / "svamp.jsonl").write_text("\n".join(rows))
+    paths = {name: str(folder / f"{name}.jsonl") for name in ROWS} | {"svamp": str(tmp_path / "svamp.jsonl")}
+    main("evaluate", words(folder, tmp_path / "gsm.json", paths=paths))
+    assert "svamp: 1 of 6 problems do not fit the context and are left out" in capsys.readouterr().out
+    assert read(tmp_path / "gsm.json")[0]["sets"]["svamp"]["dropped"] == 1
+
+
 def lasting_parts(output):
     """Return record and answers without what no two runs share."""
     record, answers = read(output)

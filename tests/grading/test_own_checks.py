@@ -142,6 +142,7 @@ def test_hostile_answers_are_wrong_at_once(number, check):
         ("countdwn 24 from 4 6", "did you mean 'countdown'"),
         ("countdown 24", "expected 'countdown TARGET from NUMBERS'"),
         ("game24 24 from 4 x", "expected 'game24 TARGET from NUMBERS'"),
+        ("choice D of A B", "expected 'choice LETTER of LETTERS'"),
         ("within 5", "expected 'within TOLERANCE of NUMBER'"),
         ("countdown 24 from 4 5", "does not pass its own check"),
     ],
@@ -170,10 +171,32 @@ def test_a_check_travels_with_its_problem(tmp_path, suffix):
 
 
 def test_every_check_by_its_name():
-    assert set(CHECKS) == {"countdown", "game24", "within"}
+    assert set(CHECKS) == {"choice", "countdown", "game24", "within"}
     assert is_right("6 * 4", PUZZLE.answer, PUZZLE.check) and not is_right("24", PUZZLE.answer, PUZZLE.check)
     assert not is_right(None, PUZZLE.answer, PUZZLE.check)
     assert is_right("24", "24") and not is_right("6 * 5", "24")
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        *[(text, True) for text in ("B", "b", "B)", "(B)", "B.", "B) 3:4", "(B) 12", "b. 12", "B: A is older", r"\text{B}")],
+        *[
+            (text, True)
+            for text in ("**B) 3:4**", "$B$", r"\boxed{B}", "option B", "The correct answer is (B) 12", "answer: B")
+        ],
+        *[
+            (text, False)
+            for text in ("A", "A) B", "12", "", "Bob", "B 12", "B) 12 or C", "B) 12, C) 13", "B/C", "F", "not B")
+        ],
+        *[(text, False) for text in ("A number of B", "B)" + "1" * 999, "(" * 999, "The answer is A", "both")],
+    ],
+)
+def test_options_of_aqua(tmp_path, answer, right):
+    path = tmp_path / "aqua.jsonl"
+    path.write_text(json.dumps({"question": "q", "options": ["A)12", "B) 3:4", "C)5"], "rationale": "r", "correct": "B"}))
+    (problem,) = as_problems(load_problems("aqua", "test", test_path=str(path)))
+    assert problem.answer == "B" and is_right(answer, problem.answer, problem.check) is right
 
 
 @pytest.mark.parametrize(
@@ -187,7 +210,14 @@ def test_every_check_by_its_name():
             ("13333.3", "13333"),
         ),
         (-0.5, ("-0.5", "-1/2"), ("0.5", "-0.6")),
+        (
+            13333.333333333334,
+            ("**13,333.3333**", r"\boxed{13333.3333}", "13333.3333 dollars", "\u20ac13333.3333", "13333.3333%"),
+            ("**13333.3**", "13333 dollars", "13333.3333 13333.3333"),
+        ),
+        (13333.333333333334, ("13333." + "3" * 25, "the answer is 13333.3333."), ("13333." + "4" * 25,)),
         (1.2345678901234566e17, ("123456789012345660", "123,456,789,012,345,668"), ("123456789012300000",)),
+        (1e20, ("100000000000000000000", "100,000,000,000,000,000,000"), ("1000000000000000000", "100000000000001000000")),
     ],
 )
 def test_targets_of_gsm_hard(tmp_path, target, right, wrong):

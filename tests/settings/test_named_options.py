@@ -141,3 +141,25 @@ def test_a_part_replaces_the_presets(tmp_path):
     assert arguments(method="codi").objective_options == {"drop_last_step": True}
     assert arguments(method="codi", objective={"name": "answer"}).objective_options is None
     assert arguments().make_curriculum() == StagedCurriculum(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "part", "expected"),
+    [
+        ({"method": "codi", "objective_options": {"factor": 20.0}}, "objective", {"factor": 20.0, "drop_last_step": True}),
+        (
+            {"method": "kava", "objective": {"name": "kv_distillation", "eviction": "uniform"}},
+            "objective",
+            {"factor": 10.0, "embedding_layer": False, "eviction": "uniform"},
+        ),
+        ({"method": "mux", "objective_options": {"rho": 0.5}}, "objective", {"targets": "superposed", "rho": 0.5}),
+        ({"method": "codi", "objective_options": {"drop_last_step": False}}, "objective", {"drop_last_step": False}),
+        ({"method": "codi", "objective_options": {}}, "objective", {"drop_last_step": True}),
+        ({"method": "codi", "objective": {"name": "kv_distillation", "factor": 2.0}}, "objective", {"factor": 2.0}),
+    ],
+    ids=str,
+)
+def test_an_option_leaves_the_others_of_its_preset(tmp_path, settings, part, expected):
+    """A preset's option that nobody names stays what the method was published with; another part has none of them."""
+    args = LatentTrainingArguments(str(tmp_path), use_cpu=True, report_to="none", **settings)
+    assert getattr(args, f"{part}_options") == expected

@@ -9,10 +9,11 @@ right or wrong, quickly, and is never run as a program.
 from collections.abc import Callable
 from functools import lru_cache
 
-from latent_trainer.data.checks import countdown, game24, within
+from latent_trainer.data.checks import choice, countdown, game24, within
 from latent_trainer.errors import check_choice
 
 CHECKS: dict[str, Callable[[str], Callable[[str], bool]]] = {
+    "choice": choice.make,
     "countdown": countdown.make,
     "game24": game24.make,
     "within": within.make,

@@ -16,6 +16,8 @@ OPTION = re.compile(r"\s*\(?([A-Z])\s*[).:]\s*(.*)", re.DOTALL)
 def problem(row: dict, place: Place) -> Problem:
     """Return a row as a problem: the options stand under the question, one a line, and the answer is a letter.
 
+    The question shows its options as ``B) 12``, and a model may answer so: the check takes that as it takes ``B``.
+
     Raises:
         InputError: a field is missing or of the wrong kind, or the letter names no option.
     """
@@ -36,6 +38,7 @@ def problem(row: dict, place: Place) -> Problem:
         letter,
         id=values.optional(row, "id", place, absent=place.id),
         place=str(place),
+        check=f"choice {letter} of {' '.join(options)}",
     )
 
 

@@ -1,11 +1,12 @@
 """KV distillation: latents learn the keys and values of the written steps, evicted to the number of latents."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
 from torch import nn
 
+from latent_trainer.errors import InputError
 from latent_trainer.methods.distillation import Distillation, DistillationOptions
 from latent_trainer.methods.eviction import best, drawn, pairs, rkv, uniform
 from latent_trainer.methods.objectives.contract import Objective
@@ -13,6 +14,7 @@ from latent_trainer.methods.step import Needs, Step
 from latent_trainer.options import Seed, Share, Weight
 
 DISTANCES = {"smooth_l1": nn.functional.smooth_l1_loss, "mse": nn.functional.mse_loss}
+READ_BY = {"importance": "rkv", "eviction_seed": "random"}  # options that one kind of eviction alone reads
 NEEDS = Needs(
     views=("latent", "explicit"), hidden_states=("answer",), keys_values=("latents", "columns"), latents=True
 )  # as its options ask least
@@ -25,10 +27,10 @@ class KVDistillationOptions(DistillationOptions):
     Args:
         kv_factor: weight of the term of keys and values.
         eviction: "rkv" (the R-KV score), "uniform" (evenly spread) or "random" (drawn by the steps' tokens and a seed).
-        importance: lambda of the R-KV score: 1 is attention alone, 0 redundancy alone.
+        importance: lambda of the R-KV score: 1 is attention alone, 0 redundancy alone. Of "rkv" alone.
         kv_distance: "smooth_l1" (beta 1) or "mse" (squared difference).
         layerwise_std: whether to divide by the teacher's standard deviation of each layer, keys and values apart.
-        eviction_seed: of "random".
+        eviction_seed: of "random" alone.
     """
 
     kv_factor: Weight = 1.0
@@ -37,6 +39,15 @@ class KVDistillationOptions(DistillationOptions):
     kv_distance: Literal["smooth_l1", "mse"] = "smooth_l1"
     layerwise_std: bool = True
     eviction_seed: Seed = 0
+
+    def __post_init__(self):
+        usual = {one.name: one.default for one in fields(self)}
+        for name, kind in READ_BY.items():
+            if self.eviction != kind and getattr(self, name) != usual[name]:
+                raise InputError(
+                    f"objective_options.{name}={getattr(self, name)} has no effect with eviction={self.eviction}; leave it "
+                    f"out, or take eviction={kind}"
+                )
 
 
 class KVDistillationObjective(Objective):
