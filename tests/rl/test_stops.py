@@ -75,6 +75,19 @@ def test_sampling_stops_as_often_as_the_head_says(saved, temperature):
     assert set(rows[:, -1].tolist()) == {model.config.eot_token_id, model.config.latent_token_id}
 
 
+def test_beams_add_up_log_probabilities(saved):
+    """Going on and stopping have the scores that a head's log-odds make of them, and no odds as they are."""
+    model = stopping(saved)
+    batch = encode_prompts([saved.problems[0]["question"]], saved.tokenizer, None)
+    more = {"num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 1, "length_penalty": 0.0, "do_sample": False}
+    found = model.generate(**batch, **more, return_dict_in_generate=True, output_scores=True)
+    with torch.no_grad():
+        model(**batch)
+    odds = {model.config.eot_token_id: model.stop_scores, model.config.latent_token_id: -model.stop_scores}
+    expected = [torch.nn.functional.logsigmoid(odds[token]).item() for token in found.sequences[:, -1].tolist()]
+    assert found.sequences_scores.tolist() == pytest.approx(expected, abs=1e-6)
+
+
 def drawn(saved, folder, **more):
     """Return a trainer and the batch it has generated."""
     trainer = make(saved, folder, dataset=saved.problems, per_device_train_batch_size=16, **{**LEARNED, **EXACT, **more})
