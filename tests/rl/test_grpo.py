@@ -324,6 +324,7 @@ REFUSED = [
     ({"num_generations": 1}, {}, "num_generations=1: an advantage compares the answers to one prompt"),
     ({"policy": "gaussian", "entropy_coef": 0.1}, {}, "entropy_coef=0.1 does not go with policy=gaussian"),
     ({"policy": "gaussian", "top_entropy_quantile": 0.5}, {}, "top_entropy_quantile=0.5 does not go with"),
+    ({"generation_kwargs": {"noise_std": 0.5}}, {}, "generation_kwargs has noise_std, which has no effect there"),
     ({"policy": "gaussian", "use_vllm": True}, {}, "use_vllm=True does not go with policy=gaussian"),
     ({"rewards": ["corect"]}, {"reward": None}, "rewards='corect' is not one of .*did you mean 'correct'"),
     ({"rewards": []}, {"reward": None}, "rewards nothing"),
@@ -386,12 +387,58 @@ def test_a_rollout_that_computes_a_latent_several_times(saved, tmp_path, rollout
     make(other, tmp_path)
 
 
+@pytest.mark.parametrize("beams", [{"num_beams": 2}, {"num_return_sequences": 2}], ids=str)
+def test_several_rows_to_a_prompt(saved, tmp_path, beams):
+    """Nobody knows which of them thought what an answer was written after; without drawing beams are TRL's."""
+    with pytest.raises(InputError, match="generation had 8 rows for 4 prompts; leave num_beams") as error:
+        make(saved, tmp_path, policy="multiplex", generation_kwargs=beams).train()
+    assert "\n" not in str(error.value)
+
+
+def test_tokens_that_are_suppressed(saved, tmp_path):
+    """Whatever else is not to be written, no placeholder of a thought is."""
+    eos, model = saved.tokenizer.eos_token_id, LatentForCausalLM.from_pretrained(saved.folder)
+    more = {"generation_kwargs": {"suppress_tokens": [eos]}, "allow_truncated": True, "temperature": 100.0}
+    trainer = make(saved, tmp_path, per_device_train_batch_size=32, max_completion_length=16, max_steps=1, **more)
+    trainer.train()
+    never = {eos, model.config.latent_token_id, model.config.bot_token_id}
+    assert not never & {token for row in trainer._written for token in row}
+
+
+def test_a_number_of_latents_is_kept(saved, tmp_path):
+    """A model that has learned to think five latents is graded with five, and prompts with their own take no number."""
+    trainer = make(saved, tmp_path, dataset=saved.problems, num_latents=5, policy="multiplex")
+    trainer.save_model(tmp_path / "saved")
+    assert LatentForCausalLM.from_pretrained(tmp_path / "saved").config.num_latents == 5
+    with pytest.raises(InputError, match="num_latents=5 has no effect: every prompt"):
+        make(saved, tmp_path, num_latents=5)
+
+
+def test_a_run_that_resumes_draws_the_same_thoughts(saved, tmp_path):
+    """Four steps at once, and two that are continued, train the same weights."""
+    common = {"policy": "multiplex", "max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    whole = make(saved, tmp_path, **common)
+    whole.train()
+    parts = make(saved, tmp_path, **common)
+    parts.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    for one, two in zip(weights(whole).values(), weights(parts).values(), strict=True):
+        assert torch.equal(one, two)
+
+
 def test_prompts_without_latents(saved, tmp_path):
     prompts = saved.prompts.map(lambda row: {"prompt": row["prompt"].split(" <|bot|>")[0]})
     with pytest.raises(InputError, match="no prompt of the batch has one"):
         make(saved, tmp_path, policy="multiplex", dataset=prompts).train()
     with pytest.raises(InputError, match="prompts get none; give num_latents"):
         make(saved, tmp_path, policy="multiplex", dataset=saved.problems, num_latents=0)
+
+
+def test_fewer_prompts_than_a_batch(saved, tmp_path):
+    """TRL would leave them all out, train nothing and end."""
+    with pytest.raises(InputError, match="16 prompts, and every batch takes 32 with 2 answers each") as error:
+        make(saved, tmp_path, policy="multiplex", per_device_train_batch_size=64)
+    assert "\n" not in str(error.value)
+    make(saved, tmp_path, policy="multiplex", per_device_train_batch_size=32)
 
 
 def test_a_data_set_of_something_else(saved, tmp_path):

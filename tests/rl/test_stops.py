@@ -1,6 +1,7 @@
 """Thoughts whose length is learned: the stop head at generation, in the likelihood, from a cold start, and saved."""
 
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from transformers import set_seed
 from latent_trainer import LatentForCausalLM, encode_prompts
 from latent_trainer.data import as_problems
 from latent_trainer.errors import InputError
-from latent_trainer.evaluation.generation import generate_answers
+from latent_trainer.evaluation.generation import generate_answers, new_tokens
 from latent_trainer.rl import LatentRLOOConfig, LatentRLOOTrainer, stops
 from latent_trainer.rollout.thoughts import ReplayedThoughts, using
 
@@ -244,6 +245,31 @@ def test_entropy(saved, tmp_path):
         mask = batch["completion_mask"] * batch["tool_mask"]
         assert mask[:, : MOST + 1].tolist() == [[counts] * MOST + [0]] * 4 and mask[:, MOST + 1].all()
         trainer.train()
+
+
+def test_a_head_beside_entropy(saved, tmp_path):
+    """The head would end the thought before the next token is sure."""
+    stopping(saved, dtype=torch.float32).save_pretrained(tmp_path / "model")
+    other = SimpleNamespace(**{**vars(saved), "folder": str(tmp_path / "model")})
+    with pytest.raises(InputError, match=r"stop=entropy .* the model has a stop head") as error:
+        make(other, tmp_path, dataset=saved.problems, stop="entropy", stop_entropy=1.0)
+    assert "\n" not in str(error.value)
+
+
+def test_as_much_is_written_after_every_thought(saved, tmp_path):
+    """A short thought leaves no more room for the text than a long one, in training and in the model that is saved."""
+    model = LatentForCausalLM.from_pretrained(saved.folder)
+    model.generation_config.max_new_tokens = 8
+    model.save_pretrained(tmp_path / "model")
+    other = SimpleNamespace(**{**vars(saved), "folder": str(tmp_path / "model")})
+    more = {"generation_kwargs": {"suppress_tokens": [saved.tokenizer.eos_token_id]}, "allow_truncated": True}
+    for peft in (None, LoraConfig(r=4)):
+        trainer = make(other, tmp_path, dataset=saved.problems, peft_config=peft, **{**LEARNED, **more})
+        trainer.train()
+        assert len({*trainer._latents}) > 1 and [len(written) for written in trainer._written] == [5] * 4
+        trainer.save_model(tmp_path / "saved")
+        again = LatentForCausalLM.from_pretrained(tmp_path / "saved")
+        assert again.generation_config.max_new_tokens == 8 + MOST + 1 and new_tokens(again) == 9  # <|eot|> is one
 
 
 def test_leave_one_out(saved, tmp_path):
