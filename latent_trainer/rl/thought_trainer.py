@@ -6,6 +6,7 @@ from copy import copy, deepcopy
 import torch
 from datasets import Dataset, IterableDataset
 from peft import LoraConfig, PeftModel
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
 
@@ -116,6 +117,8 @@ class ThoughtTrainer:
         )
         if self.policy.stochastic and (getattr(self, "tools", None) or getattr(self, "rollout_func", None) is not None):
             raise InputError(f"policy={args.policy} draws latents in TRL's own generation; leave tools and rollout_func out")
+        if args.disable_dropout:
+            _switch_off(latent)
         batch = args.generation_batch_size // args.num_generations
         if isinstance(train_dataset, Dataset) and len(train_dataset) < batch:  # of which TRL trains on none
             raise InputError(
@@ -333,6 +336,14 @@ class ThoughtTrainer:
     def _latent(self, model) -> LatentForCausalLM:
         """Return the latent model inside whatever accelerate and PEFT have wrapped it in."""
         return latent_model(self.accelerator.unwrap_model(model))
+
+
+def _switch_off(model: nn.Module) -> None:
+    """Switch off the dropout of attention, of layers and the like that modules hold as a number: TRL (1.16) leaves it on."""
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, float) and ("drop" in name or "jitter" in name):
+                setattr(module, name, 0.0)
 
 
 def _thought(ids: list[int], latent: int) -> int:

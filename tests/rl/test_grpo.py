@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel
 
 pytest.importorskip("trl")
 
+from conftest import ARCHITECTURES
 from reinforced import LATENTS, alone, different, make, save_model
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
@@ -236,6 +237,16 @@ def test_dropout_is_switched_off_where_latents_are_drawn(saved, tmp_path):
     """A thought that is replayed under another mask would be another thought; with nothing drawn it is as TRL has it."""
     assert make(saved, tmp_path, policy="gaussian").args.disable_dropout
     assert not make(saved, tmp_path).args.disable_dropout
+
+
+def test_the_dropout_of_attention_is_switched_off(tmp_path, monkeypatch):
+    """A module that holds a probability as a number is replayed as it was drawn, too."""
+    monkeypatch.setitem(ARCHITECTURES, "llama", {**ARCHITECTURES["llama"], "attention_dropout": 0.5})
+    saved = save_model(tmp_path / "model", kind="llama")
+    trainer, batch = drawn(saved, tmp_path, policy="multiplex", steps_per_generation=2)
+    ids, mask = (torch.cat([batch[f"prompt_{name}"], batch[f"completion_{name}"]], 1) for name in ("ids", "mask"))
+    new = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, batch["completion_ids"].shape[1])[0]
+    assert trainer.model.training and torch.allclose(new, batch["old_per_token_logps"], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("policy", ["gaussian", "dropout"])
