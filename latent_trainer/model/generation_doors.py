@@ -57,9 +57,9 @@ class GenerationDoors:
             latent_seeds: one a prompt, from which alone its thoughts are drawn; by default from torch's own generator.
 
         Raises:
-            InputError: prompts longer than the context or padded on the right, a draft by the first layers alone, guidance
-                away from a latent, latents drawn in a way that does not fit the model, or settings of the drawing where they
-                have no effect.
+            InputError: prompts longer than the context or padded on the right, a draft by the first layers alone or beside
+                a stop head, guidance away from a latent, latents drawn in a way that does not fit the model, or settings of
+                the drawing where they have no effect.
         """
         drawing = drawing_of(
             latent_do_sample, by=latent_do_sample_by, noise_std=noise_std, dropout_p=dropout_p, options=latent_options
@@ -78,6 +78,12 @@ class GenerationDoors:
         if asked("assistant_early_exit") is not None:
             raise InputError(
                 "assistant_early_exit: a latent is computed from the last layer; leave it out or use assistant_model"
+            )
+        drafts = kwargs.get("assistant_model") is not None or asked("prompt_lookup_num_tokens") is not None
+        if drafts and self.config.open_thought and self.stop_head is not None:
+            raise InputError(
+                "assistant_model and prompt_lookup_num_tokens draft several tokens at once, of which a stop head judges the "
+                "last alone; leave them out"
             )
         ids = kwargs.get("input_ids", inputs)
         guided = asked("guidance_scale") not in (None, 1) and kwargs.get("negative_prompt_ids") is None

@@ -49,7 +49,7 @@ class ThoughtTrainer:
 
     Raises:
         InputError: a model without latents, a policy that does not fit its feedback or rollout, a data set or rewards that
-            do not fit together, or fewer prompts than a batch; in one line.
+            do not fit together, fewer prompts than a batch, or a model that differs from its own reference; in one line.
     """
 
     config_class: type[ThoughtConfig]  # of the settings
@@ -106,6 +106,11 @@ class ThoughtTrainer:
             peft_config = fitted(latent, peft_config)
             if isinstance(peft_config, LoraConfig):
                 peft_config.trainable_token_indices = peft_config.trainable_token_indices or None
+        if args.beta and peft_config is None and not isinstance(model, PeftModel) and not latent.config.name_or_path:
+            raise InputError(
+                f"beta={args.beta} compares with the model as it was saved, and this one was not loaded from anywhere; save "
+                "it and give its folder, set beta=0, or give a peft_config"
+            )
         super().__init__(
             model,
             args=args,
@@ -132,6 +137,14 @@ class ThoughtTrainer:
             self.generation_config.max_new_tokens += self.num_latents + 1  # the thought and its end
         if args.stop == "learned" and self.ref_model is not None:  # TRL has loaded it from where the model came from
             self._latent(self.ref_model).stop_head = deepcopy(latent.stop_head).requires_grad_(False)
+        if self.ref_model is not None and not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+            own, others = (one.state_dict() for one in (latent, self._latent(self.ref_model)))
+            same = own.keys() == others.keys() and all(torch.equal(own[name], others[name].to(own[name])) for name in own)
+            if not same:
+                raise InputError(
+                    f"beta={args.beta} compares with the model as it was saved in {latent.config.name_or_path}, and the one "
+                    "given has other weights; save it and give its folder, or set beta=0"
+                )
 
     @staticmethod
     def _prompts(dataset) -> tuple:

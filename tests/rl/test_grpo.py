@@ -10,13 +10,14 @@ from peft import LoraConfig, PeftModel
 pytest.importorskip("trl")
 
 from conftest import ARCHITECTURES
-from reinforced import LATENTS, alone, different, make, save_model
+from reinforced import LATENTS, alone, different, make, save_model, settings
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 from latent_trainer import LatentForCausalLM, encode_prompts
 from latent_trainer.errors import InputError
 from latent_trainer.methods.policies import POLICIES
+from latent_trainer.rl import LatentGRPOTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 STOCHASTIC = [name for name, policy in POLICIES.items() if policy.stochastic]
@@ -273,6 +274,28 @@ def test_the_reference_thinks_the_drawn_thought(saved, tmp_path):
     trainer.train()
     first, second = (entry["kl"] for entry in trainer.state.log_history if "kl" in entry)
     assert first == pytest.approx(0, abs=1e-6) and second > 1e-6
+
+
+def test_the_reference_is_the_model_that_is_given(saved, tmp_path):
+    """TRL loads it from where the model came from, which may be another model by now, or nowhere."""
+    model = LatentForCausalLM.from_pretrained(saved.folder)
+    common = {"args": settings(tmp_path, beta=0.1), "reward_funcs": different, "train_dataset": saved.prompts}
+    LatentGRPOTrainer(model, processing_class=saved.tokenizer, **common)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[5] += 1
+    with pytest.raises(InputError, match=r"beta=0.1 compares with the model as it was saved in .* other weights") as error:
+        LatentGRPOTrainer(model, processing_class=saved.tokenizer, **common)
+    assert "\n" not in str(error.value)
+    model.config.name_or_path = ""
+    with pytest.raises(InputError, match=r"beta=0.1 .*was not loaded from anywhere; save it"):
+        LatentGRPOTrainer(model, processing_class=saved.tokenizer, **common)
+
+
+def test_a_loaded_adapter_trains_whole(saved, tmp_path):
+    """Every weight of a model that an adapter is merged into learns, and not what comes new alone."""
+    make(saved, tmp_path, peft_config=LORA).save_model(tmp_path / "adapter")
+    model = LatentForCausalLM.from_pretrained(tmp_path / "adapter")
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_problems_become_prompts(saved, tmp_path):

@@ -89,6 +89,15 @@ def test_beams_add_up_log_probabilities(saved):
     assert found.sequences_scores.tolist() == pytest.approx(expected, abs=1e-6)
 
 
+def test_drafts_are_refused(saved):
+    """A head judges the last column of a call, and a draft is checked in several."""
+    model = stopping(saved)
+    batch = encode_prompts([saved.problems[0]["question"]], saved.tokenizer, None)
+    with pytest.raises(InputError, match="of which a stop head judges the last alone") as error:
+        model.generate(**batch, max_new_tokens=4, do_sample=False, prompt_lookup_num_tokens=2)
+    assert "\n" not in str(error.value)
+
+
 def drawn(saved, folder, **more):
     """Return a trainer and the batch it has generated."""
     trainer = make(saved, folder, dataset=saved.problems, per_device_train_batch_size=16, **{**LEARNED, **EXACT, **more})
