@@ -149,15 +149,23 @@ def train_reward_model(graded: Graded, seed: int = 0) -> LatentRewardModel:
     """Return a model trained to tell right answers from wrong ones; a fifth of the problems is held out to stop in time.
 
     Raises:
-        InputError: answers that are all right or all wrong, in which there is nothing to tell.
+        InputError: a single problem, or answers to train on that are all right or all wrong, in which there is nothing to
+            tell.
     """
     right = graded.right.float()
-    if right.mean() in (0, 1):
-        what = "right" if right[0] else "wrong"
-        raise InputError(f"all {len(right)} answers are {what}, so that no reward can be learned; sample other problems")
     torch.manual_seed(seed)
     groups = torch.arange(len(right)) // graded.samples
-    held = (torch.randperm(int(groups.max()) + 1) % 5 == 0)[groups]
+    number = int(groups.max()) + 1
+    if number < 2:
+        raise InputError("a reward model is trained on some problems and stopped by others, and this is one; give more")
+    held = (torch.randperm(number) % 5 == 0)[groups]
+    for whose, own in (
+        (f"all {len(right)} answers", right),
+        (f"all {int((~held).sum())} answers to train on", right[~held]),
+    ):
+        if own.mean() in (0, 1):
+            what = "right" if own[0] else "wrong"
+            raise InputError(f"{whose} are {what}, so that no reward can be learned; sample other problems")
     model = LatentRewardModel(graded.features.shape[1] // 2)
     model.mean.copy_(graded.features[~held].mean(0))
     model.deviation.copy_(graded.features[~held].std(0).clamp(min=1e-6))

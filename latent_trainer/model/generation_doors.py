@@ -15,6 +15,7 @@ from latent_trainer.sharding import is_sharded
 
 # stock generation reads them and hands them on to the model, whose forward has no such argument
 OF_GENERATION = ("tokenizer", "assistant_tokenizer")
+DRAWING = ("latent_do_sample", "latent_do_sample_by", "noise_std", "dropout_p", "latent_options", "latent_seeds")
 
 
 class GenerationDoors:
@@ -56,21 +57,33 @@ class GenerationDoors:
             latent_seeds: one a prompt, from which alone its thoughts are drawn; by default from torch's own generator.
 
         Raises:
-            InputError: prompts longer than the context or padded on the right, a draft by the first layers alone, guidance
-                away from a latent, or latents drawn in a way that does not fit the model.
+            InputError: prompts longer than the context or padded on the right, a draft by the first layers alone or beside
+                a stop head, guidance away from a latent, latents drawn in a way that does not fit the model, or settings of
+                the drawing where they have no effect.
         """
         drawing = drawing_of(
             latent_do_sample, by=latent_do_sample_by, noise_std=noise_std, dropout_p=dropout_p, options=latent_options
         )
+        if drawing is None and latent_seeds is not None:
+            raise InputError("latent_seeds have no effect without latent_do_sample=True; set both or neither")
         refuse_prompts(self.config, (inputs,), kwargs)
         settings = kwargs.get("generation_config") or self.generation_config
 
         def asked(name: str):
             return kwargs.get(name, getattr(settings, name, None))
 
+        for name in DRAWING:  # a generation config keeps whatever it is given
+            if getattr(settings, name, None) is not None:
+                raise InputError(f"generation_config has {name}, which nobody reads there; pass {name} to generate itself")
         if asked("assistant_early_exit") is not None:
             raise InputError(
                 "assistant_early_exit: a latent is computed from the last layer; leave it out or use assistant_model"
+            )
+        drafts = kwargs.get("assistant_model") is not None or asked("prompt_lookup_num_tokens") is not None
+        if drafts and self.config.open_thought and self.stop_head is not None:
+            raise InputError(
+                "assistant_model and prompt_lookup_num_tokens draft several tokens at once, of which a stop head judges the "
+                "last alone; leave them out"
             )
         ids = kwargs.get("input_ids", inputs)
         guided = asked("guidance_scale") not in (None, 1) and kwargs.get("negative_prompt_ids") is None

@@ -124,6 +124,8 @@ def load_adapter(cls, name: str, where: dict, args: tuple, kwargs: dict):
             setattr(model.config, kept, getattr(config, kept))
         model.config.stop_entropy = config.stop_entropy
     model = PeftModel.from_pretrained(model, name, **where).merge_and_unload()
+    for parameter in model.parameters():  # PEFT has frozen all: further training would be of what comes new alone
+        parameter.requires_grad_(parameter.is_floating_point())
     if stored_file(name, GENERATION_CONFIG_NAME, where) is not None:
         model.generation_config = GenerationConfig.from_pretrained(name, **where)
     model.name_or_path = model.config.name_or_path = name  # what a further adapter is trained on

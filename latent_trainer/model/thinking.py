@@ -1,6 +1,7 @@
 """Thinking at generation: a thought whose length the model decides, through stock ``generate``."""
 
 import torch
+from torch.nn.functional import logsigmoid
 from transformers import LogitsProcessor
 
 from latent_trainer.errors import InputError
@@ -92,9 +93,10 @@ class StopHeadProcessor(ThinkingProcessor):
         """Return the scores (B, V), of two tokens alone where a row thinks, and of one where it has to stop."""
         thinking, so_far = self._thoughts(input_ids)
         limited = so_far >= self._limit(scores)
+        odds = self.model.stop_scores.to(scores.dtype)
         own = torch.full_like(scores, float("-inf"))
-        own[:, self.eot] = torch.where(limited, 0.0, self.model.stop_scores.to(scores.dtype))
-        own[:, self.latent] = torch.where(limited, float("-inf"), 0.0)
+        own[:, self.eot] = torch.where(limited, 0.0, logsigmoid(odds))  # log-probabilities, which beams add up
+        own[:, self.latent] = torch.where(limited, float("-inf"), logsigmoid(-odds))
         return torch.where(thinking.unsqueeze(1), own, scores)
 
 

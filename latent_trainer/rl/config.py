@@ -8,6 +8,7 @@ from trl import GRPOConfig, RLOOConfig
 from latent_trainer.errors import InputError
 from latent_trainer.methods.policies import build_policy
 from latent_trainer.methods.policies.contract import LatentPolicy
+from latent_trainer.model.generation_doors import DRAWING
 from latent_trainer.options import Count, Positive, Scale, check_fields, parse_json
 
 # settings of TRL's that read the entropy of every position, and their values that leave it alone; not every trainer has them
@@ -77,6 +78,9 @@ class ThoughtConfig:
             self._refuse_with_drawn_latents()
             self.disable_dropout = True  # a thought that is replayed under another mask is another thought
         super().__post_init__()  # type: ignore[misc]  # TRL's
+        for name in self.generation_kwargs or {}:
+            if name in DRAWING:
+                raise InputError(f"generation_kwargs has {name}, which has no effect there; give policy and policy_options")
 
     def make_policy(self) -> LatentPolicy:
         """Return the policy; a one-line `InputError` where there is no such policy or option."""

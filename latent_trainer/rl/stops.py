@@ -27,15 +27,20 @@ def open_thoughts(model: nn.Module, latent: LatentForCausalLM, args: ThoughtConf
         dataset: the training problems; a new head starts from the first of them.
 
     Raises:
-        InputError: a template without marks of a thought, no number of latents, a new head in a model with adapters, or one
-            that is to start from a data set without problems.
+        InputError: a template without marks of a thought, no number of latents, a head beside stop=entropy, a new head in a
+            model with adapters, or one that is to start from a data set without problems.
     """
     most = latent.config.num_latents if args.max_latents is None else args.max_latents
     if not template.markers:
         raise InputError(f"stop={args.stop} ends a thought at its mark, and the template has markers=False; use stop=fixed")
     if most < 1:
         raise InputError(f"stop={args.stop} needs the most latents of a thought; give max_latents")
-    latent.config.open_thought, latent.config.num_latents = True, most
+    if args.stop == "entropy" and latent.stop_head is not None:
+        raise InputError(
+            "stop=entropy ends a thought at a sure next token, and the model has a stop head, which ends it before; take "
+            "stop=learned, or a model without one"
+        )
+    take_length(latent, most, opens=True)
     latent.config.stop_entropy = args.stop_entropy
     if args.stop != "learned" or latent.stop_head is not None:
         return most
@@ -51,6 +56,21 @@ def open_thoughts(model: nn.Module, latent: LatentForCausalLM, args: ThoughtConf
         shortest = shortest_right(latent, tokenizer, problems, most, template, args.max_completion_length)
         start_head(latent, tokenizer, problems, shortest, template)
     return most
+
+
+def take_length(latent: LatentForCausalLM, num_latents: int, opens: bool) -> None:
+    """Have a model say how many latents it thinks from now on, and leave as much room for what it writes as it has now.
+
+    Args:
+        latent: the latent model.
+        num_latents: of a thought; the most of one that the model ends itself.
+        opens: whether the model ends its thoughts itself; these count among new tokens, as does the mark that ends them.
+    """
+    config, settings = latent.config, latent.generation_config
+    before = config.num_latents + 1 if config.open_thought else 0
+    config.num_latents, config.open_thought = num_latents, opens
+    if settings.max_new_tokens is not None:
+        settings.max_new_tokens += (num_latents + 1 if opens else 0) - before
 
 
 def shortest_right(

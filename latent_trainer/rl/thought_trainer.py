@@ -6,6 +6,7 @@ from copy import copy, deepcopy
 import torch
 from datasets import Dataset, IterableDataset
 from peft import LoraConfig, PeftModel
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
 
@@ -19,7 +20,7 @@ from latent_trainer.model.modeling import LatentForCausalLM
 from latent_trainer.rl.checked_rewards import checked_reward
 from latent_trainer.rl.config import ThoughtConfig
 from latent_trainer.rl.rewards import REWARDS, build_rewards
-from latent_trainer.rl.stops import open_thoughts, with_stops
+from latent_trainer.rl.stops import open_thoughts, take_length, with_stops
 from latent_trainer.rollout.settings import refuse_repeated
 from latent_trainer.rollout.thoughts import ReplayedThoughts, SampledThoughts, using
 
@@ -48,7 +49,7 @@ class ThoughtTrainer:
 
     Raises:
         InputError: a model without latents, a policy that does not fit its feedback or rollout, a data set or rewards that
-            do not fit together; in one line.
+            do not fit together, fewer prompts than a batch, or a model that differs from its own reference; in one line.
     """
 
     config_class: type[ThoughtConfig]  # of the settings
@@ -70,7 +71,7 @@ class ThoughtTrainer:
         # of the rows that are scored: what was drawn (B, K, ..), which latents a row has (B, K), and which columns of the
         # completion are given and not drawn (B, C'), those past C' being none of them
         self._thoughts: tuple[Record, torch.Tensor, torch.Tensor] | None = None
-        self._generations, self._seen, self._has_ended = 0, 0, args.allow_truncated
+        self._generations, self._now, self._seen, self._has_ended = 0, "", 0, args.allow_truncated
         model, processing_class = _loaded(model, processing_class, args)
         latent = latent_model(model)
         if not isinstance(latent, LatentForCausalLM):
@@ -85,7 +86,13 @@ class ThoughtTrainer:
             if also != of_problems:
                 raise InputError("one of train_dataset and eval_dataset has prompts and the other problems; give one kind")
         self.encoder = Encoder(processing_class, template) if of_problems else None
-        self.num_latents = latent.config.num_latents if args.num_latents is None else args.num_latents
+        if args.num_latents is not None:
+            if not of_problems:
+                raise InputError(
+                    f"num_latents={args.num_latents} has no effect: every prompt of the data set has its own; leave it out"
+                )
+            take_length(latent, args.num_latents, opens=latent.config.open_thought)  # saved: what is graded thinks as long
+        self.num_latents = latent.config.num_latents
         if args.stop != "fixed":
             first = train_dataset if of_problems else None
             self.num_latents = open_thoughts(model, latent, args, processing_class, template, first)
@@ -99,6 +106,11 @@ class ThoughtTrainer:
             peft_config = fitted(latent, peft_config)
             if isinstance(peft_config, LoraConfig):
                 peft_config.trainable_token_indices = peft_config.trainable_token_indices or None
+        if args.beta and peft_config is None and not isinstance(model, PeftModel) and not latent.config.name_or_path:
+            raise InputError(
+                f"beta={args.beta} compares with the model as it was saved, and this one was not loaded from anywhere; save "
+                "it and give its folder, set beta=0, or give a peft_config"
+            )
         super().__init__(
             model,
             args=args,
@@ -110,10 +122,29 @@ class ThoughtTrainer:
         )
         if self.policy.stochastic and (getattr(self, "tools", None) or getattr(self, "rollout_func", None) is not None):
             raise InputError(f"policy={args.policy} draws latents in TRL's own generation; leave tools and rollout_func out")
+        if args.disable_dropout:
+            _switch_off(latent)
+        batch = args.generation_batch_size // args.num_generations
+        if isinstance(train_dataset, Dataset) and len(train_dataset) < batch:  # of which TRL trains on none
+            raise InputError(
+                f"train_dataset has {len(train_dataset)} prompts, and every batch takes {batch} with {args.num_generations} "
+                "answers each; give more prompts, or lower per_device_train_batch_size or steps_per_generation"
+            )
+        if self.generation_config.suppress_tokens is not None:  # given, in place of the model's own
+            only_in_prompts = {latent.config.latent_token_id, latent.config.bot_token_id}
+            self.generation_config.suppress_tokens = sorted({*self.generation_config.suppress_tokens, *only_in_prompts})
         if args.stop != "fixed":
             self.generation_config.max_new_tokens += self.num_latents + 1  # the thought and its end
         if args.stop == "learned" and self.ref_model is not None:  # TRL has loaded it from where the model came from
             self._latent(self.ref_model).stop_head = deepcopy(latent.stop_head).requires_grad_(False)
+        if self.ref_model is not None and not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+            own, others = (one.state_dict() for one in (latent, self._latent(self.ref_model)))
+            same = own.keys() == others.keys() and all(torch.equal(own[name], others[name].to(own[name])) for name in own)
+            if not same:
+                raise InputError(
+                    f"beta={args.beta} compares with the model as it was saved in {latent.config.name_or_path}, and the one "
+                    "given has other weights; save it and give its folder, or set beta=0"
+                )
 
     @staticmethod
     def _prompts(dataset) -> tuple:
@@ -151,13 +182,22 @@ class ThoughtTrainer:
         return ids, *others
 
     def _generate_single_turn(self, prompt_ids, *args, **kwargs):
-        """Generate with drawn thoughts, and remember them."""
+        """Generate with drawn thoughts, and remember them.
+
+        Raises:
+            InputError: no latent, or several rows to a prompt, of which nobody knows whose thought the answer has.
+        """
         self._thoughts = None
         if not self.policy.stochastic:
-            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+            return self._within(super()._generate_single_turn(prompt_ids, *args, **kwargs))
         with using(self._latent(self.model), SampledThoughts(self.policy, self._seeds(len(prompt_ids)))) as thoughts:
-            generated = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+            generated = self._within(super()._generate_single_turn(prompt_ids, *args, **kwargs))
         record, counted = thoughts.record()
+        if len(counted) != len(prompt_ids):
+            raise InputError(
+                f"policy={self.args.policy} draws a thought for every prompt, and generation had {len(counted)} rows for "
+                f"{len(prompt_ids)} prompts; leave num_beams and num_return_sequences out of generation_kwargs"
+            )
         if self.args.stop == "fixed" and not counted.any():
             raise InputError(
                 f"policy={self.args.policy} draws latents, and no prompt of the batch has one; put <|latent|> into them"
@@ -165,10 +205,23 @@ class ThoughtTrainer:
         self._thoughts = (record, counted, torch.zeros_like(counted[:, :0]))
         return generated
 
+    def _within(self, generated):
+        """Return what TRL has generated, with no more written after a thought than may be: a short one leaves room."""
+        if self.args.stop == "fixed":
+            return generated
+        ids, *others = generated if isinstance(generated, tuple) else (generated,)  # RLOO has the ids alone
+        latent, most = (
+            self._latent(self.model).config.latent_token_id,
+            self.generation_config.max_new_tokens - self.num_latents,
+        )
+        ids = [row[: _thought(row, latent) + most] for row in ids]
+        return (ids, *others) if isinstance(generated, tuple) else ids
+
     def _seeds(self, rows: int) -> list[int]:
         """Return the seeds of this process's rows: a row's is the same however many processes share a batch."""
-        self._generations += 1
-        batch = f"{self.args.seed}/{self.model.training}/{self.state.global_step}/{self._generations}"
+        now = f"{self.args.seed}/{self.model.training}/{self.state.global_step}"
+        self._generations = self._generations + 1 if now == self._now else 1  # of this step: a run that resumes counts alike
+        self._now, batch = now, f"{now}/{self._generations}"
         first = self.accelerator.process_index * rows
         return [zlib.crc32(f"{batch}/{first + row}".encode()) for row in range(rows)]
 
@@ -195,7 +248,7 @@ class ThoughtTrainer:
     def _read_open(self, completion_ids: list[list[int]]) -> list[list[int]]:
         """Take note of the thoughts that completions begin with; return which tokens count."""
         latent, learned = self._latent(self.model).config.latent_token_id, self.args.stop == "learned"
-        self._latents = [next(at for at, token in enumerate(ids) if token != latent) for ids in completion_ids]
+        self._latents = [_thought(ids, latent) for ids in completion_ids]
         self._written = [ids[number + 1 :] for ids, number in zip(completion_ids, self._latents, strict=True)]
         decided = learned or self.policy.stochastic
         ends = [learned and number < self.num_latents for number in self._latents]  # the last latent ends a thought anyway
@@ -289,11 +342,26 @@ class ThoughtTrainer:
         """Save as the stock trainer does; an adapter with the settings of the model it was trained on."""
         super()._save(output_dir, state_dict)
         if isinstance(self.model, PeftModel):
-            self._latent(self.model).config.save_pretrained(output_dir or self.args.output_dir)
+            latent = self._latent(self.model)
+            for settings in (latent.config, latent.generation_config):
+                settings.save_pretrained(output_dir or self.args.output_dir)
 
     def _latent(self, model) -> LatentForCausalLM:
         """Return the latent model inside whatever accelerate and PEFT have wrapped it in."""
         return latent_model(self.accelerator.unwrap_model(model))
+
+
+def _switch_off(model: nn.Module) -> None:
+    """Switch off the dropout of attention, of layers and the like that modules hold as a number: TRL (1.16) leaves it on."""
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, float) and ("drop" in name or "jitter" in name):
+                setattr(module, name, 0.0)
+
+
+def _thought(ids: list[int], latent: int) -> int:
+    """Return how many latents a completion begins with."""
+    return next(at for at, token in enumerate(ids) if token != latent)
 
 
 def _loaded(model, tokenizer, args: ThoughtConfig) -> tuple:

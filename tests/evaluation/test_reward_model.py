@@ -77,6 +77,13 @@ def test_nothing_to_tell():
     same.answers = [answer(place // SAMPLES, place % SAMPLES, True) for place in range(len(same.answers))]
     with pytest.raises(InputError, match="all 180 answers are right"):
         train_reward_model(same)
+    with pytest.raises(InputError, match="and this is one; give more"):
+        train_reward_model(graded(problems=1))
+    two = graded(problems=2)
+    for right in (0, 1):  # one of them is held out: the other alone is trained on
+        two.answers = [answer(place // SAMPLES, place % SAMPLES, place // SAMPLES == right) for place in range(2 * SAMPLES)]
+        with pytest.raises(InputError, match=r"all 3 answers to train on are (right|wrong)"):
+            train_reward_model(two)
 
 
 @pytest.mark.parametrize("feedback", ["hidden", "projection"])

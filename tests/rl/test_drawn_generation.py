@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import make_latent, sharpen
 from reference import assert_close
+from transformers import GenerationConfig
 
 from latent_trainer.errors import InputError
 from latent_trainer.methods.policies import build_policy
@@ -119,6 +120,12 @@ def test_without_seeds_torch_decides(model):
         ("hidden", {"latent_do_sample": True, "latent_do_sample_by": "multiplex"}, "policy=multiplex .*feedback=hidden"),
         ("learned", {"latent_do_sample": True}, "policy=noise draws latents, and feedback=learned computes none"),
         ("soft", {"latent_do_sample": True, "latent_seeds": [1]}, "latent_seeds has 1 seeds for 3 prompts"),
+        ("soft", {"latent_seeds": [1, 2, 3]}, "latent_seeds have no effect without latent_do_sample=True"),
+        (
+            "soft",
+            {"generation_config": GenerationConfig(latent_do_sample=True)},
+            "generation_config has latent_do_sample, which nobody reads there",
+        ),
         ("soft", {"latent_do_sample": True, "latent_options": {"sigma": 1.0}}, "latent_options are of a policy"),
     ],
 )

@@ -9,13 +9,15 @@ from peft import LoraConfig, PeftModel
 
 pytest.importorskip("trl")
 
-from reinforced import LATENTS, alone, different, make, save_model
+from conftest import ARCHITECTURES
+from reinforced import LATENTS, alone, different, make, save_model, settings
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 from latent_trainer import LatentForCausalLM, encode_prompts
 from latent_trainer.errors import InputError
 from latent_trainer.methods.policies import POLICIES
+from latent_trainer.rl import LatentGRPOTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 STOCHASTIC = [name for name, policy in POLICIES.items() if policy.stochastic]
@@ -238,6 +240,16 @@ def test_dropout_is_switched_off_where_latents_are_drawn(saved, tmp_path):
     assert not make(saved, tmp_path).args.disable_dropout
 
 
+def test_the_dropout_of_attention_is_switched_off(tmp_path, monkeypatch):
+    """A module that holds a probability as a number is replayed as it was drawn, too."""
+    monkeypatch.setitem(ARCHITECTURES, "llama", {**ARCHITECTURES["llama"], "attention_dropout": 0.5})
+    saved = save_model(tmp_path / "model", kind="llama")
+    trainer, batch = drawn(saved, tmp_path, policy="multiplex", steps_per_generation=2)
+    ids, mask = (torch.cat([batch[f"prompt_{name}"], batch[f"completion_{name}"]], 1) for name in ("ids", "mask"))
+    new = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, batch["completion_ids"].shape[1])[0]
+    assert trainer.model.training and torch.allclose(new, batch["old_per_token_logps"], rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("policy", ["gaussian", "dropout"])
 def test_adapters(tmp_path, policy):
     """Adapters and the projection train, the reference is the model without them, and what is saved is what was trained."""
@@ -262,6 +274,28 @@ def test_the_reference_thinks_the_drawn_thought(saved, tmp_path):
     trainer.train()
     first, second = (entry["kl"] for entry in trainer.state.log_history if "kl" in entry)
     assert first == pytest.approx(0, abs=1e-6) and second > 1e-6
+
+
+def test_the_reference_is_the_model_that_is_given(saved, tmp_path):
+    """TRL loads it from where the model came from, which may be another model by now, or nowhere."""
+    model = LatentForCausalLM.from_pretrained(saved.folder)
+    common = {"args": settings(tmp_path, beta=0.1), "reward_funcs": different, "train_dataset": saved.prompts}
+    LatentGRPOTrainer(model, processing_class=saved.tokenizer, **common)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[5] += 1
+    with pytest.raises(InputError, match=r"beta=0.1 compares with the model as it was saved in .* other weights") as error:
+        LatentGRPOTrainer(model, processing_class=saved.tokenizer, **common)
+    assert "\n" not in str(error.value)
+    model.config.name_or_path = ""
+    with pytest.raises(InputError, match=r"beta=0.1 .*was not loaded from anywhere; save it"):
+        LatentGRPOTrainer(model, processing_class=saved.tokenizer, **common)
+
+
+def test_a_loaded_adapter_trains_whole(saved, tmp_path):
+    """Every weight of a model that an adapter is merged into learns, and not what comes new alone."""
+    make(saved, tmp_path, peft_config=LORA).save_model(tmp_path / "adapter")
+    model = LatentForCausalLM.from_pretrained(tmp_path / "adapter")
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_problems_become_prompts(saved, tmp_path):
@@ -324,6 +358,7 @@ REFUSED = [
     ({"num_generations": 1}, {}, "num_generations=1: an advantage compares the answers to one prompt"),
     ({"policy": "gaussian", "entropy_coef": 0.1}, {}, "entropy_coef=0.1 does not go with policy=gaussian"),
     ({"policy": "gaussian", "top_entropy_quantile": 0.5}, {}, "top_entropy_quantile=0.5 does not go with"),
+    ({"generation_kwargs": {"noise_std": 0.5}}, {}, "generation_kwargs has noise_std, which has no effect there"),
     ({"policy": "gaussian", "use_vllm": True}, {}, "use_vllm=True does not go with policy=gaussian"),
     ({"rewards": ["corect"]}, {"reward": None}, "rewards='corect' is not one of .*did you mean 'correct'"),
     ({"rewards": []}, {"reward": None}, "rewards nothing"),
@@ -386,12 +421,58 @@ def test_a_rollout_that_computes_a_latent_several_times(saved, tmp_path, rollout
     make(other, tmp_path)
 
 
+@pytest.mark.parametrize("beams", [{"num_beams": 2}, {"num_return_sequences": 2}], ids=str)
+def test_several_rows_to_a_prompt(saved, tmp_path, beams):
+    """Nobody knows which of them thought what an answer was written after; without drawing beams are TRL's."""
+    with pytest.raises(InputError, match="generation had 8 rows for 4 prompts; leave num_beams") as error:
+        make(saved, tmp_path, policy="multiplex", generation_kwargs=beams).train()
+    assert "\n" not in str(error.value)
+
+
+def test_tokens_that_are_suppressed(saved, tmp_path):
+    """Whatever else is not to be written, no placeholder of a thought is."""
+    eos, model = saved.tokenizer.eos_token_id, LatentForCausalLM.from_pretrained(saved.folder)
+    more = {"generation_kwargs": {"suppress_tokens": [eos]}, "allow_truncated": True, "temperature": 100.0}
+    trainer = make(saved, tmp_path, per_device_train_batch_size=32, max_completion_length=16, max_steps=1, **more)
+    trainer.train()
+    never = {eos, model.config.latent_token_id, model.config.bot_token_id}
+    assert not never & {token for row in trainer._written for token in row}
+
+
+def test_a_number_of_latents_is_kept(saved, tmp_path):
+    """A model that has learned to think five latents is graded with five, and prompts with their own take no number."""
+    trainer = make(saved, tmp_path, dataset=saved.problems, num_latents=5, policy="multiplex")
+    trainer.save_model(tmp_path / "saved")
+    assert LatentForCausalLM.from_pretrained(tmp_path / "saved").config.num_latents == 5
+    with pytest.raises(InputError, match="num_latents=5 has no effect: every prompt"):
+        make(saved, tmp_path, num_latents=5)
+
+
+def test_a_run_that_resumes_draws_the_same_thoughts(saved, tmp_path):
+    """Four steps at once, and two that are continued, train the same weights."""
+    common = {"policy": "multiplex", "max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    whole = make(saved, tmp_path, **common)
+    whole.train()
+    parts = make(saved, tmp_path, **common)
+    parts.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    for one, two in zip(weights(whole).values(), weights(parts).values(), strict=True):
+        assert torch.equal(one, two)
+
+
 def test_prompts_without_latents(saved, tmp_path):
     prompts = saved.prompts.map(lambda row: {"prompt": row["prompt"].split(" <|bot|>")[0]})
     with pytest.raises(InputError, match="no prompt of the batch has one"):
         make(saved, tmp_path, policy="multiplex", dataset=prompts).train()
     with pytest.raises(InputError, match="prompts get none; give num_latents"):
         make(saved, tmp_path, policy="multiplex", dataset=saved.problems, num_latents=0)
+
+
+def test_fewer_prompts_than_a_batch(saved, tmp_path):
+    """TRL would leave them all out, train nothing and end."""
+    with pytest.raises(InputError, match="16 prompts, and every batch takes 32 with 2 answers each") as error:
+        make(saved, tmp_path, policy="multiplex", per_device_train_batch_size=64)
+    assert "\n" not in str(error.value)
+    make(saved, tmp_path, policy="multiplex", per_device_train_batch_size=32)
 
 
 def test_a_data_set_of_something_else(saved, tmp_path):

@@ -148,6 +148,24 @@ def test_gumbel_latents_and_noise():
     assert_close(policy.log_prob(record, hidden, head, grow), (-noise - (-noise).exp()).sum(-1), 1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_gumbel_over_the_whole_vocabulary(dtype):
+    """Tokens that are never written are among the k likeliest of a small vocabulary, and weigh and score nothing."""
+    lowest = torch.tensor([0.0, 1.0, -1.0, torch.finfo(dtype).min], dtype=dtype)
+
+    def head(hidden):
+        return lowest.expand(len(hidden), -1)
+
+    hidden, embed = torch.zeros(2, 3, dtype=dtype), torch.nn.Embedding(4, 3, dtype=dtype)
+    for temperature in (1.0, 0.5):
+        policy = build_policy("gumbel", {"temperature": temperature})
+        latent, record = policy.sample(hidden, head, embed, RowNoise.seeded([0, 1], "cpu"), None)
+        scores = policy.log_prob(record, hidden, head, None)
+        fewer = {name: value[:, :3] for name, value in record.items()}
+        assert torch.equal(latent, policy.replay(fewer, hidden, head, embed, None))
+        torch.testing.assert_close(scores, policy.log_prob(fewer, hidden, head, None) - 1)  # exp(0) of the fourth
+
+
 def test_one_sided_noise_raises_every_token():
     """Noise is never negative, so that the surrogate's gradient raises every token drawn; two-sided noise lowers some."""
     signs = {}

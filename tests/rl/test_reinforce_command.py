@@ -75,7 +75,8 @@ def test_a_plain_base_model_and_evaluation(saved, tmp_path, capsys):
     changes |= {"do_eval": "true", "eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 4}
     main("reinforce", words(saved, tmp_path / "out", **changes))
     assert "validation reward " in capsys.readouterr().out
-    assert LatentForCausalLM.from_pretrained(tmp_path / "out").config.feedback == "soft"
+    config = LatentForCausalLM.from_pretrained(tmp_path / "out").config
+    assert config.feedback == "soft" and config.num_latents == 3  # with which it is graded
 
 
 def test_other_algorithms_and_stops(saved, tmp_path):

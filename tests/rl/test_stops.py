@@ -1,6 +1,7 @@
 """Thoughts whose length is learned: the stop head at generation, in the likelihood, from a cold start, and saved."""
 
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from transformers import set_seed
 from latent_trainer import LatentForCausalLM, encode_prompts
 from latent_trainer.data import as_problems
 from latent_trainer.errors import InputError
-from latent_trainer.evaluation.generation import generate_answers
+from latent_trainer.evaluation.generation import generate_answers, new_tokens
 from latent_trainer.rl import LatentRLOOConfig, LatentRLOOTrainer, stops
 from latent_trainer.rollout.thoughts import ReplayedThoughts, using
 
@@ -73,6 +74,28 @@ def test_sampling_stops_as_often_as_the_head_says(saved, temperature):
     share = (rows[:, -1] == model.config.eot_token_id).double().mean().item()
     assert share == pytest.approx(chance, abs=4 * (chance * (1 - chance) / draws) ** 0.5)
     assert set(rows[:, -1].tolist()) == {model.config.eot_token_id, model.config.latent_token_id}
+
+
+def test_beams_add_up_log_probabilities(saved):
+    """Going on and stopping have the scores that a head's log-odds make of them, and no odds as they are."""
+    model = stopping(saved)
+    batch = encode_prompts([saved.problems[0]["question"]], saved.tokenizer, None)
+    more = {"num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 1, "length_penalty": 0.0, "do_sample": False}
+    found = model.generate(**batch, **more, return_dict_in_generate=True, output_scores=True)
+    with torch.no_grad():
+        model(**batch)
+    odds = {model.config.eot_token_id: model.stop_scores, model.config.latent_token_id: -model.stop_scores}
+    expected = [torch.nn.functional.logsigmoid(odds[token]).item() for token in found.sequences[:, -1].tolist()]
+    assert found.sequences_scores.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_drafts_are_refused(saved):
+    """A head judges the last column of a call, and a draft is checked in several."""
+    model = stopping(saved)
+    batch = encode_prompts([saved.problems[0]["question"]], saved.tokenizer, None)
+    with pytest.raises(InputError, match="of which a stop head judges the last alone") as error:
+        model.generate(**batch, max_new_tokens=4, do_sample=False, prompt_lookup_num_tokens=2)
+    assert "\n" not in str(error.value)
 
 
 def drawn(saved, folder, **more):
@@ -231,6 +254,31 @@ def test_entropy(saved, tmp_path):
         mask = batch["completion_mask"] * batch["tool_mask"]
         assert mask[:, : MOST + 1].tolist() == [[counts] * MOST + [0]] * 4 and mask[:, MOST + 1].all()
         trainer.train()
+
+
+def test_a_head_beside_entropy(saved, tmp_path):
+    """The head would end the thought before the next token is sure."""
+    stopping(saved, dtype=torch.float32).save_pretrained(tmp_path / "model")
+    other = SimpleNamespace(**{**vars(saved), "folder": str(tmp_path / "model")})
+    with pytest.raises(InputError, match=r"stop=entropy .* the model has a stop head") as error:
+        make(other, tmp_path, dataset=saved.problems, stop="entropy", stop_entropy=1.0)
+    assert "\n" not in str(error.value)
+
+
+def test_as_much_is_written_after_every_thought(saved, tmp_path):
+    """A short thought leaves no more room for the text than a long one, in training and in the model that is saved."""
+    model = LatentForCausalLM.from_pretrained(saved.folder)
+    model.generation_config.max_new_tokens = 8
+    model.save_pretrained(tmp_path / "model")
+    other = SimpleNamespace(**{**vars(saved), "folder": str(tmp_path / "model")})
+    more = {"generation_kwargs": {"suppress_tokens": [saved.tokenizer.eos_token_id]}, "allow_truncated": True}
+    for peft in (None, LoraConfig(r=4)):
+        trainer = make(other, tmp_path, dataset=saved.problems, peft_config=peft, **{**LEARNED, **more})
+        trainer.train()
+        assert len({*trainer._latents}) > 1 and [len(written) for written in trainer._written] == [5] * 4
+        trainer.save_model(tmp_path / "saved")
+        again = LatentForCausalLM.from_pretrained(tmp_path / "saved")
+        assert again.generation_config.max_new_tokens == 8 + MOST + 1 and new_tokens(again) == 9  # <|eot|> is one
 
 
 def test_leave_one_out(saved, tmp_path):

@@ -121,8 +121,11 @@ def wide(values: torch.Tensor) -> torch.Tensor:
 
 
 def log_probs(hidden: torch.Tensor, head: Head, temperature: float) -> torch.Tensor:
-    """Return the log-probabilities (N, V) of the next token after hidden states (N, H)."""
-    return (wide(head(hidden)) / temperature).log_softmax(-1)
+    """Return the log-probabilities (N, V) of the next token after hidden states (N, H), finite for tokens never written."""
+    scores = wide(head(hidden)) / temperature
+    if temperature < 1:  # takes the lowest logit there is beyond what a number can be
+        scores = scores.clamp(min=torch.finfo(scores.dtype).min)
+    return scores.log_softmax(-1)
 
 
 def root_mean_square(embeddings: torch.Tensor) -> torch.Tensor:
