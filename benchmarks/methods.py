@@ -99,7 +99,8 @@ def main() -> None:
     for name, own in outcomes.items():
         earlier = rows.get(name, {}).get("runs", {})
         rows[name] = row({**{int(seed): one for seed, one in earlier.items()}, **own})
-    config = {"seeds": args.seeds, "runs": RUNS, "steps": 650, "batch": 128, "test_problems": 1000, "operations": 6}
+    seeds = sorted({seed for own in rows.values() for seed in own.get("seeds", range(len(own["accuracies"])))})
+    config = {"seeds": seeds, "runs": RUNS, "steps": 650, "batch": 128, "test_problems": 1000, "operations": 6}
     write_record(str(RECORD), {"rows": rows}, config)
 
 
