@@ -2,10 +2,10 @@
 
 Run: python benchmarks/thought_length.py [--seed 0], one core.
 
-The demonstration's model, on its own recipe with stages two and three times as long, learns chains of two to six operations with six
-latents for every chain. A stop head then starts from the shortest right thoughts and learns, with all other weights, from
-the rewards `correct` and `length`; as a control, from `correct` alone. Answers are greedy. The test split is read once by
-each row of the record.
+The demonstration's model, on its own recipe with stages two and three times as long, learns chains of two to six
+operations with six latents for every chain. A stop head then starts from the shortest right thoughts and learns, with all
+other weights, from the rewards `correct` and `length`; as a control, from `correct` alone. Answers are greedy. The test
+split is read once by each row of the record.
 """
 
 import argparse
