@@ -12,6 +12,7 @@ from latent_trainer.compat import (
     CACHE,
     get_attention,
     keep_weights,
+    keeps_weights,
     set_attention,
     take_state,
     takes_either_cache,
@@ -186,7 +187,10 @@ class LatentForCausalLM(  # type: ignore[misc]  # its parts have fewer arguments
         return self.runner.next_embedding(hidden)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Leave the parts alone, which `start_parts` has filled; the base model initialises its own."""
+        """Initialise the layers that a class made of this one adds; `start_parts` has filled the parts, the base its own."""
+        loaded = all(keeps_weights(parameter) for parameter in module.parameters(recurse=False))
+        if isinstance(module, (nn.Linear, nn.LayerNorm)) and not loaded:
+            module.reset_parameters()
 
     def run(
         self,
