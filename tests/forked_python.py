@@ -169,9 +169,14 @@ def _tell_ends(running: dict[int, socket.socket], selector: selectors.BaseSelect
 
 
 def become(executable: str, asked: dict, standard: list[int]) -> None:
-    """Run a program in this process, a fork of the server; what it starts with its own interpreter is forked too."""
+    """Run a program in this process, a fork of the server; what torch's launcher starts in it is forked too.
+
+    So is what it starts with its own interpreter where the variable ``FORK_CHILDREN`` is set. Jobs of a sweep, which outlive
+    what has started them, must not be.
+    """
     os.setsid()
-    sys.executable = executable
+    if "FORK_CHILDREN" in asked["environment"]:
+        sys.executable = executable
     for number, one in enumerate(standard):
         os.dup2(one, number)
         os.close(one)

@@ -68,5 +68,6 @@ def test_what_a_program_starts(tmp_path):
         "        print(pool.map(abs, [-3]))\n"
     )
     words = [forked_python(), str(tmp_path / "program.py")]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "FORK_CHILDREN": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "True\n[3]\n"

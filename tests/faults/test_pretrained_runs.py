@@ -50,7 +50,7 @@ def start(recipes, seed):
     return subprocess.Popen(
         [forked_python(), str(ROOT / "benchmarks" / "pretrained.py"), *words],
         cwd=recipes.parent,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "FORK_CHILDREN": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
