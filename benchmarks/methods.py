@@ -98,6 +98,8 @@ def main() -> None:
     rows = json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if RECORD.is_file() else {}
     for name, own in outcomes.items():
         earlier = rows.get(name, {}).get("runs", {})
+        if name in rows and not earlier:
+            print(f"{name}: the record does not tell its runs apart; the row now holds the seeds of this call alone")
         rows[name] = row({**{int(seed): one for seed, one in earlier.items()}, **own})
     seeds = sorted({seed for own in rows.values() for seed in own.get("seeds", range(len(own["accuracies"])))})
     config = {"seeds": seeds, "runs": RUNS, "steps": 650, "batch": 128, "test_problems": 1000, "operations": 6}

@@ -81,7 +81,7 @@ def tested(model, tokenizer, asked, policy: str, seed: int) -> dict[str, str]:
 def start(args: argparse.Namespace, policy: str, folder: Path) -> Path:
     """Return the folder of the model that a policy starts from."""
     feedback, options, _ = POLICIES[policy]
-    place = folder / f"start-{feedback}-{args.seed}"
+    place = folder / f"start-{args.model.name}-{feedback}-{args.seed}"
     if not place.is_dir():
         thought = {"feedback": feedback, "feedback_options": options, "num_latents": LATENTS}
         copied(args.model, place, dtype=torch.float32, **thought)
@@ -90,7 +90,7 @@ def start(args: argparse.Namespace, policy: str, folder: Path) -> Path:
 
 def run(args: argparse.Namespace, policy: str, folder: Path, options: dict) -> dict:
     """Train with one policy and test, or return what an earlier call has left."""
-    kept = folder / f"{policy}-{args.seed}.json"
+    kept = folder / f"{args.model.name}-{policy}-{args.seed}.json"
     if kept.is_file():
         return json.loads(kept.read_text(encoding="utf-8"))
     place = start(args, policy, folder)
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace, policy: str, folder: Path, options: dict) -> d
     print(policy, "before:", {name: share(own) for name, own in before.items()}, flush=True)
     model, tokenizer = load_saved(str(place))
     set_seed(args.seed)
-    settings = {**QUIET, **SETTINGS, "bf16": True, "logging_steps": 1, "seed": args.seed, "temperature": 1.0}
+    settings = {**QUIET, **SETTINGS, "bf16": True, "logging_steps": 1, "seed": args.seed}
     trainer = LatentGRPOTrainer(
         model,
         args=LatentGRPOConfig(str(folder / "rl"), policy=policy, policy_options=POLICIES[policy][2], **settings),
@@ -143,6 +143,10 @@ def main() -> None:
     parser.add_argument("--runs", default="runs/policies")
     args = parser.parse_args()
     args.model = args.model or ROOT / "runs" / "pretrained" / "stories" / f"cot-{args.seed}"
+    if not (args.model / "config.json").is_file():
+        parser.error(
+            f"--model {args.model} is no saved model; train it with benchmarks/pretrained.py, or give another folder"
+        )
     torch.set_num_threads(1)
     folder = Path(args.runs)
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,12 +155,13 @@ def main() -> None:
     outcomes = {}
     for policy in args.policies:
         outcomes[policy] = run(args, policy, folder, options)
-        rows = {name: row(name, one) for name, one in outcomes.items()}
+        rows = {name: row(name, one) for name, one in outcomes.items()}  # those that were asked for, and no others
         for name, own in rows.items():
             if name != "deterministic" and "deterministic" in outcomes:
                 pair = [[one == "1" for one in outcomes[key]["after"]["own"]] for key in (name, "deterministic")]
                 own["against_deterministic"] = mcnemar(*pair)
         config = {"settings": SETTINGS, "policies": POLICIES, "latents": LATENTS, "test_problems": TEST, "seed": args.seed}
+        config["model"] = args.model.name
         path = ROOT / "results" / "pretrained" / "policies.json"
         write_record(str(path), {"rows": rows}, config, problems=as_problems(problems(options, "test").select(range(TEST))))
 
