@@ -19,6 +19,16 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROOT = Path(__file__).resolve().parents[1]
 NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 QWEN = {"model_type": "qwen2", "vocab_size": 151936, "num_key_value_heads": 2, "tie_word_embeddings": True}
+QWEN3 = {
+    "model_type": "qwen3",
+    "vocab_size": 151936,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 8192,
+}
 SHAPES = {
     "gpt2": {"model_type": "gpt2", "vocab_size": 50260, "n_positions": 1024, **NO_DROPOUT},
     "qwen2.5-0.5b": {
@@ -45,6 +55,19 @@ SHAPES = {
         "num_key_value_heads": 8,
         "tie_word_embeddings": True,
     },
+    "smollm2-135m": {
+        "model_type": "llama",
+        "vocab_size": 49152,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 8192,
+    },
+    "qwen3-0.6b": {**QWEN3, "hidden_size": 1024, "intermediate_size": 3072},
+    "qwen3-1.7b": {**QWEN3, "hidden_size": 2048, "intermediate_size": 6144},
     "tiny": {"model_type": "gpt2", "vocab_size": 503, "n_embd": 64, "n_layer": 2, "n_head": 4, **NO_DROPOUT},
 }
 

@@ -9,6 +9,7 @@ import yaml
 from conftest import make_base
 
 from latent_trainer.cli import main
+from latent_trainer.data import load_problems
 from latent_trainer.data.tokenizer import train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,6 +18,7 @@ RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.par
 # by a word of the model's name
 FAMILIES = {"llama": "llama", "smollm2": "llama", "qwen": "qwen2", "gpt2": "gpt2", "prosqa": "llama"}
 SHORT = {"prosqa": {"nodes": 6, "min_steps": 2, "max_steps": 2}}  # rows that fit the tiny models' tokenizer
+FEW = 6_000  # generated problems: more take a minute or two
 QUESTION = "He buys {0} pens and {1} books. How many things does he have?"
 
 
@@ -42,6 +44,22 @@ def test_header(path):
     assert settings["output_dir"] == "runs/" + name.removeprefix("recipes/").removesuffix(".yaml").removeprefix("tiny/") or (
         settings["output_dir"] == "runs/" + name.removeprefix("recipes/").removesuffix(".yaml")
     )
+
+
+def generated() -> list:
+    """Return the settings of one recipe for every way in which recipes ask for generated problems; many take minutes."""
+    recipes = [yaml.safe_load(path.read_text()) for path in RECIPES]
+    asking = [settings for settings in recipes if "size" in settings.get("dataset_options", {})]
+    found = {json.dumps([one["dataset"], one["dataset_options"]]): one for one in asking}.values()
+    return [pytest.param(one, marks=[pytest.mark.slow] * (one["dataset_options"]["size"] > FEW)) for one in found]
+
+
+@pytest.mark.parametrize("settings", generated(), ids=lambda settings: Path(settings["output_dir"]).name)
+def test_as_many_problems_as_it_asks_for(settings):
+    """The validation split, of which there are fewest problems, has the size that a recipe names: 8,000 were too many once."""
+    options = settings["dataset_options"]
+    found = load_problems(settings["dataset"], "validation", seed=settings.get("dataset_seed", 0), **options)
+    assert len(found) == options["size"]
 
 
 @pytest.fixture(scope="module")
