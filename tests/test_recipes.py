@@ -56,7 +56,7 @@ def generated() -> list:
 
 @pytest.mark.parametrize("settings", generated(), ids=lambda settings: Path(settings["output_dir"]).name)
 def test_as_many_problems_as_it_asks_for(settings):
-    """The validation split, of which there are fewest problems, has the size that a recipe names: 8,000 were too many once."""
+    """The validation split, of which there are fewest problems, has the size that a recipe names: 8,000 were too many."""
     options = settings["dataset_options"]
     found = load_problems(settings["dataset"], "validation", seed=settings.get("dataset_seed", 0), **options)
     assert len(found) == options["size"]
