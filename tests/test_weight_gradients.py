@@ -54,8 +54,8 @@ def test_nothing_is_left_aside(monkeypatch, architecture, worth):
     made, products = [], []
 
     class Kept(weight_gradients.WeightGradients):
-        def __init__(self):
-            super().__init__()
+        def __init__(self, decoder):
+            super().__init__(decoder)
             made.append(self)
 
     multiply = weight_gradients._Gradient._multiply
@@ -110,7 +110,7 @@ def test_outputs_changed_in_place():
     layer, inputs = nn.Linear(3, 4), torch.randn(2, 5, 3)
     (layer(inputs) + 1).square().sum().backward()
     expected, layer.weight.grad = layer.weight.grad, None
-    with WeightGradients():
+    with WeightGradients(layer):
         outputs = layer(inputs)
         outputs += 1
     outputs.square().sum().backward()
@@ -120,7 +120,7 @@ def test_outputs_changed_in_place():
 def test_a_model_that_begins_without_gradient():
     """Its later passes over the same weight learn all the same."""
     layer, inputs = nn.Linear(3, 4), torch.randn(2, 3)
-    with WeightGradients():
+    with WeightGradients(layer):
         with torch.no_grad():
             layer(inputs)
         layer(inputs).sum().backward()
