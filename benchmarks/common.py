@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from latent_trainer import LatentForCausalLM
 from latent_trainer.evaluation.record import write_record
@@ -72,15 +72,38 @@ SHAPES = {
 }
 
 
-def make_model(shape: str, dtype: str = "float32", seed: int = 0, ids: dict[str, int] | None = None) -> LatentForCausalLM:
+def make_base(shape: str, seed: int = 0, layers: int | None = None, **changes) -> PreTrainedModel:
+    """Return a stock model of a shape with random weights, on the CPU.
+
+    Args:
+        shape: a key of ``SHAPES``.
+        seed: of the weights.
+        layers: another number of layers.
+        changes: other settings of the configuration.
+    """
+    torch.manual_seed(seed)
+    settings = {**SHAPES[shape], "bos_token_id": 0, "eos_token_id": 0, **changes}
+    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    if layers is not None:
+        config.num_hidden_layers = layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:layers]
+    return AutoModelForCausalLM.from_config(config)
+
+
+def make_model(
+    shape: str,
+    dtype: str = "float32",
+    seed: int = 0,
+    ids: dict[str, int] | None = None,
+    layers: int | None = None,
+) -> LatentForCausalLM:
     """Return a latent model of a shape with random weights, on the GPU where there is one.
 
     The last three rows of its vocabulary are the thought tokens unless ``ids`` names others.
     """
-    torch.manual_seed(seed)
-    settings = {**SHAPES[shape], "bos_token_id": 0, "eos_token_id": 0}
-    base = AutoModelForCausalLM.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
-    last = settings["vocab_size"]
+    base = make_base(shape, seed, layers)
+    last = base.config.vocab_size
     ids = ids or {"latent_token_id": last - 3, "bot_token_id": last - 2, "eot_token_id": last - 1}
     return LatentForCausalLM.from_base(base, **ids).to(DEVICE, getattr(torch, dtype))
 

@@ -1,19 +1,24 @@
 """Where the time of a training step goes: the torch profiler's operations, sorted into parts, as a record and a figure.
 
-Run: python benchmarks/parts.py [--shape gpt2] [--batch 8] [--rounds 3]
+Run: python benchmarks/parts.py [--shape gpt2] [--batch 8] [--question 64] [--rounds 3]
 """
 
 import statistics
+import time
+from functools import partial
 
 import torch
 from common import ROOT, argument_parser, keep_freed_memory, make_model, record_name
-from steps import Bench, make_batch
+from steps import QUESTION, Bench, make_batch
 from torch.profiler import ProfilerActivity, profile
 
 from latent_trainer.analysis.figures import COLOURS, save_figure
 from latent_trainer.evaluation.record import write_record
 
-PARTS = ("layers, wide passes", "layers, one column", "weight gradients", "head, loss, embedding", "attention", "the rest")
+PARTS = (
+    *("layers, wide passes", "layers, one column", "weight gradients", "head, loss, embedding", "attention", "the rest"),
+    "between operations",  # Python, and the profiler itself
+)
 BOTH = ("latent", "explicit")
 
 
@@ -42,12 +47,29 @@ def part_of(event, widths: set[int], vocabulary: int, batch: int) -> str:
 def parts_of(step, *about) -> dict[str, float]:
     """Return the seconds of a step by part."""
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], record_shapes=True) as profiler:
+        began = time.perf_counter()
         step()
+        took = time.perf_counter() - began
     seconds = dict.fromkeys(PARTS, 0.0)
     for event in profiler.events():
         own = event.self_device_time_total if torch.cuda.is_available() else event.self_cpu_time_total
         seconds[part_of(event, *about)] += own / 1e6
+    if not torch.cuda.is_available():
+        seconds["between operations"] = max(0.0, took - sum(seconds.values()))
     return seconds
+
+
+def slowly(model, step):
+    """Return the step along the plain path, without anything of latent_trainer/rollout/fast."""
+
+    def plainly():
+        model.fast = False
+        try:
+            step()
+        finally:
+            model.fast = True
+
+    return plainly
 
 
 def draw(result: dict, figure) -> None:
@@ -67,15 +89,18 @@ def main() -> None:
     """Measure and write results/benchmarks/parts-SHAPE.json and the figure beside it."""
     parser = argument_parser(__doc__)
     parser.set_defaults(rounds=3)
+    parser.add_argument("--question", type=int, default=QUESTION, help="tokens of every question")
     args = parser.parse_args()
     bench = Bench(make_model(args.shape, args.dtype))
-    few = make_batch(bench.model, args.batch, 6)
-    codi, pccot = (make_batch(bench.model, args.batch, latents, views=BOTH) for latents in (6, 24))
+    made = partial(make_batch, bench.model, args.batch, prompt=args.question)
+    few = made(6)
+    codi, pccot = (made(latents, views=BOTH) for latents in (6, 24))
     steps = {
         "plain, same positions": bench.plain(few),
         "Coconut, 6 latents": bench.latent(few),
+        "Coconut, model.fast = False": slowly(bench.model, bench.latent(few)),
         "naive Coconut": bench.naive(few, 6),
-        "plain CoT": bench.plain(make_batch(bench.model, args.batch, views=("explicit",)), "explicit"),
+        "plain CoT": bench.plain(made(views=("explicit",)), "explicit"),
         "CODI, 6 latents": bench.latent(codi, "self_distillation"),
         "PCCoT, 24 latents": bench.latent(pccot, "self_distillation", "jacobi", iterations=3),
     }

@@ -88,6 +88,24 @@ def whole_rows(batch: dict, view: str) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
+class Step:
+    """A step of training.
+
+    Args:
+        optimizer: of what is trained.
+        loss: returns the loss.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, loss: Callable[[], torch.Tensor]):
+        self.optimizer, self.loss = optimizer, loss
+
+    def __call__(self) -> None:
+        """Make it."""
+        self.loss().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
 class Bench:
     """A model in training and the steps that can be made with it; the optimizer's cost does not depend on the method.
 
@@ -99,13 +117,8 @@ class Bench:
         self.model = model.train()
         self.optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
 
-    def _step(self, loss: Callable[[], torch.Tensor]) -> Callable[[], None]:
-        def step():
-            loss().backward()
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-
-        return step
+    def _step(self, loss: Callable[[], torch.Tensor]) -> "Step":
+        return Step(self.optimizer, loss)
 
     def plain(self, batch: dict, view: str = "latent") -> Callable[[], None]:
         """Return a step of plain fine-tuning: the stock model over the same rows and labels, every position in one pass."""

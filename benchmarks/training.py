@@ -1,27 +1,31 @@
 """Seconds of a training step of each method against plain fine-tuning of the same rows, side by side in one process.
 
-Run: python benchmarks/training.py [--shape gpt2] [--dtype float32] [--batch 8] [--rounds 5] [--steps "Coconut, 6 latents"]
+Run: python benchmarks/training.py [--shape gpt2] [--dtype float32] [--batch 8] [--question 64] [--steps NAME ...]
 """
 
 import json
+from functools import partial
 
 from common import ROOT, argument_parser, ceiling, compare, make_model, record_name, report
 from steps import ANSWER, QUESTION, STEPS, Bench, labelled, make_batch, positions, useful_operations
 
 BOTH = ("latent", "explicit")
+BATCH = 8  # of the records that do not say it in their name
 
 
 def main() -> None:
-    """Measure and write results/benchmarks/training-SHAPE.json."""
+    """Measure and write results/benchmarks/training-SHAPE.json, or training-SHAPE-batchN.json."""
     parser = argument_parser(__doc__)
     parser.add_argument("--steps", nargs="+", help="add these to the record, each beside its plain step")
+    parser.add_argument("--question", type=int, default=QUESTION, help="tokens of every question")
     args = parser.parse_args()
     model = make_model(args.shape, args.dtype)
     bench = Bench(model)
-    cot = make_batch(model, args.batch, views=("explicit",))
-    few, many = (make_batch(model, args.batch, latents) for latents in (6, 30))
-    codi, pccot = (make_batch(model, args.batch, latents, views=BOTH) for latents in (6, 24))
-    taught = make_batch(model, args.batch, 24, views=("latent", "targets"))
+    made = partial(make_batch, model, args.batch, prompt=args.question)
+    cot = made(views=("explicit",))
+    few, many = (made(latents) for latents in (6, 30))
+    codi, pccot = (made(latents, views=BOTH) for latents in (6, 24))
+    taught = made(24, views=("latent", "targets"))
     groups = (
         {
             "plain CoT fine-tuning": (bench.plain(cot, "explicit"), cot),
@@ -61,13 +65,14 @@ def main() -> None:
                 "ceiling_share": useful_operations(model, batch) / seconds / most,
             }
         results |= measured
-    config = {**vars(args), "question": QUESTION, "steps": STEPS, "answer": ANSWER, "ceiling": most}
-    record = ROOT / "results" / "benchmarks" / f"{record_name('training', args)}.json"
+    config = {**vars(args), "only": args.steps, "steps": STEPS, "answer": ANSWER, "ceiling": most}
+    name = record_name("training", args) + (f"-batch{args.batch}" if args.batch != BATCH else "")
+    record = ROOT / "results" / "benchmarks" / f"{name}.json"
     if args.steps and record.is_file():  # the other rows stay, and so does the plain step they were measured beside
         known = json.loads(record.read_text(encoding="utf-8"))
         own = {name: row | {"rounds": args.rounds} for name, row in results.items() if name not in known["rows"]}
         results, config = known["rows"] | own, known["config"]
-    report(record_name("training", args), results, config)
+    report(name, results, config)
 
 
 if __name__ == "__main__":

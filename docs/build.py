@@ -210,9 +210,16 @@ def training(record: dict) -> str:
         f"{config['shape']} shape, random weights, {config['dtype']}, batch {config['batch']}, {rows}, {config['rounds']} "
         f"interleaved rounds, {record['device']}. Tokens: positions of question, latents, steps and answer. Ceiling: "
         f"{config['ceiling'] / 1e9:.0f} GFLOP/s of a large matrix product. Rewritten by `python benchmarks/training.py"
-        f"{'' if config['shape'] == 'gpt2' else ' --shape ' + config['shape']}`.",
+        f"{_asked(config, shape='gpt2', batch=8, question=64, rounds=5)}`.",
     ]
     return "\n".join(lines)
+
+
+def _asked(config: dict, **usual) -> str:
+    """Return the options of a benchmark that are not what they usually are, as they were given."""
+    given = [f" --{name} {config[name]}" for name in usual if config.get(name, usual[name]) != usual[name]]
+    steps = "".join(f' "{name}"' for name in config.get("only") or ())
+    return "".join(given) + (f" --steps{steps}" if steps else "")
 
 
 def growth(record: dict) -> str:
