@@ -170,8 +170,13 @@ def ceiling(dtype: str) -> float:
     return 2 * size**3 / min(measure({"product": lambda: left @ right}, 10)["product"])
 
 
-def report(name: str, results: dict, config: dict) -> None:
-    """Print a line a measurement and write results/benchmarks/NAME.json."""
+def record_path(name: str, args: argparse.Namespace) -> Path:
+    """Return where a record is written."""
+    return Path(args.results) / f"{name}.json"
+
+
+def report(name: str, results: dict, config: dict, args: argparse.Namespace) -> None:
+    """Print a line a measurement and write NAME.json; the command line and ``config`` say how it was made."""
     for label, row in results.items():
         if "seconds" not in row:
             continue
@@ -179,9 +184,16 @@ def report(name: str, results: dict, config: dict) -> None:
             f"{label:44} {row['seconds']:8.3f} s   {row['ratio']:5.2f} x plain   "
             f"(quartiles {row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
         )
-    path = ROOT / "results" / "benchmarks" / f"{name}.json"
-    write_record(str(path), {"rows": results}, config)
-    print(f"record in {path.relative_to(ROOT)}")
+    write(name, results, config, args)
+
+
+def write(name: str, results: dict, config: dict, args: argparse.Namespace) -> None:
+    """Write NAME.json; the command line and ``config`` say how it was made."""
+    path = record_path(name, args)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    given = {name: value for name, value in vars(args).items() if name != "results"}
+    write_record(str(path), {"rows": results}, given | config)
+    print(f"record in {path}")
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
@@ -191,6 +203,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of weights and activations")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds after one warm-up")
     parser.add_argument("--batch", type=int, default=8, help="rows per step")
+    parser.add_argument("--results", default=str(ROOT / "results" / "benchmarks"), help="folder of the record")
     return parser
 
 

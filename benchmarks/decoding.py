@@ -82,7 +82,7 @@ def main() -> None:
             decode()  # the first call's cache has no memory yet, so that the second compiles again
         results |= rows_of(measure(chosen, args.rounds), batch)
     sizes = {"question": QUESTION, "latents": LATENTS, "new_tokens": NEW_TOKENS, "steps": STEPS}
-    report(record_name("decoding-compiled" if args.compiled else "decoding", args), results, {**vars(args), **sizes})
+    report(record_name("decoding-compiled" if args.compiled else "decoding", args), results, sizes, args)
     for name, row in results.items():
         if "over_passes" in row:
             print(f"{name}: {row['over_passes']:.2f} x as many passes, {row['over_steps']:.2f} x written steps")

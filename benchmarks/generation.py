@@ -77,9 +77,9 @@ def main() -> None:
         row["rows_per_second"] = ROWS / row["seconds"]
     for row in slow.values():
         row["rows_per_second"] = SLOW_ROWS / row["seconds"]
-    config = {**vars(args), "data": args.data and Path(args.data).name}
+    config = {"data": args.data and Path(args.data).name}
     config |= {"latents": LATENTS, "new_tokens": NEW_TOKENS, "rows": ROWS, "slow_rows": SLOW_ROWS}
-    report(f"generation-{args.shape}", fast | slow, config)
+    report(f"generation-{args.shape}", fast | slow, config, args)
 
 
 if __name__ == "__main__":

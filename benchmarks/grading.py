@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import ROOT, SHAPES, argument_parser, make_model, record_name
+from common import ROOT, SHAPES, argument_parser, make_model, record_name, write
 
 from latent_trainer import LatentForCausalLM
 from latent_trainer.cli import evaluate
@@ -24,7 +24,6 @@ from latent_trainer.cli import main as latent_trainer
 from latent_trainer.data import as_problems, load_problems
 from latent_trainer.data.thought_tokens import add_thought_tokens
 from latent_trainer.data.tokenizer import train_tokenizer
-from latent_trainer.evaluation.record import write_record
 
 NEW_TOKENS = 16
 HOSTILE = ROOT / "tests" / "grading" / "hostile_outputs.py"
@@ -99,9 +98,9 @@ def main() -> None:
     )
     compared, threads = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
     print(f"evaluate costs {100 * row['beyond_generate']:.1f} % beyond generate; hostile answers: {compared}, {threads}")
-    config = {**vars(args), "data": args.data and Path(args.data).name, "new_tokens": NEW_TOKENS}
-    path = ROOT / "results" / "benchmarks" / f"{record_name('grading', args)}.json"
-    write_record(str(path), {"rows": {"evaluate": row, "pairs": compared, "answers": threads}}, config)
+    config = {"data": args.data and Path(args.data).name, "new_tokens": NEW_TOKENS}
+    rows = {"evaluate": row, "pairs": compared, "answers": threads}
+    write(record_name("grading", args), rows, config, args)
 
 
 if __name__ == "__main__":

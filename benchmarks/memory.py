@@ -105,8 +105,7 @@ def main() -> None:
         plain = results[REFERENCES[name]]
         row |= {f"{kind}_ratio": row[kind] / plain[kind] for kind in ("gigabytes", "process_gigabytes") if kind in row}
         print(f"{name:58} {row['gigabytes']:6.2f} GB   {row['gigabytes_ratio']:5.2f} x plain")
-    config = {"shape": args.shape, "dtype": args.dtype, "rounds": args.rounds, "short": SHORT, "long": LONG}
-    report(record_name("memory", args), results, config)
+    report(record_name("memory", args), results, {"short": SHORT, "long": LONG}, args)
 
 
 if __name__ == "__main__":

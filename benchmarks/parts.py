@@ -8,12 +8,11 @@ import time
 from functools import partial
 
 import torch
-from common import ROOT, argument_parser, keep_freed_memory, make_model, record_name
+from common import argument_parser, keep_freed_memory, make_model, record_name, record_path, write
 from steps import QUESTION, Bench, make_batch
 from torch.profiler import ProfilerActivity, profile
 
 from latent_trainer.analysis.figures import COLOURS, save_figure
-from latent_trainer.evaluation.record import write_record
 
 PARTS = (
     *("layers, wide passes", "layers, one column", "weight gradients", "head, loss, embedding", "attention", "the rest"),
@@ -46,7 +45,9 @@ def part_of(event, widths: set[int], vocabulary: int, batch: int) -> str:
 
 def parts_of(step, *about) -> dict[str, float]:
     """Return the seconds of a step by part."""
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], record_shapes=True) as profiler:
+    with profile(
+        activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * torch.cuda.is_available()], record_shapes=True
+    ) as profiler:
         began = time.perf_counter()
         step()
         took = time.perf_counter() - began
@@ -115,9 +116,9 @@ def main() -> None:
     rows = {name: {part: statistics.median(turn[name][part] for turn in rounds) for part in PARTS} for name in steps}
     for name, row in rows.items():
         print(f"{name:24}", ", ".join(f"{part} {seconds:.2f}" for part, seconds in row.items()))
-    path = ROOT / "results" / "benchmarks" / record_name("parts", args)
-    write_record(f"{path}.json", {"rows": rows}, vars(args))
-    save_figure(draw, rows, path)
+    name = record_name("parts", args)
+    write(name, rows, {}, args)
+    save_figure(draw, rows, record_path(name, args).with_suffix(""))
 
 
 if __name__ == "__main__":

@@ -123,8 +123,7 @@ def main() -> None:
         results |= {f"{method}, {name}": row for name, row in measured.items()}
     if not results:
         parser.error(f"{args.folder} holds none of {', '.join(PLACES.values())}; clone the published repositories there")
-    config = {name: value for name, value in vars(args).items() if name != "folder"}
-    report(record_name("peers", args), results, config | {"latents": LATENTS})
+    report(record_name("peers", args), results, {"latents": LATENTS, "folder": "FOLDER"}, args)
 
 
 if __name__ == "__main__":

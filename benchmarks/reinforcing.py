@@ -84,8 +84,8 @@ def main() -> None:
         for what, run in (("rollout", rollout), ("step", step)):
             runs = {f"{name}, {what}": lambda one=one, run=run: run(one) for name, one in trainers.items()}
             rows |= compare(runs, PLAIN.format(what), args.rounds)
-    config = {**vars(args), "latents": LATENTS, "new_tokens": NEW_TOKENS, "question": QUESTION}
-    report(record_name("reinforcing", args), rows, config)
+    config = {"latents": LATENTS, "new_tokens": NEW_TOKENS, "question": QUESTION}
+    report(record_name("reinforcing", args), rows, config, args)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def main() -> None:
     for shape in ("qwen2.5-0.5b", "llama-3.2-1b") if "shape" in args.axes else ():
         batch = args.batch if DEVICE == "cuda" else SMALL
         results |= pair(Bench(make_model(shape, args.dtype)), args, "shape", f"{shape} shape", batch)
-    report(record_name("scaling", args), results, {**vars(args), "small": SMALL})
+    report(record_name("scaling", args), results, {"small": SMALL}, args)
 
 
 if __name__ == "__main__":

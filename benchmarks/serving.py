@@ -66,8 +66,8 @@ def main() -> None:
     for row in rows.values():
         row["requests_per_second"] = args.batch / row["seconds"]
         row["throughput"] = 1 / row["ratio"]
-    config = {**vars(args), "latents": LATENTS, "new_tokens": NEW_TOKENS, "question": list(QUESTION)}
-    report(record_name("serving", args), rows, config)
+    config = {"latents": LATENTS, "new_tokens": NEW_TOKENS, "question": list(QUESTION)}
+    report(record_name("serving", args), rows, config, args)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Run: python benchmarks/training.py [--shape gpt2] [--dtype float32] [--batch 8] 
 import json
 from functools import partial
 
-from common import ROOT, argument_parser, ceiling, compare, make_model, record_name, report
+from common import argument_parser, ceiling, compare, make_model, record_name, record_path, report
 from steps import ANSWER, QUESTION, STEPS, Bench, labelled, make_batch, positions, useful_operations
 
 BOTH = ("latent", "explicit")
@@ -65,14 +65,14 @@ def main() -> None:
                 "ceiling_share": useful_operations(model, batch) / seconds / most,
             }
         results |= measured
-    config = {**vars(args), "only": args.steps, "steps": STEPS, "answer": ANSWER, "ceiling": most}
+    config = {"only": args.steps, "steps": STEPS, "answer": ANSWER, "ceiling": most}
     name = record_name("training", args) + (f"-batch{args.batch}" if args.batch != BATCH else "")
-    record = ROOT / "results" / "benchmarks" / f"{name}.json"
+    record = record_path(name, args)
     if args.steps and record.is_file():  # the other rows stay, and so does the plain step they were measured beside
         known = json.loads(record.read_text(encoding="utf-8"))
         own = {name: row | {"rounds": args.rounds} for name, row in results.items() if name not in known["rows"]}
         results, config = known["rows"] | own, known["config"]
-    report(name, results, config)
+    report(name, results, config, args)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from evidence import audits, pretrained, pretrained_in_short
 from papers import papers
 from prosqa_table import methods_on_prosqa, prosqa
 from reinforcement_table import costs, policies, reinforced, reinforced_in_short, shorter
+from speed_tables import decoding, evaluating, generation, growth, memory, parts, peers, serving, training
 
 from latent_trainer.analysis.audit.verdicts import QUESTIONS
 from latent_trainer.data.generated import combinatorics, convex
@@ -140,128 +141,6 @@ def controls(record: dict) -> str:
         f"{record['problems']} test problems, one model, ± is one standard error (paired for what is lost). Rewritten by "
         f"`{command} --controls all --sweep_latents true --batch_size {record['config']['batch_size']} "
         "--output results/controls.json`.",
-    ]
-    return "\n".join(lines)
-
-
-def generation(record: dict) -> str:
-    """Return the table of generation speed."""
-    lines = ["| evaluation | problems a second | times plain | quartiles |", "|---|---:|---:|---:|"]
-    for name, row in record["rows"].items():
-        quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
-        lines.append(f"| {name} | {row['rows_per_second']:.2f} | {row['ratio']:.2f} | {quartiles} |")
-    config = record["config"]
-    lines += [
-        "",
-        f"{config['shape']} shape, random weights, {config['rows']} questions, {config['new_tokens']} new tokens, "
-        f"{config['rounds']} interleaved rounds, {record['device']}; at batch 1 the first {config['slow_rows']} of them. "
-        f"Rewritten by `python benchmarks/generation.py{' --data test.jsonl' if config['data'] else ''}`.",
-    ]
-    return "\n".join(lines)
-
-
-def serving(record: dict) -> str:
-    """Return the table of a server's speed."""
-    lines = ["| vLLM | requests a second | times plain | quartiles of the seconds |", "|---|---:|---:|---:|"]
-    for name, row in record["rows"].items():
-        quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
-        lines.append(f"| {name} | {row['requests_per_second']:.2f} | {row['throughput']:.2f} | {quartiles} |")
-    config = record["config"]
-    low, high = config["question"]
-    lines += [
-        "",
-        f"{config['shape']} shape, random weights, {config['dtype']}, {config['batch']} requests at once, questions of "
-        f"{low} to {high} tokens, {config['new_tokens']} new tokens, {config['rounds']} interleaved rounds, "
-        f"{record['device']}. Rewritten by `python benchmarks/serving.py`.",
-    ]
-    return "\n".join(lines)
-
-
-def memory(record: dict) -> str:
-    """Return the table of peak memory."""
-    lines = [
-        "| step | tensors, GB | times plain | process, times plain | seconds, times plain |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for name, row in record["rows"].items():
-        process, time = (f"{row[key]:.2f}" if key in row else "" for key in ("process_gigabytes_ratio", "ratio"))
-        lines.append(f"| {name} | {row['gigabytes']:.2f} | {row['gigabytes_ratio']:.2f} | {process} | {time} |")
-    config = record["config"]
-    lines += [
-        "",
-        f"{config['shape']} shape, batch {config['short']['batch']} and {config['long']['batch']}, above the model itself, "
-        f"{record['device']}. Rewritten by `python benchmarks/memory.py`.",
-    ]
-    return "\n".join(lines)
-
-
-def training(record: dict) -> str:
-    """Return the table of training steps."""
-    lines = ["| step | seconds | times plain | quartiles | tokens a second | share of the ceiling |", "|---|" + "---:|" * 5]
-    for name, row in record["rows"].items():
-        lines.append(
-            f"| {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {row['ratio_low']:.2f} to {row['ratio_high']:.2f} "
-            f"| {row['tokens_per_second']:.0f} | {100 * row['ceiling_share']:.0f} % |"
-        )
-    config = record["config"]
-    rows = f"{config['question']} question, {config['steps']} CoT and {config['answer']} answer tokens"
-    lines += [
-        "",
-        f"{config['shape']} shape, random weights, {config['dtype']}, batch {config['batch']}, {rows}, {config['rounds']} "
-        f"interleaved rounds, {record['device']}. Tokens: positions of question, latents, steps and answer. Ceiling: "
-        f"{config['ceiling'] / 1e9:.0f} GFLOP/s of a large matrix product. Rewritten by `python benchmarks/training.py"
-        f"{_asked(config, shape='gpt2', batch=8, question=64, rounds=5)}`.",
-    ]
-    return "\n".join(lines)
-
-
-def _asked(config: dict, **usual) -> str:
-    """Return the options of a benchmark that are not what they usually are, as they were given."""
-    given = [f" --{name} {config[name]}" for name in usual if config.get(name, usual[name]) != usual[name]]
-    steps = "".join(f' "{name}"' for name in config.get("only") or ())
-    return "".join(given) + (f" --steps{steps}" if steps else "")
-
-
-def growth(record: dict) -> str:
-    """Return the table of ratios along each axis, and the slope."""
-    rows, config = record["rows"], record["config"]
-    axes = ("latents", "prompt", "batch", "rows", "dtype", "shape", "slope")
-    order = sorted(
-        rows, key=lambda name: (axes.index(rows[name]["axis"]), [int(number) for number in re.findall(r"\d+", name)])
-    )
-    lines = ["| axis | step | seconds | times plain | quartiles |", "|---|---|---:|---:|---:|"]
-    for name in order:
-        row = rows[name]
-        if "seconds" in row:
-            quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
-            lines.append(f"| {row['axis']} | {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {quartiles} |")
-    slope = rows["slope"]
-    lines += [
-        "",
-        f"One more latent costs {1000 * slope['seconds_per_latent']:.0f} ms, {slope['ratio']:.2f} times (quartiles "
-        f"{slope['ratio_low']:.2f} to {slope['ratio_high']:.2f}) the {1000 * slope['seconds_per_cached_token']:.0f} ms of "
-        f"one more plain token through a stock cache; no K is further than {100 * slope['off_the_line']:.0f} % of the range "
-        f"from the straight line. {config['shape']} shape, batch {config['batch']}, 64 question and 10 answer tokens, 6 "
-        f"latents where nothing else is said, larger shapes at batch {config['small']}, bfloat16 at batch 1, "
-        f"{config['rounds']} interleaved rounds, {record['device']}. Rewritten by `python benchmarks/scaling.py`.",
-    ]
-    return "\n".join(lines)
-
-
-def parts(record: dict) -> str:
-    """Return the figure of where the time goes, and its table."""
-    rows = record["rows"]
-    names = next(iter(rows.values()))
-    lines = ["![Where the time of a step goes](../results/benchmarks/parts-gpt2.svg)", ""]
-    lines += ["| seconds | " + " | ".join(names) + " | all |", "|---|" + "---:|" * (len(names) + 1)]
-    for name, row in rows.items():
-        cells = [f"{seconds:.2f}" for seconds in (*row.values(), sum(row.values()))]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    config = record["config"]
-    lines += [
-        "",
-        f"{config['shape']} shape, batch {config['batch']}, medians of {config['rounds']} profiled steps, "
-        f"{record['device']}. Rewritten by `python benchmarks/parts.py`.",
     ]
     return "\n".join(lines)
 
@@ -417,10 +296,19 @@ IN_SHORT = " in short"  # of a record that another page shows whole
 TABLES = {
     "results/architectures.json": architectures,
     "results/controls.json": controls,
+    "results/benchmarks/decoding-gpt2.json": decoding,
+    "results/benchmarks/decoding-smollm2-135m.json": decoding,
+    "results/benchmarks/decoding-compiled-gpt2.json": decoding,
+    "results/benchmarks/decoding-compiled-smollm2-135m.json": decoding,
     "results/benchmarks/generation-gpt2.json": generation,
+    "results/benchmarks/grading-smollm2-135m.json": evaluating,
     "results/benchmarks/memory-gpt2.json": memory,
     "results/benchmarks/parts-gpt2.json": parts,
+    "results/benchmarks/parts-smollm2-135m.json": parts,
+    "results/benchmarks/peers-gpt2.json": peers,
+    "results/benchmarks/peers-smollm2-135m.json": peers,
     "results/benchmarks/scaling-gpt2.json": growth,
+    "results/benchmarks/scaling-smollm2-135m.json": growth,
     "results/benchmarks/serving-gpt2.json": serving,
     "results/combinatorics.json": domain,
     "results/convex.json": domain,
@@ -446,6 +334,9 @@ TABLES = {
     "results/versions.json": versions,
     "results/benchmarks/training-gpt2.json": training,
     "results/benchmarks/training-qwen2.5-0.5b.json": training,
+    "results/benchmarks/training-qwen3-0.6b-batch2.json": training,
+    "results/benchmarks/training-smollm2-135m.json": training,
+    "results/benchmarks/training-smollm2-135m-batch2.json": training,
 }
 
 

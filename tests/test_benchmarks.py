@@ -1,0 +1,79 @@
+"""The benchmarks of speed run from start to end on a tiny shape, and write what their tables read."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = {
+    "training": (
+        ("--batch", "2", "--question", "20", "--steps", "Coconut, 6 latents"),
+        "training-tiny-batch2",
+        "training",
+    ),
+    "decoding": (("--batches", "1", "2"), "decoding-tiny", "decoding"),
+    "scaling": (
+        ("--axes", "latents", "layers", "--batch", "2", "--latents", *"0124", "--layers", *"1234"),
+        "scaling-tiny",
+        "growth",
+    ),
+    "parts": (("--batch", "2", "--question", "20"), "parts-tiny", "parts"),
+}
+
+
+@pytest.fixture
+def program(monkeypatch):
+    """Return what runs a benchmark with arguments in this process."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import common
+
+    def run(name: str, *words: str):
+        monkeypatch.setattr(common, "keep_freed_memory", lambda: None)  # it would stay so for all tests after this one
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", "--shape", "tiny", *words])
+        __import__(name).main()
+
+    return run
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_from_start_to_end(program, name, tmp_path, monkeypatch):
+    words, record, table = RUNS[name]
+    if name == "parts":
+        import parts
+
+        monkeypatch.setattr(parts, "keep_freed_memory", lambda: None)
+    program(name, *words, "--rounds", "1", "--results", str(tmp_path))
+    written = json.loads((tmp_path / f"{record}.json").read_text())
+    assert written["config"]["shape"] == "tiny"
+    assert "results" not in written["config"]
+    import speed_tables
+
+    text = getattr(speed_tables, table)(written)
+    assert all(name in text for name in written["rows"] if written["rows"][name].get("seconds"))
+    assert f"python benchmarks/{name}.py" in text
+
+
+def test_both_yardsticks(program, tmp_path):
+    program("decoding", "--batches", "2", "--rounds", "1", "--results", str(tmp_path))
+    rows = json.loads((tmp_path / "decoding-tiny.json").read_text())["rows"]
+    ours = rows["6 latents, batch 2"]
+    for yardstick, label in (("plain, as many passes", "over_passes"), ("plain, 30 tokens of steps", "over_steps")):
+        assert ours[label] == pytest.approx(ours["seconds"] / rows[f"{yardstick}, batch 2"]["seconds"])
+
+
+def test_published_code_that_is_not_there(program, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        program("peers", str(tmp_path), "--results", str(tmp_path))
+    assert "clone the published repositories there" in capsys.readouterr().err
+
+
+def test_a_straight_line_has_no_bend(program):
+    import scaling
+
+    points = [1, 2, 4, 8, 16]
+    assert scaling.bend(points, [3.0 + 2 * point for point in points]) == pytest.approx(0, abs=1e-9)
+    assert scaling.bend(points, [float(point**2) for point in points]) == pytest.approx(1)
+    assert scaling.line(points, [3.0 + 2 * point for point in points]) == pytest.approx((2, 0))
