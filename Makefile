@@ -97,13 +97,36 @@ docs: $(VENV)/.installed  ## rewrite the generated parts of README.md and docs/ 
 benchmark: $(VENV)/.installed  ## measure training steps against plain fine-tuning, side by side (a few minutes on two cores)
 	$(BIN)/python benchmarks/training.py --rounds 3
 
-benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, generation, memory, growth (over an hour on two cores)
+THIN = --shape smollm2-135m --question 40
+COCONUT = --steps "Coconut, 6 latents"
+
+benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, decoding, evaluation, memory, growth (over an hour on two cores)
 	$(BIN)/python benchmarks/training.py --rounds 9
-	$(BIN)/python benchmarks/training.py --shape qwen2.5-0.5b --rounds 3 --steps "Coconut, 6 latents"
+	$(BIN)/python benchmarks/training.py --shape qwen2.5-0.5b --rounds 3 $(COCONUT)
+	$(BIN)/python benchmarks/training.py --shape qwen3-0.6b --batch 2 $(COCONUT)
+	$(BIN)/python benchmarks/training.py $(THIN) --rounds 9 $(COCONUT)
+	$(BIN)/python benchmarks/training.py $(THIN) --rounds 9 --batch 2 $(COCONUT)
+	$(BIN)/python benchmarks/decoding.py
+	$(BIN)/python benchmarks/decoding.py --shape smollm2-135m
+	$(BIN)/python benchmarks/decoding.py --batches 1 --compiled
 	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python benchmarks/grading.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/scaling.py $(GROWTH)
 	$(BIN)/python benchmarks/parts.py
+	$(BIN)/python benchmarks/parts.py $(THIN)
+
+GROWTH = --shape smollm2-135m --batch 2 --rounds 2 --axes latents prompt batch layers --latents 1 2 4 8 16 32 64 \
+	--prompts 64 256 1024 2048 4096 --batches 1 4 16 64 --layers 2 8 16 30
+
+benchmark-gpu: $(VENV)/.installed  ## training, decoding and memory in bfloat16 on four shapes, on the GPU where there is one
+	for shape in gpt2 smollm2-135m qwen3-0.6b qwen3-1.7b; do \
+		$(BIN)/python benchmarks/training.py --dtype bfloat16 --shape $$shape && \
+		$(BIN)/python benchmarks/decoding.py --dtype bfloat16 --shape $$shape && \
+		$(BIN)/python benchmarks/decoding.py --dtype bfloat16 --shape $$shape --batches 1 8 --compiled && \
+		$(BIN)/python benchmarks/memory.py --dtype bfloat16 --shape $$shape || exit 1; \
+	done
 
 .PHONY: help demo test test-slow test-serving test-versions pretrained evidence evidence-audits verify-data architectures mutations lint format types site wheel docs benchmark \
-	benchmark-all
+	benchmark-all benchmark-gpu

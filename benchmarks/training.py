@@ -68,9 +68,10 @@ def main() -> None:
     config = {"only": args.steps, "steps": STEPS, "answer": ANSWER, "ceiling": most}
     name = record_name("training", args) + (f"-batch{args.batch}" if args.batch != BATCH else "")
     record = record_path(name, args)
-    if args.steps and record.is_file():  # the other rows stay, and so does the plain step they were measured beside
-        known = json.loads(record.read_text(encoding="utf-8"))
-        own = {name: row | {"rounds": args.rounds} for name, row in results.items() if name not in known["rows"]}
+    known = json.loads(record.read_text(encoding="utf-8")) if args.steps and record.is_file() else {"rows": {}}
+    if known["rows"].keys() - results.keys():  # the other rows stay, and so does the plain step they were measured beside
+        plain = {name for name in known["rows"] if name.startswith("plain")}
+        own = {name: row | {"rounds": args.rounds} for name, row in results.items() if name not in plain}
         results, config = known["rows"] | own, known["config"]
     report(name, results, config, args)
 

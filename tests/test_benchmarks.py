@@ -56,6 +56,20 @@ def test_from_start_to_end(program, name, tmp_path, monkeypatch):
     assert f"python benchmarks/{name}.py" in text
 
 
+def test_one_step_measured_again(program, tmp_path):
+    """It takes the place of what the record said of it; steps that were not asked for stay."""
+    path = tmp_path / "training-tiny.json"
+    row = {"seconds": 0, "ratio": 0, "ratio_low": 0, "ratio_high": 0}
+    words = ("training", "--rounds", "1", "--results", str(tmp_path), "--steps", "Coconut, 6 latents")
+    path.write_text(json.dumps({"rows": {"Coconut, 6 latents": row, "another step": row}, "config": {"rounds": 9}}))
+    program(*words)
+    written = json.loads(path.read_text())
+    assert written["rows"]["Coconut, 6 latents"]["seconds"] > 0
+    assert written["rows"]["Coconut, 6 latents"]["rounds"] == 1
+    assert written["rows"]["another step"] == row
+    assert written["config"]["rounds"] == 9
+
+
 def test_both_yardsticks(program, tmp_path):
     program("decoding", "--batches", "2", "--rounds", "1", "--results", str(tmp_path))
     rows = json.loads((tmp_path / "decoding-tiny.json").read_text())["rows"]
