@@ -299,7 +299,6 @@ TABLES = {
     "results/benchmarks/decoding-gpt2.json": decoding,
     "results/benchmarks/decoding-smollm2-135m.json": decoding,
     "results/benchmarks/decoding-compiled-gpt2.json": decoding,
-    "results/benchmarks/decoding-compiled-smollm2-135m.json": decoding,
     "results/benchmarks/generation-gpt2.json": generation,
     "results/benchmarks/grading-smollm2-135m.json": evaluating,
     "results/benchmarks/memory-gpt2.json": memory,

@@ -125,3 +125,34 @@ def test_a_model_that_begins_without_gradient():
             layer(inputs)
         layer(inputs).sum().backward()
     torch.testing.assert_close(layer.weight.grad, inputs.sum(0).expand(4, 3))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of what the compiler looks at
+def test_a_compiled_decoder_learns():
+    """It forms its own gradients."""
+    model = make_latent("llama").train()
+    expected = gradients(model)
+    model.get_decoder().compile(backend="eager", dynamic=True)
+    compiled = gradients(model)
+    torch._dynamo.reset()
+    assert compiled.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(compiled[name], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_a_forward_that_somebody_replaced():
+    """It runs as it is, and is still there afterwards."""
+    layer, inputs = nn.Linear(3, 4), torch.randn(2, 3)
+    layer.forward = lambda given: 2 * nn.Linear.forward(layer, given)
+    with WeightGradients(layer):
+        doubled = layer(inputs)
+    torch.testing.assert_close(doubled, 2 * nn.functional.linear(inputs, layer.weight, layer.bias))
+    assert "forward" in vars(layer)
+
+
+def test_forwards_are_put_back():
+    """Also where a pass fails."""
+    layer = nn.Linear(3, 4)
+    with pytest.raises(RuntimeError), WeightGradients(layer):
+        layer(torch.randn(2, 5))
+    assert "forward" not in vars(layer)

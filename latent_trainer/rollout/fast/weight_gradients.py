@@ -103,7 +103,8 @@ class WeightGradients:
     """Within the block, the linear layers of a step's passes share one weight gradient.
 
     Use one for all passes, each in a ``with`` block of its own. Weights that do not train are left alone, and so are layers
-    whose forward is not that of `nn.Linear` or Conv1D, or was replaced by somebody, and everything under autocast.
+    whose forward is not that of `nn.Linear` or Conv1D, or was replaced by somebody, everything under autocast, and compiled
+    decoders.
 
     Args:
         decoder: runs in the block.
@@ -133,7 +134,7 @@ class WeightGradients:
         """Return what the layer makes of its inputs (.., in)."""
         weight = module.weight
         # a model's own no_grad: a weight gathered there would have no graph for later passes
-        if not torch.is_grad_enabled() or torch.is_autocast_enabled(inputs.device.type):
+        if not torch.is_grad_enabled() or torch.is_autocast_enabled(inputs.device.type) or torch.compiler.is_compiling():
             return type(module).forward(module, inputs)
         if id(weight) not in self.shared:
             gradient = _Gradient(transposed)
