@@ -106,6 +106,7 @@ benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, deco
 	$(BIN)/python benchmarks/training.py --shape qwen3-0.6b --batch 2 $(COCONUT)
 	$(BIN)/python benchmarks/training.py $(THIN) --rounds 9 $(COCONUT)
 	$(BIN)/python benchmarks/training.py $(THIN) --rounds 9 --batch 2 $(COCONUT)
+	$(BIN)/python benchmarks/bound.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/decoding.py --shape smollm2-135m
 	$(BIN)/python benchmarks/decoding.py --batches 1 --compiled

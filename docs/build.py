@@ -15,7 +15,7 @@ from evidence import audits, pretrained, pretrained_in_short
 from papers import papers
 from prosqa_table import methods_on_prosqa, prosqa
 from reinforcement_table import costs, policies, reinforced, reinforced_in_short, shorter
-from speed_tables import decoding, evaluating, generation, growth, memory, parts, peers, serving, training
+from speed_tables import bound, decoding, evaluating, generation, growth, memory, parts, peers, serving, training
 
 from latent_trainer.analysis.audit.verdicts import QUESTIONS
 from latent_trainer.data.generated import combinatorics, convex
@@ -296,6 +296,7 @@ IN_SHORT = " in short"  # of a record that another page shows whole
 TABLES = {
     "results/architectures.json": architectures,
     "results/controls.json": controls,
+    "results/benchmarks/bound-smollm2-135m.json": bound,
     "results/benchmarks/decoding-gpt2.json": decoding,
     "results/benchmarks/decoding-smollm2-135m.json": decoding,
     "results/benchmarks/decoding-compiled-gpt2.json": decoding,

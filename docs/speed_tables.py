@@ -197,3 +197,19 @@ def peers(record: dict) -> str:
         f"Rewritten by `python benchmarks/peers.py FOLDER{_asked(config, shape='gpt2', batch=8, question=64, rounds=5)}`.",
     ]
     return "\n".join(lines)
+
+
+def bound(record: dict) -> str:
+    """Return the table of what a step with latents cannot cost less than."""
+    config = record["config"]
+    lines = ["| step | seconds | times plain | quartiles |", "|---|---:|---:|---:|"]
+    for name, row in record["rows"].items():
+        quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
+        lines.append(f"| {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {quartiles} |")
+    lines += [
+        "",
+        f"{config['shape']} shape, random weights, {config['dtype']}, {config['question']} question and 10 answer tokens, "
+        f"{config['latents']} latents, {config['rounds']} interleaved rounds, {record['device']}. Bound: without latents "
+        f"and products alone, together. Rewritten by `python benchmarks/bound.py{_asked(config, rounds=5)}`.",
+    ]
+    return "\n".join(lines)

@@ -19,6 +19,7 @@ RUNS = {
         "scaling-tiny",
         "growth",
     ),
+    "bound": (("--batches", "2", "--question", "20"), "bound-tiny", "bound"),
     "parts": (("--batch", "2", "--question", "20"), "parts-tiny", "parts"),
 }
 
