@@ -130,7 +130,7 @@ def measure(candidates: dict[str, Callable[[], None]], rounds: int) -> dict[str,
 
 def spread(values: list[float], name: str = "ratio") -> dict[str, float]:
     """Return the median and the quartiles of ``values``."""
-    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
     return {name: statistics.median(values), f"{name}_low": low, f"{name}_high": high}
 
 

@@ -85,6 +85,12 @@ def test_published_code_that_is_not_there(program, tmp_path, capsys):
     assert "clone the published repositories there" in capsys.readouterr().err
 
 
+def test_quartiles_of_two_rounds_lie_between_them(program):
+    import common
+
+    assert common.spread([1.0, 3.0]) == {"ratio": 2.0, "ratio_low": 1.5, "ratio_high": 2.5}
+
+
 def test_a_straight_line_has_no_bend(program):
     import scaling
 
