@@ -116,7 +116,6 @@ benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, deco
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/scaling.py $(GROWTH)
 	$(BIN)/python benchmarks/parts.py
-	$(BIN)/python benchmarks/parts.py $(THIN)
 
 GROWTH = --shape smollm2-135m --batch 2 --rounds 2 --axes latents prompt batch layers --latents 1 2 4 8 16 32 64 \
 	--prompts 64 256 1024 2048 4096 --batches 1 4 16 64 --layers 2 8 16 30

@@ -1,6 +1,6 @@
 """Where the time of a training step goes: the torch profiler's operations, sorted into parts, as a record and a figure.
 
-Run: python benchmarks/parts.py [--shape gpt2] [--batch 8] [--question 64] [--rounds 3]
+Run: python benchmarks/parts.py [--shape gpt2] [--batch 8] [--question 64] [--rounds 3] [--steps NAME ...]
 """
 
 import statistics
@@ -91,6 +91,7 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.set_defaults(rounds=3)
     parser.add_argument("--question", type=int, default=QUESTION, help="tokens of every question")
+    parser.add_argument("--steps", nargs="+", help="measure these alone")
     args = parser.parse_args()
     bench = Bench(make_model(args.shape, args.dtype))
     made = partial(make_batch, bench.model, args.batch, prompt=args.question)
@@ -105,6 +106,7 @@ def main() -> None:
         "CODI, 6 latents": bench.latent(codi, "self_distillation"),
         "PCCoT, 24 latents": bench.latent(pccot, "self_distillation", "jacobi", iterations=3),
     }
+    steps = {name: step for name, step in steps.items() if not args.steps or name in args.steps}
     matrices = [weight for weight in bench.model.get_decoder().parameters() if weight.dim() == 2]
     vocabulary = bench.model.config.vocab_size
     widths = {size for weight in matrices for size in weight.shape} - {vocabulary}
@@ -117,7 +119,7 @@ def main() -> None:
     for name, row in rows.items():
         print(f"{name:24}", ", ".join(f"{part} {seconds:.2f}" for part, seconds in row.items()))
     name = record_name("parts", args)
-    write(name, rows, {}, args)
+    write(name, rows, {"only": args.steps}, args)
     save_figure(draw, rows, record_path(name, args).with_suffix(""))
 
 
