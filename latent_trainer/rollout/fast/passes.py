@@ -29,7 +29,7 @@ class FastPasses(Passes):
     def __init__(self, columns: Columns, reading: Reading, several: bool):
         self.several = several
         super().__init__(columns, reading)
-        together = reading.together or (WeightGradients(reading.decoder) if several else None)
+        together = reading.together or (WeightGradients() if several else None)
         shares = together is not None and reading.least is None and not reading.checkpoint
         self.together = together if shares else contextlib.nullcontext()
         self.unread = columns.unread if reading.form.skips_unread else 0
