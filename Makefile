@@ -117,8 +117,8 @@ benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, deco
 	$(BIN)/python benchmarks/scaling.py $(GROWTH)
 	$(BIN)/python benchmarks/parts.py
 
-GROWTH = --shape smollm2-135m --batch 2 --rounds 2 --axes latents prompt batch layers --latents 1 2 4 8 16 32 64 \
-	--prompts 64 256 1024 2048 4096 --batches 1 4 16 64 --layers 2 8 16 30
+GROWTH = --shape smollm2-135m --batch 1 --rounds 2 --axes latents prompt batch layers --latents 1 2 4 8 16 32 64 \
+	--prompts 64 512 1024 2048 4096 --batches 1 4 16 64 --layers 2 8 16 30
 
 benchmark-gpu: $(VENV)/.installed  ## training, decoding and memory in bfloat16 on four shapes, on the GPU where there is one
 	for shape in gpt2 smollm2-135m qwen3-0.6b qwen3-1.7b; do \

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from common import argument_parser, make_model, measure, over, record_name, spread, write
+from common import argument_parser, make_model, measure, over, positive, record_name, spread, write
 from steps import Bench, make_batch
 
 LATENTS = 6
@@ -36,10 +36,10 @@ def products(model, batch: int) -> Callable[[], None]:
 
 def main() -> None:
     """Measure and write results/benchmarks/bound-SHAPE.json."""
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, without=("batch",))
     parser.set_defaults(shape="smollm2-135m")
-    parser.add_argument("--batches", type=int, nargs="+", default=[8, 2], help="rows of a step")
-    parser.add_argument("--question", type=int, default=40, help="tokens of every question")
+    parser.add_argument("--batches", type=positive, nargs="+", default=[8, 2], help="rows of a step")
+    parser.add_argument("--question", type=positive, default=40, help="tokens of every question")
     args = parser.parse_args()
     model, results = make_model(args.shape, args.dtype), {}
     bench = Bench(model)

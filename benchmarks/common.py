@@ -196,13 +196,22 @@ def write(name: str, results: dict, config: dict, args: argparse.Namespace) -> N
     print(f"record in {path}")
 
 
-def argument_parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser of what every benchmark takes."""
+def positive(text: str) -> int:
+    """Return a number of at least 1, as an option's type."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def argument_parser(description: str, without: tuple[str, ...] = ()) -> argparse.ArgumentParser:
+    """Return a parser of what every benchmark takes, but for the options ``without``, which a benchmark would not read."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", default="gpt2", choices=sorted(SHAPES), help="model shape, random weights")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of weights and activations")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds after one warm-up")
-    parser.add_argument("--batch", type=int, default=8, help="rows per step")
+    if "rounds" not in without:
+        parser.add_argument("--rounds", type=positive, default=5, help="interleaved rounds after one warm-up")
+    if "batch" not in without:
+        parser.add_argument("--batch", type=positive, default=8, help="rows per step")
     parser.add_argument("--results", default=str(ROOT / "results" / "benchmarks"), help="folder of the record")
     return parser
 

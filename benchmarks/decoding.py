@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from common import argument_parser, make_model, measure, over, record_name, report, spread
+from common import argument_parser, make_model, measure, over, positive, record_name, report, spread
 from steps import STEPS
 
 QUESTION, LATENTS, NEW_TOKENS = 64, 6, 16
@@ -65,8 +65,8 @@ def rows_of(seconds: dict[str, list[float]], batch: int) -> dict[str, dict]:
 
 def main() -> None:
     """Measure and write results/benchmarks/decoding-SHAPE.json, or decoding-compiled-SHAPE.json."""
-    parser = argument_parser(__doc__)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32], help="rows of a call")
+    parser = argument_parser(__doc__, without=("batch",))
+    parser.add_argument("--batches", type=positive, nargs="+", default=[1, 8, 32], help="rows of a call")
     parser.add_argument("--compiled", action="store_true", help="compile the decoder, over a static cache")
     args = parser.parse_args()
     model = make_model(args.shape, args.dtype).eval()

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import ROOT, SHAPES, argument_parser, make_model, record_name, write
+from common import ROOT, SHAPES, argument_parser, make_model, positive, record_name, write
 
 from latent_trainer import LatentForCausalLM
 from latent_trainer.cli import evaluate
@@ -81,9 +81,9 @@ def evaluated(args, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Measure and write results/benchmarks/grading-SHAPE.json."""
-    parser = argument_parser(__doc__)
-    parser.set_defaults(shape="smollm2-135m", batch=32, rounds=1)
-    parser.add_argument("--problems", type=int, default=1_319, help="as many as GSM8K has in its test split")
+    parser = argument_parser(__doc__, without=("rounds",))
+    parser.set_defaults(shape="smollm2-135m", batch=32)
+    parser.add_argument("--problems", type=positive, default=1_319, help="as many as GSM8K has in its test split")
     parser.add_argument("--data", help="the published GSM8K test.jsonl")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -84,7 +84,7 @@ def _allocated(step: Callable[[], None]) -> float:
 
 def main() -> None:
     """Measure and write results/benchmarks/memory-SHAPE.json."""
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, without=("batch",))
     parser.set_defaults(rounds=3)
     parser.add_argument("--one", choices=CANDIDATES, help="measure this one in this process and print gigabytes")
     args = parser.parse_args()

@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 import torch
-from common import argument_parser, keep_freed_memory, make_model, record_name, record_path, write
+from common import argument_parser, keep_freed_memory, make_model, positive, record_name, record_path, write
 from steps import QUESTION, Bench, make_batch
 from torch.profiler import ProfilerActivity, profile
 
@@ -90,7 +90,7 @@ def main() -> None:
     """Measure and write results/benchmarks/parts-SHAPE.json and the figure beside it."""
     parser = argument_parser(__doc__)
     parser.set_defaults(rounds=3)
-    parser.add_argument("--question", type=int, default=QUESTION, help="tokens of every question")
+    parser.add_argument("--question", type=positive, default=QUESTION, help="tokens of every question")
     parser.add_argument("--steps", nargs="+", help="measure these alone")
     args = parser.parse_args()
     bench = Bench(make_model(args.shape, args.dtype))
@@ -106,6 +106,9 @@ def main() -> None:
         "CODI, 6 latents": bench.latent(codi, "self_distillation"),
         "PCCoT, 24 latents": bench.latent(pccot, "self_distillation", "jacobi", iterations=3),
     }
+    unknown = sorted(set(args.steps or ()) - set(steps))
+    if unknown:
+        parser.error(f"no step is called {unknown[0]!r}; there are {', '.join(steps)}")
     steps = {name: step for name, step in steps.items() if not args.steps or name in args.steps}
     matrices = [weight for weight in bench.model.get_decoder().parameters() if weight.dim() == 2]
     vocabulary = bench.model.config.vocab_size

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import torch
-from common import DEVICE, SHAPES, argument_parser, compare, make_base, record_name, report
+from common import DEVICE, SHAPES, argument_parser, compare, make_base, positive, record_name, report
 from steps import QUESTION, Bench, Step, make_batch, whole_rows
 
 from latent_trainer import LatentForCausalLM
@@ -109,7 +109,7 @@ def main() -> None:
     """Measure and write results/benchmarks/peers-SHAPE.json."""
     parser = argument_parser(__doc__)
     parser.add_argument("folder", type=Path, help="where the published repositories are")
-    parser.add_argument("--question", type=int, default=QUESTION, help="tokens of every question")
+    parser.add_argument("--question", type=positive, default=QUESTION, help="tokens of every question")
     args = parser.parse_args()
     results = {}
     for method, make in (("Coconut", coconut), ("CODI", codi)):

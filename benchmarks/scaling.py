@@ -10,10 +10,17 @@ seconds are from a straight line, and how much of the largest of them is a quadr
 import statistics
 
 import numpy
-from common import DEVICE, argument_parser, compare, make_model, measure, over, record_name, report, spread
+from common import DEVICE, argument_parser, compare, make_model, measure, over, positive, record_name, report, spread
 from steps import QUESTION, Bench, make_batch, ragged
 
 AXES = ("latents", "prompt", "batch", "layers", "rows", "shape", "dtype")
+# of every axis with points: the option that names them, the axis, and what they usually are
+POINTS = {
+    "latents": ("latents", (0, 1, 2, 4, 8, 16, 32)),
+    "prompts": ("prompt", (16, QUESTION, 256)),
+    "batches": ("batch", (1, 8, 32)),
+    "layers": ("layers", (2, 8, 16, 30)),
+}
 SMALL = 2  # rows of a step of the larger shapes where there is no GPU
 
 
@@ -89,11 +96,16 @@ def main() -> None:
     parser.add_argument(
         "--axes", nargs="+", default=[axis for axis in AXES if axis != "layers"], choices=AXES, help="to measure"
     )
-    parser.add_argument("--latents", type=int, nargs="+", default=[0, 1, 2, 4, 8, 16, 32])
-    parser.add_argument("--prompts", type=int, nargs="+", default=[16, QUESTION, 256])
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--layers", type=int, nargs="+", default=[2, 8, 16, 30])
+    for name in POINTS:
+        parser.add_argument(f"--{name}", type=int if name == "latents" else positive, nargs="+", help="points of that axis")
     args = parser.parse_args()
+    for name, (axis, usual) in POINTS.items():
+        given = getattr(args, name)
+        if given and axis not in args.axes:
+            parser.error(f"--{name} are points of an axis that is not measured; add {axis} to --axes or leave them out")
+        if given and (len(set(given)) < 2 or min(given) < 0):
+            parser.error(f"--{name} {' '.join(map(str, given))} make no line; give two or more different numbers")
+        setattr(args, name, sorted(set(given or usual)))
     bench, results = Bench(make_model(args.shape, args.dtype)), {}
     if "latents" in args.axes:
         results |= latents_axis(bench, args)

@@ -6,7 +6,7 @@ Run: python benchmarks/training.py [--shape gpt2] [--dtype float32] [--batch 8] 
 import json
 from functools import partial
 
-from common import argument_parser, ceiling, compare, make_model, record_name, record_path, report
+from common import argument_parser, ceiling, compare, make_model, positive, record_name, record_path, report
 from steps import ANSWER, QUESTION, STEPS, Bench, labelled, make_batch, positions, useful_operations
 
 BOTH = ("latent", "explicit")
@@ -17,7 +17,7 @@ def main() -> None:
     """Measure and write results/benchmarks/training-SHAPE.json, or training-SHAPE-batchN.json."""
     parser = argument_parser(__doc__)
     parser.add_argument("--steps", nargs="+", help="add these to the record, each beside its plain step")
-    parser.add_argument("--question", type=int, default=QUESTION, help="tokens of every question")
+    parser.add_argument("--question", type=positive, default=QUESTION, help="tokens of every question")
     args = parser.parse_args()
     model = make_model(args.shape, args.dtype)
     bench = Bench(model)

@@ -74,6 +74,15 @@ def training(record: dict) -> str:
     return "\n".join(lines)
 
 
+def _ratios(record: dict) -> list[str]:
+    """Return the lines of a table of seconds and ratios."""
+    lines = ["| step | seconds | times plain | quartiles |", "|---|---:|---:|---:|"]
+    for name, row in record["rows"].items():
+        quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
+        lines.append(f"| {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {quartiles} |")
+    return lines
+
+
 def _asked(config: dict, **usual) -> str:
     """Return the options of a benchmark that are not what they usually are, as they were given."""
     given = [f" --{name} {config[name]}" for name in usual if config.get(name, usual[name]) != usual[name]]
@@ -185,10 +194,7 @@ def evaluating(record: dict) -> str:
 def peers(record: dict) -> str:
     """Return the table of our steps beside those of published code."""
     config = record["config"]
-    lines = ["| step | seconds | times plain | quartiles |", "|---|---:|---:|---:|"]
-    for name, row in record["rows"].items():
-        quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
-        lines.append(f"| {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {quartiles} |")
+    lines = _ratios(record)
     lines += [
         "",
         f"{config['shape']} shape, random weights, {config['dtype']}, batch {config['batch']}, {config['question']} "
@@ -202,10 +208,7 @@ def peers(record: dict) -> str:
 def bound(record: dict) -> str:
     """Return the table of what a step with latents cannot cost less than."""
     config = record["config"]
-    lines = ["| step | seconds | times plain | quartiles |", "|---|---:|---:|---:|"]
-    for name, row in record["rows"].items():
-        quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
-        lines.append(f"| {name} | {row['seconds']:.2f} | {row['ratio']:.2f} | {quartiles} |")
+    lines = _ratios(record)
     lines += [
         "",
         f"{config['shape']} shape, random weights, {config['dtype']}, {config['question']} question and 10 answer tokens, "

@@ -85,6 +85,23 @@ def test_published_code_that_is_not_there(program, tmp_path, capsys):
     assert "clone the published repositories there" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("decoding", "--batches", "0"), "'0' is not a number of at least 1"),
+        (("bound", "--rounds", "none"), "'none' is not a number of at least 1"),
+        (("grading", "--rounds", "3"), "unrecognized arguments: --rounds 3"),
+        (("scaling", "--layers", "2", "4"), "add layers to --axes"),
+        (("scaling", "--axes", "latents", "--latents", "4"), "give two or more different numbers"),
+        (("parts", "--steps", "Cocnut"), "no step is called 'Cocnut'"),
+    ],
+)
+def test_nonsense_is_refused_in_a_line(program, capsys, words, said):
+    with pytest.raises(SystemExit):
+        program(*words)
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_quartiles_of_two_rounds_lie_between_them(program):
     import common
 
