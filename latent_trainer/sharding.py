@@ -8,18 +8,23 @@ from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule
 
 
+def is_partitioned(parameter: nn.Parameter) -> bool:
+    """Return whether ZeRO-3 has partitioned a parameter: it is whole only while a module that has it runs."""
+    return hasattr(parameter, "ds_id")  # its mark
+
+
 def is_sharded(model: nn.Module) -> bool:
     """Return whether each of several ranks holds only a part of every parameter."""
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return False
-    if hasattr(next(model.parameters()), "ds_id"):  # ZeRO-3 marks the parameters it has partitioned
+    if is_partitioned(next(model.parameters())):
         return True
     return any(isinstance(module, FSDPModule) for module in model.modules())
 
 
 def is_whole(model: nn.Module) -> bool:
     """Return whether a model can be run right here: no parameter is without data, partitioned by ZeRO-3 or shared out."""
-    absent = any(parameter.is_meta or hasattr(parameter, "ds_id") for parameter in model.parameters())
+    absent = any(parameter.is_meta or is_partitioned(parameter) for parameter in model.parameters())
     return not absent and not is_sharded(model)
 
 
@@ -49,7 +54,7 @@ def whole_shape(parameter: nn.Parameter) -> torch.Size:
 
 def gathered(parameters: list[nn.Parameter]):
     """Return a context in which parameters that ZeRO-3 has partitioned are whole; every rank keeps what rank 0 changes."""
-    if not any(hasattr(parameter, "ds_id") for parameter in parameters):
+    if not any(is_partitioned(parameter) for parameter in parameters):
         return contextlib.nullcontext()
     # an optional dependency, there because it has made ``ds_id``; transformers would ask everyone who loads this file with a
     # pushed model to install what an import statement names

@@ -54,8 +54,8 @@ def test_nothing_is_left_aside(monkeypatch, architecture, worth):
     made, products = [], []
 
     class Kept(weight_gradients.WeightGradients):
-        def __init__(self):
-            super().__init__()
+        def __init__(self, decoder):
+            super().__init__(decoder)
             made.append(self)
 
     multiply = weight_gradients._Gradient._multiply
@@ -110,7 +110,7 @@ def test_outputs_changed_in_place():
     layer, inputs = nn.Linear(3, 4), torch.randn(2, 5, 3)
     (layer(inputs) + 1).square().sum().backward()
     expected, layer.weight.grad = layer.weight.grad, None
-    with WeightGradients():
+    with WeightGradients(layer):
         outputs = layer(inputs)
         outputs += 1
     outputs.square().sum().backward()
@@ -120,8 +120,38 @@ def test_outputs_changed_in_place():
 def test_a_model_that_begins_without_gradient():
     """Its later passes over the same weight learn all the same."""
     layer, inputs = nn.Linear(3, 4), torch.randn(2, 3)
-    with WeightGradients():
+    with WeightGradients(layer):
         with torch.no_grad():
             layer(inputs)
         layer(inputs).sum().backward()
     torch.testing.assert_close(layer.weight.grad, inputs.sum(0).expand(4, 3))
+
+
+@pytest.mark.filterwarnings("ignore")  # of what the compiler looks at
+def test_a_compiled_layer_learns():
+    """It forms its own gradient."""
+    layer, inputs = nn.Linear(3, 4), torch.randn(2, 3)
+    layer.compile(backend="eager")
+    with WeightGradients(layer) as shared:
+        layer(inputs).sum().backward()
+    torch._dynamo.reset()
+    assert not shared.shared
+    torch.testing.assert_close(layer.weight.grad, inputs.sum(0).expand(4, 3))
+
+
+def test_a_forward_that_somebody_replaced():
+    """It runs as it is, and is still there afterwards."""
+    layer, inputs = nn.Linear(3, 4), torch.randn(2, 3)
+    layer.forward = lambda given: 2 * nn.Linear.forward(layer, given)
+    with WeightGradients(layer):
+        doubled = layer(inputs)
+    torch.testing.assert_close(doubled, 2 * nn.functional.linear(inputs, layer.weight, layer.bias))
+    assert "forward" in vars(layer)
+
+
+def test_forwards_are_put_back():
+    """Also where a pass fails."""
+    layer = nn.Linear(3, 4)
+    with pytest.raises(RuntimeError), WeightGradients(layer):
+        layer(torch.randn(2, 5))
+    assert "forward" not in vars(layer)

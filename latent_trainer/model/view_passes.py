@@ -44,7 +44,7 @@ def read_views(
     columns = math.inf if runner.sharded else sum(part.shape[1] for part in parts)
     keeps = bool(needs.keys_values or needs.attention)
     beside = runner.fast and not keeps and runner.form.usual and takes_ready_mask(runner.decoder, columns)
-    together = WeightGradients() if others and runner.fast else None
+    together = WeightGradients(runner.decoder) if others and runner.fast and not runner.sharded else None
     common = {"output_hidden_states": bool(needs.hidden_states), "together": together}
     if others and runner.form.own_cache:
         return _read_after_prompt(runner, (ids, mask, own, least), others, prompt_width, watched, common)

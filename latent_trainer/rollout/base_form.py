@@ -6,7 +6,9 @@ is special about the others is one field here each. `latent_trainer.model.base_c
 
 import contextlib
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -58,10 +60,15 @@ def decoder_of(base: PreTrainedModel) -> nn.Module:
     """Return a causal language model without its head: the module that its forward runs from tokens to hidden states."""
     decoder = next((one for one in (base.base_model, base.get_decoder()) if one is not base), None)
     decoder = base.model if decoder is None else decoder
-    taken = inspect.signature(decoder.forward).parameters.values()
-    if all(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in taken):
-        return decoder.decoder  # within a shell that passes everything on, which the model's own forward steps over
-    return decoder
+    # a shell that passes everything on is what the model's own forward steps over
+    return decoder.decoder if _names_nothing(type(decoder).forward) else decoder
+
+
+@lru_cache
+def _names_nothing(forward: Callable) -> bool:
+    """Whether a forward takes whatever it is given; asked before every written token."""
+    _, *taken = inspect.signature(forward).parameters.values()
+    return all(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in taken)
 
 
 def read(

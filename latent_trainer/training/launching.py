@@ -10,6 +10,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils import strtobool
 
 from latent_trainer.errors import InputError
+from latent_trainer.sharding import is_partitioned
 from latent_trainer.training.inherited import parallel
 from latent_trainer.training.training_args import LatentTrainingArguments
 
@@ -77,7 +78,7 @@ def refuse_evaluation(model: nn.Module, engine) -> None:
         model: the model to evaluate.
         engine: what DeepSpeed has made of it for training, None before that.
     """
-    if engine is None and hasattr(next(model.parameters()), "ds_id"):
+    if engine is None and is_partitioned(next(model.parameters())):
         raise InputError(
             "evaluate() before train() finds the model partitioned by ZeRO-3; use eval_on_start=True, or latent-trainer "
             "evaluate on a saved model"

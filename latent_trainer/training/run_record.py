@@ -19,6 +19,7 @@ from latent_trainer.methods.feedback import FEEDBACKS
 from latent_trainer.methods.objectives import OBJECTIVES
 from latent_trainer.model.adapters import latent_model
 from latent_trainer.rollout import ROLLOUTS
+from latent_trainer.sharding import is_partitioned
 
 RECORD = "run_record.json"
 NOTHING = "unset"
@@ -232,7 +233,7 @@ def _frozen(model: nn.Module) -> str | None:
     for name, weight in model.named_parameters():
         if weight.requires_grad:
             continue
-        if isinstance(weight, DTensor) or hasattr(weight, "ds_id"):
+        if isinstance(weight, DTensor) or is_partitioned(weight):
             return None
         flat = weight.detach().flatten()
         sample = flat[:: max(len(flat) // 64, 1)][:64].float().cpu().numpy()

@@ -29,9 +29,9 @@ class FastPasses(Passes):
     def __init__(self, columns: Columns, reading: Reading, several: bool):
         self.several = several
         super().__init__(columns, reading)
-        together = reading.together or (WeightGradients() if several else None)
-        shares = together is not None and reading.least is None and not reading.checkpoint
-        self.together = together if shares else contextlib.nullcontext()
+        shares = reading.least is None and not reading.checkpoint
+        together = reading.together or (WeightGradients(reading.decoder) if several and shares else None)
+        self.together = together if together is not None and shares else contextlib.nullcontext()
         self.unread = columns.unread if reading.form.skips_unread else 0
 
     def make_masks(self) -> Masks:

@@ -6,11 +6,18 @@ gradients aside, and as soon as there are rows enough for a product that is wort
 The sums are the same, in another order.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
+from transformers.pytorch_utils import Conv1D
+
+from latent_trainer.sharding import is_partitioned
 
 WORTH = 512  # rows of a product
+# forms in which layers multiply by a weight, and whether it is (out, in) or (in, out)
+TRANSPOSED: dict[Callable, bool] = {nn.Linear.forward: True, Conv1D.forward: False}
 
 
 class _Gradient:
@@ -23,15 +30,18 @@ class _Gradient:
     def __init__(self, transposed: bool):
         self.transposed = transposed
         self.aside: list[tuple[torch.Tensor, torch.Tensor]] = []  # inputs (N, in) and gradients of outputs (N, out)
+        self.rows = 0  # of those
         self.sum: torch.Tensor | None = None
 
     def add(self, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
         """Add what a pass contributes, at once or with others."""
-        if len(inputs) >= WORTH:
+        rows = inputs.shape[0]
+        if rows >= WORTH:
             self._multiply(inputs, outputs)
             return
         self.aside.append((inputs, outputs))
-        if sum(len(one) for one, _ in self.aside) >= WORTH:
+        self.rows += rows
+        if self.rows >= WORTH:
             self._flush()
 
     def take(self) -> torch.Tensor | None:
@@ -44,6 +54,7 @@ class _Gradient:
     def _flush(self) -> None:
         self._multiply(*(torch.cat(parts) for parts in zip(*self.aside, strict=True)))
         self.aside.clear()
+        self.rows = 0
 
     def _multiply(self, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
         left, right = (outputs.T, inputs) if self.transposed else (inputs.T, outputs)
@@ -72,7 +83,8 @@ class _PutAside(torch.autograd.Function):
         ctx.save_for_backward(inputs, weight)
         ctx.gradient = gradient
         if not gradient.transposed:
-            return torch.addmm(bias, inputs, weight)
+            rows = torch.addmm(bias, inputs.reshape(-1, inputs.shape[-1]), weight)
+            return rows.view(*inputs.shape[:-1], rows.shape[-1])
         outputs = nn.functional.linear(inputs, weight, bias)
         # autograd forbids to change a view in place that a function of ours returns; to it, this is none
         return torch.ops.aten._unsafe_view(outputs, outputs.shape) if outputs._is_view() else outputs
@@ -80,44 +92,61 @@ class _PutAside(torch.autograd.Function):
     @staticmethod
     def backward(ctx, outputs):
         inputs, weight = ctx.saved_tensors
+        gradient = ctx.gradient
         rows = outputs.reshape(-1, outputs.shape[-1])
-        ctx.gradient.add(inputs.reshape(-1, inputs.shape[-1]), rows)
+        gradient.add(inputs.reshape(-1, inputs.shape[-1]), rows)
         for_inputs = None
         if ctx.needs_input_grad[0]:
-            for_inputs = outputs @ (weight if ctx.gradient.transposed else weight.T)
+            for_inputs = rows.mm(weight if gradient.transposed else weight.t()).view(inputs.shape)
         return for_inputs, None, rows.sum(0) if ctx.needs_input_grad[2] else None, None
 
 
-class WeightGradients(TorchFunctionMode):
+def _trains_whole(module: nn.Module) -> bool:
+    """Return whether the weight of a layer is a parameter that trains and that no rank has to gather."""
+    # by name, as DeepSpeed gathers a partitioned parameter as soon as it is taken from its module, on this rank alone
+    weight = dict(module.named_parameters(recurse=False)).get("weight")
+    return weight is not None and weight.requires_grad and not is_partitioned(weight)
+
+
+class WeightGradients:
     """Within the block, the linear layers of a step's passes share one weight gradient.
 
-    Use one for all passes, each in a ``with`` block of its own. Weights that do not train are left alone, and so is
-    everything under autocast.
+    Use one for all passes, each in a ``with`` block of its own. Weights that do not train are left alone, and so are layers
+    whose forward is not that of `nn.Linear` or Conv1D, or was replaced by somebody, everything under autocast, compiled
+    decoders, and weights that ZeRO-3 has partitioned: those are whole only until a pass has gone back through their layer,
+    and the shared gradient comes after all passes.
+
+    Args:
+        decoder: runs in the block.
     """
 
-    def __init__(self):
-        super().__init__()
-        self.shared: dict[tuple[int, bool], tuple[torch.Tensor, _Gradient]] = {}  # by weight, as the passes multiply by it
+    def __init__(self, decoder: nn.Module):
+        self.shared: dict[int, tuple[torch.Tensor, _Gradient]] = {}  # by weight, as the passes multiply by it
+        self.forwards: list[tuple[dict, Callable]] = [
+            (vars(module), partial(self._multiplied, module, transposed))
+            for module in decoder.modules()
+            if (transposed := TRANSPOSED.get(type(module).forward)) is not None
+            and _trains_whole(module)
+            and "forward" not in vars(module)
+        ]
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Replace the two forms in which layers multiply by a weight: ``linear``, and ``addmm`` of Conv1D."""
-        kwargs = kwargs or {}
-        if not torch.is_grad_enabled():  # a model's own no_grad: a weight gathered here would have no graph for later passes
-            return func(*args, **kwargs)
-        if func is nn.functional.linear and len(args) >= 2:
-            inputs, weight, bias = (*args, kwargs.get("bias"))[:3]
-            transposed = True
-        elif func is torch.addmm and len(args) == 3 and not kwargs:
-            bias, inputs, weight = args
-            transposed = False
-        else:
-            return func(*args, **kwargs)
-        trains = isinstance(weight, nn.Parameter) and weight.requires_grad
-        if not trains or torch.is_autocast_enabled(weight.device.type):
-            return func(*args, **kwargs)
-        key = (id(weight), transposed)
-        if key not in self.shared:
+    def __enter__(self) -> "WeightGradients":
+        for attributes, forward in self.forwards:
+            attributes["forward"] = forward
+        return self
+
+    def __exit__(self, *error) -> None:
+        for attributes, _ in self.forwards:
+            attributes.pop("forward", None)
+
+    def _multiplied(self, module: nn.Module, transposed: bool, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what the layer makes of its inputs (.., in)."""
+        weight = module.weight
+        # a model's own no_grad: a weight gathered there would have no graph for later passes
+        if not torch.is_grad_enabled() or torch.is_autocast_enabled(inputs.device.type) or torch.compiler.is_compiling():
+            return type(module).forward(module, inputs)
+        if id(weight) not in self.shared:
             gradient = _Gradient(transposed)
-            self.shared[key] = _Gather.apply(weight, gradient), gradient
-        gathered, gradient = self.shared[key]
-        return _PutAside.apply(inputs, gathered, bias, gradient)
+            self.shared[id(weight)] = _Gather.apply(weight, gradient), gradient
+        gathered, gradient = self.shared[id(weight)]
+        return _PutAside.apply(inputs, gathered, module.bias, gradient)
