@@ -109,9 +109,11 @@ def report(output: str | None, suite: str, rows: dict[str, dict], warnings: list
 
 def _table(suite: str, rows: dict[str, dict], means: dict) -> Table:
     table = Table(title=f"suite {suite}")
-    for heading in ("data set", "problems", "accuracy %", "flexible %", "tokens written"):
+    scores = [name for name in means if f"{name}_stderr" in means]
+    shares = [f"{name.removeprefix('accuracy_')} %" for name in scores]
+    for heading in ("data set", "problems", *shares, "tokens written"):
         table.add_column(heading, justify="left" if heading == "data set" else "right", no_wrap=True)
     for name, row in {**rows, "average": means}.items():
-        shares = [f"{100 * row[key]:.1f} ± {100 * row[f'{key}_stderr']:.1f}" for key in ("accuracy", "accuracy_flexible")]
+        shares = [f"{100 * row[key]:.1f} ± {100 * row[f'{key}_stderr']:.1f}" for key in scores]
         table.add_row(name, str(row["problems"]), *shares, f"{row['tokens_written']:.1f}")
     return table

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-MEANS = ("accuracy", "accuracy_flexible", "invalid", "tokens_written", "latents", "passes", "seconds_per_problem")
+MEANS = ("invalid", "tokens_written", "latents", "passes", "seconds_per_problem")
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,17 @@ SUITES = {
 def average(rows: dict[str, dict]) -> dict[str, float]:
     """Return the mean over data sets of every number, each data set with the same weight, and its standard error.
 
+    Scores, the numbers with a standard error, are those that all sets have: pass@k and the majority's with several answers.
     The problems of the sets are drawn independently, so the error of the mean is the root of the summed squares over their
     number.
 
     Args:
         rows: data set -> what `summarise` returns.
     """
-    means = {name: sum(row[name] for row in rows.values()) / len(rows) for name in MEANS}
+    first, *others = rows.values()
+    scores = [name for name in first if f"{name}_stderr" in first and all(name in row for row in others)]
+    means = {name: sum(row[name] for row in rows.values()) / len(rows) for name in (*scores, *MEANS)}
     errors = {
-        f"{name}_stderr": sum(row[f"{name}_stderr"] ** 2 for row in rows.values()) ** 0.5 / len(rows)
-        for name in ("accuracy", "accuracy_flexible")
+        f"{name}_stderr": sum(row[f"{name}_stderr"] ** 2 for row in rows.values()) ** 0.5 / len(rows) for name in scores
     }
     return {**means, **errors, "problems": sum(row["problems"] for row in rows.values())}

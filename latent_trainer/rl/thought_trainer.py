@@ -310,7 +310,7 @@ class ThoughtTrainer:
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, **kwargs
     ):
-        """Return TRL's log-probabilities (B, C), with those of drawn latents in their columns."""
+        """Return TRL's log-probabilities (B, C), with those of drawn latents in their columns, and entropies likewise."""
         common = (logits_to_keep, batch_size)
         if self._thoughts is None:
             return super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, *common, **kwargs)
@@ -320,17 +320,20 @@ class ThoughtTrainer:
             rows = slice(start, start + (batch_size or len(input_ids)))
             own = {name: value[rows] for name, value in record.items()}
             with using(self._latent(model), ReplayedThoughts(self.policy, own, counted[rows])) as thoughts:
-                tokens, *others = super()._get_per_token_logps_and_entropies(
+                tokens, entropies, loss = super()._get_per_token_logps_and_entropies(
                     model, input_ids[rows], attention_mask[rows], *common, **kwargs
                 )
-            places = thoughts.places[:, -logits_to_keep:].nonzero(as_tuple=True)
+            thought = thoughts.places[:, -logits_to_keep:]  # (B, C)
             latents = thoughts.log_probs[counted[rows]].to(tokens.dtype)
-            tokens = tokens.index_put(places, latents)
+            tokens = tokens.index_put(thought.nonzero(as_tuple=True), latents)
             if self.args.stop == "learned":
                 scores = thoughts.stop_scores[:, -logits_to_keep - 1 : -1]  # (B, C), each of the column before
                 tokens = with_stops(tokens, scores, counted[rows].sum(1), self.temperature)
             within = torch.nn.functional.pad(given[rows], (0, logits_to_keep - given.shape[1]))  # (B, C)
-            parts.append((tokens.masked_fill(within, 0.0), *others))
+            if entropies is not None:
+                words = attention_mask[rows, -logits_to_keep:].bool() & ~within & ~thought
+                entropies = torch.where(thought, _mean(entropies[words]), entropies)  # TRL logs one mean over all columns
+            parts.append((tokens.masked_fill(within, 0.0), entropies, loss))
         tokens, entropies, losses = zip(*parts, strict=True)
         return (
             torch.cat(tokens),
@@ -357,6 +360,11 @@ def _switch_off(model: nn.Module) -> None:
         for name, value in vars(module).items():
             if isinstance(value, float) and ("drop" in name or "jitter" in name):
                 setattr(module, name, 0.0)
+
+
+def _mean(values: torch.Tensor) -> torch.Tensor:
+    """Return the mean of values, 0 of none."""
+    return values.sum() / max(len(values), 1)
 
 
 def _thought(ids: list[int], latent: int) -> int:

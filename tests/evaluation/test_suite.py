@@ -154,9 +154,26 @@ def test_the_average_weighs_every_set_alike():
         "latents": 2,
     }
     row |= {"seconds_per_problem": 0.1}
+    several = {"pass@2": 1.0, "pass@2_stderr": 0.06, "majority": 0.4, "majority_stderr": 0.1}
     rows = {
-        "a": {**row, "accuracy": 1.0, "accuracy_stderr": 0.3, "problems": 10},
-        "b": {**row, "accuracy": 0.0, "accuracy_stderr": 0.4, "problems": 90},
+        "a": {**row, **several, "accuracy": 1.0, "accuracy_stderr": 0.3, "problems": 10},
+        "b": {
+            **row,
+            **several,
+            "pass@2": 0.5,
+            "pass@2_stderr": 0.08,
+            "accuracy": 0.0,
+            "accuracy_stderr": 0.4,
+            "problems": 90,
+        },
     }
     means = average(rows)
     assert (means["accuracy"], means["accuracy_stderr"], means["problems"]) == (0.5, pytest.approx(0.25), 100)
+    assert (means["pass@2"], means["pass@2_stderr"], means["majority"]) == (0.75, pytest.approx(0.05), 0.4)
+
+
+def test_a_score_that_a_set_lacks_has_no_average():
+    row = dict.fromkeys(("invalid", "tokens_written", "passes", "latents", "seconds_per_problem", "accuracy"), 0.5)
+    row |= {"accuracy_stderr": 0.1, "problems": 10}
+    means = average({"a": {**row, "pass@2": 1.0, "pass@2_stderr": 0.0}, "b": row})
+    assert "pass@2" not in means and means["accuracy"] == 0.5

@@ -59,7 +59,20 @@ def make(saved, folder, kind=LatentGRPOTrainer, reward=different, dataset=None, 
 
 def alone(trainer, saved, batch) -> list[torch.Tensor]:
     """Return for every row the log-probabilities of its latents and of what was written, computed in a row of its own."""
-    found = []
+    return [
+        torch.cat([latents, own.gather(1, ids[:, None])[:, 0].to(latents.dtype)])
+        for latents, own, ids in _each(trainer, batch)
+    ]
+
+
+def entropy_alone(trainer, batch) -> torch.Tensor:
+    """Return the mean entropy, in nats, of the tokens written in all rows, each computed in a row of its own."""
+    own = torch.cat([likely for _, likely, _ in _each(trainer, batch)])  # (N, V)
+    return -(own.exp() * own).sum(-1).mean()
+
+
+def _each(trainer, batch):
+    """Yield for every row log-probabilities of its latents (K,), those before every token written (n, V), and these (n,)."""
     for row in range(len(batch["prompt_ids"])):
         prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
         ids = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
@@ -69,6 +82,4 @@ def alone(trainer, saved, batch) -> list[torch.Tensor]:
         with using(trainer.model, ReplayedThoughts(trainer.policy, record, own)) as thoughts:
             logits = trainer.model(torch.cat([prompt, ids])[None], use_cache=False).logits[0]
         start = len(prompt) + LATENTS + 1  # behind the thought
-        likely = logits[start - 1 : -1].log_softmax(-1).gather(1, ids[LATENTS + 1 :, None])[:, 0]
-        found.append(torch.cat([thoughts.log_probs[0], likely.to(thoughts.log_probs.dtype)]))
-    return found
+        yield thoughts.log_probs[0], logits[start - 1 : -1].log_softmax(-1), ids[LATENTS + 1 :]

@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel
 pytest.importorskip("trl")
 
 from conftest import ARCHITECTURES
-from reinforced import LATENTS, alone, different, make, save_model, settings
+from reinforced import LATENTS, alone, different, entropy_alone, make, save_model, settings
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
@@ -132,6 +132,13 @@ def test_a_latent_counts_like_a_token(saved, tmp_path, kind, level):
     ):
         if own is not None:
             torch.testing.assert_close(found, own.to(found.dtype), rtol=1e-3, atol=1e-5 * max(1.0, own.abs().max().item()))
+
+
+def test_the_entropy_that_is_logged_is_that_of_words(saved, tmp_path):
+    """A latent writes nothing: what the model would write in its place does not count."""
+    trainer, batch = drawn(saved, tmp_path, policy="multiplex", **EXACT)
+    trainer._compute_loss(trainer.model, batch)
+    assert trainer._metrics["train"]["entropy"][-1] == pytest.approx(entropy_alone(trainer, batch).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("peft", [None, LORA], ids=["full", "lora"])
