@@ -99,6 +99,7 @@ benchmark: $(VENV)/.installed  ## measure training steps against plain fine-tuni
 
 THIN = --shape smollm2-135m --question 40
 COCONUT = --steps "Coconut, 6 latents"
+THIN_PARTS = "plain, same positions" "Coconut, 6 latents" "Coconut, model.fast = False"
 
 benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, decoding, evaluation, memory, growth (over an hour on two cores)
 	$(BIN)/python benchmarks/training.py --rounds 9
@@ -116,6 +117,7 @@ benchmark-all: $(VENV)/.installed  ## every benchmark: more rounds, shapes, deco
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/scaling.py $(GROWTH)
 	$(BIN)/python benchmarks/parts.py
+	$(BIN)/python benchmarks/parts.py $(THIN) --steps $(THIN_PARTS)
 
 GROWTH = --shape smollm2-135m --batch 1 --rounds 2 --axes latents prompt batch layers --latents 1 2 4 8 16 32 64 \
 	--prompts 64 512 1024 2048 4096 --batches 1 4 16 64 --layers 2 8 16 30

@@ -304,6 +304,7 @@ TABLES = {
     "results/benchmarks/grading-smollm2-135m.json": evaluating,
     "results/benchmarks/memory-gpt2.json": memory,
     "results/benchmarks/parts-gpt2.json": parts,
+    "results/benchmarks/parts-smollm2-135m.json": parts,
     "results/benchmarks/peers-gpt2.json": peers,
     "results/benchmarks/peers-smollm2-135m.json": peers,
     "results/benchmarks/scaling-gpt2.json": growth,
