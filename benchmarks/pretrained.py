@@ -144,6 +144,8 @@ class Run:
         record = read(self.record)
         row = {name: record[name] for name in SHORT} | {"settings": self.settings, "steps": 0, "curve": [], "loss": []}
         row |= {"seconds_a_problem": record["seconds_per_problem"], "test_peak_memory_gb": record["peak_memory_gb"]}
+        if len(self.settings.get("dataset_options", {}).get("families", ())) > 1:
+            row["by_family"] = record["by_family"]
         row |= read(self.cost) if self.cost.is_file() else {}
         if not self.untrained:
             row |= self.training()

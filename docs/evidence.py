@@ -33,8 +33,8 @@ CONTROLS = {"zero": "zeros", "noise": "noise", "shuffle": "another problem's", "
 
 
 def pretrained(record: dict) -> str:
-    """Return accuracy with paired tests, cost, the curve of every run, and the controls of those with latents."""
-    parts = (_accuracy(record), _controls(record), _curves(record), _cost(record), _made(record))
+    """Return accuracy with paired tests and by family, the controls of runs with latents, curves and costs."""
+    parts = (_accuracy(record), _families(record), _controls(record), _curves(record), _cost(record), _made(record))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -92,6 +92,17 @@ def _accuracy(record: dict) -> str:
         rows.append(cells)
     less = [f"less {BASELINES[name]} (p)" for name in present]
     return _table(["run", "test accuracy", "latents", "tokens written", *less], rows)
+
+
+def _families(record: dict) -> str:
+    """Return accuracy by family, where a recipe names several."""
+    found = [(title, row["by_family"]) for _, title, row in _runs(record) if "by_family" in row]
+    if not found:
+        return ""
+    families = list(found[0][1])
+    rows = [[title, *(f"{_share(own[name])} %" for name in families)] for title, own in found]
+    problems = {name: own["problems"] for name, own in found[0][1].items()}
+    return _table(["by family", *(f"`{name}`, {problems[name]} problems" for name in families)], rows)
 
 
 def _controls(record: dict) -> str:
