@@ -117,14 +117,14 @@ class WeightGradients:
     and the shared gradient comes after all passes.
 
     Args:
-        decoder: runs in the block.
+        decoder: runs in the block; one that is no module has no layers.
     """
 
-    def __init__(self, decoder: nn.Module):
+    def __init__(self, decoder: Callable):
         self.shared: dict[int, tuple[torch.Tensor, _Gradient]] = {}  # by weight, as the passes multiply by it
         self.forwards: list[tuple[dict, Callable]] = [
             (vars(module), partial(self._multiplied, module, transposed))
-            for module in decoder.modules()
+            for module in (decoder.modules() if isinstance(decoder, nn.Module) else ())
             if (transposed := TRANSPOSED.get(type(module).forward)) is not None
             and _trains_whole(module)
             and "forward" not in vars(module)
